@@ -1,0 +1,3 @@
+//! Everything nodes say to each other.
+
+pub mod clock;

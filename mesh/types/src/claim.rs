@@ -1,0 +1,118 @@
+//! Claims: how a node says which replicas it runs.
+
+use std::{fmt, net::SocketAddr, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{ClaimId, EndpointName, Revision, UnixMillis};
+
+/// Longest reason that is gossiped, in bytes; the whole text stays in the node's log.
+pub const REASON_MAX: usize = 300;
+
+/// "I run, or am about to run, replica `id` of `endpoint` at `revision`." Only node `id.node` writes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim {
+    /// Never used again.
+    pub id: ClaimId,
+    /// Which endpoint.
+    pub endpoint: EndpointName,
+    /// Which processes.
+    pub revision: Revision,
+    /// GPUs that it holds on its node, whatever its state.
+    pub gpus: u32,
+    /// When it was first published; the older claim wins among equals.
+    pub claimed: UnixMillis,
+    /// How far it has come.
+    pub state: ReplicaState,
+    /// When it entered that state.
+    pub since: UnixMillis,
+    /// Why it is in that state, where that is not obvious; at most [`REASON_MAX`] bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Life of a replica. Each state can only be followed by a later one, or the claim disappears; a crash goes back from
+/// any of the middle ones to `Backoff` and from there to `Starting`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReplicaState {
+    /// Published, GPUs reserved, waiting to see whether another node is before it.
+    Claimed,
+    /// The process is being started, and loads.
+    Starting,
+    /// It answers, and is being probed with a first token.
+    Warming,
+    /// It crashed and will be started again on this node.
+    Backoff,
+    /// It serves.
+    Ready,
+    /// It finishes what it has and takes nothing new.
+    Draining,
+}
+
+impl ReplicaState {
+    /// Whether new requests may be routed to it.
+    pub const fn serves(self) -> bool {
+        matches!(self, Self::Ready)
+    }
+}
+
+impl fmt::Display for ReplicaState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Claimed => "claimed",
+            Self::Starting => "starting",
+            Self::Warming => "warming",
+            Self::Backoff => "backoff",
+            Self::Ready => "ready",
+            Self::Draining => "draining",
+        })
+    }
+}
+
+/// What a replica has to do. Quantised, so that an idle mesh is silent; unknown is `None`, never zero.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Load {
+    /// Requests that shoal has given it and that are not finished.
+    pub inflight: u32,
+    /// Sequences that the engine says it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub running: Option<u32>,
+    /// Sequences that the engine says are waiting.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<u32>,
+    /// Use of the engine's KV cache in percent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kv_cache: Option<u8>,
+}
+
+/// "I will not run this revision before `until`", because it failed here. Others then rank without this node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// Which endpoint.
+    pub endpoint: EndpointName,
+    /// Which processes; a new revision is tried at once.
+    pub revision: Revision,
+    /// When it may be tried again here.
+    pub until: UnixMillis,
+    /// Why; at most [`REASON_MAX`] bytes.
+    pub reason: String,
+}
+
+/// Where a local engine listens. Nothing beyond the host can reach it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum EngineAddress {
+    /// A Unix socket.
+    Unix(PathBuf),
+    /// A port on a loopback address.
+    Loopback(SocketAddr),
+}
+
+impl fmt::Display for EngineAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Loopback(address) => address.fmt(f),
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! The one codec of frames between nodes: a version byte, then bincode 2.
+//!
+//! bincode is prescribed and unmaintained (RUSTSEC-2025-0141); nothing outside this module names it. It is not
+//! self-describing: fields and variants of frame types are only ever added at the end, together with a new version.
+//! Documents whose fields may grow (specs) travel inside frames as JSON bytes.
+
+use bincode::config::{Configuration, Fixint, Limit, LittleEndian};
+use serde::{Serialize, de::DeserializeOwned};
+
+/// The frame version that this program writes.
+pub const PROTOCOL: u8 = 1;
+/// The oldest frame version that it still reads.
+pub const PROTOCOL_MIN: u8 = 1;
+/// Largest frame, in bytes: bounds what a peer can make us allocate.
+pub const FRAME_MAX: usize = 1 << 20;
+
+type Config = Configuration<LittleEndian, Fixint, Limit<FRAME_MAX>>;
+
+const CONFIG: Config = bincode::config::standard().with_fixed_int_encoding().with_limit::<FRAME_MAX>();
+
+/// Why a frame cannot be written or read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WireError {
+    /// The sender is newer or older than we can read.
+    #[error("peer sent frame version {0}; this node reads {PROTOCOL_MIN} to {PROTOCOL}: upgrade the older of the two")]
+    Version(u8),
+    /// Larger than [`FRAME_MAX`].
+    #[error("frame of {0} bytes is over the limit of {FRAME_MAX}")]
+    TooLarge(usize),
+    /// Damaged, or not a frame of the expected type.
+    #[error("malformed frame: {0}")]
+    Malformed(String),
+}
+
+/// One frame: version byte and body.
+///
+/// # Errors
+/// [`WireError::TooLarge`] if it would not be read by a peer.
+pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, WireError> {
+    let mut frame = vec![PROTOCOL];
+    bincode::serde::encode_into_std_write(value, &mut frame, CONFIG)
+        .map_err(|error| WireError::Malformed(error.to_string()))?;
+    if frame.len() > FRAME_MAX { Err(WireError::TooLarge(frame.len())) } else { Ok(frame) }
+}
+
+/// The value of one whole frame.
+///
+/// # Errors
+/// If the version is foreign, the frame too large, damaged, or longer than its value.
+pub fn decode<T: DeserializeOwned>(frame: &[u8]) -> Result<T, WireError> {
+    if frame.len() > FRAME_MAX {
+        return Err(WireError::TooLarge(frame.len()));
+    }
+    let Some((&version, body)) = frame.split_first() else {
+        return Err(WireError::Malformed("it is empty".to_owned()));
+    };
+    if !(PROTOCOL_MIN..=PROTOCOL).contains(&version) {
+        return Err(WireError::Version(version));
+    }
+    match bincode::serde::decode_from_slice(body, CONFIG) {
+        Ok((value, read)) if read == body.len() => Ok(value),
+        Ok((_, read)) => Err(WireError::Malformed(format!("{} bytes follow its end", body.len() - read))),
+        Err(error) => Err(WireError::Malformed(error.to_string())),
+    }
+}
+
+/// One frame behind its length (u32, big endian), as it stands on a stream.
+///
+/// # Errors
+/// As [`encode`].
+pub fn encode_prefixed<T: Serialize>(value: &T) -> Result<Vec<u8>, WireError> {
+    let frame = encode(value)?;
+    let length = u32::try_from(frame.len()).map_err(|_| WireError::TooLarge(frame.len()))?;
+    Ok([&length.to_be_bytes(), frame.as_slice()].concat())
+}
+
+/// The length of the frame that follows `prefix` on a stream.
+///
+/// # Errors
+/// [`WireError::TooLarge`], so that a reader never allocates more than [`FRAME_MAX`].
+pub fn frame_len(prefix: [u8; 4]) -> Result<usize, WireError> {
+    let length = usize::try_from(u32::from_be_bytes(prefix)).unwrap_or(usize::MAX);
+    if length > FRAME_MAX { Err(WireError::TooLarge(length)) } else { Ok(length) }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{ClaimId, NodeId, UnixMillis};
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(node: [u8; 16], generation: u64, counter: u32, text: String, bytes: Vec<u8>) {
+            let claim = ClaimId { node: NodeId::from_bytes(node), generation: UnixMillis::from_millis(generation), counter };
+            let value = (claim, text, bytes);
+            prop_assert_eq!(decode::<(ClaimId, String, Vec<u8>)>(&encode(&value).unwrap()).unwrap(), value);
+        }
+
+        #[test]
+        fn any_bytes_are_read_without_panic(bytes: Vec<u8>) {
+            let _ = decode::<(ClaimId, String, Vec<String>)>(&bytes);
+        }
+    }
+
+    #[test]
+    fn a_length_that_lies_allocates_nothing() {
+        let mut frame = vec![PROTOCOL];
+        frame.extend_from_slice(&u64::MAX.to_le_bytes());
+        assert!(matches!(decode::<Vec<u8>>(&frame), Err(WireError::Malformed(_))));
+        assert_eq!(decode::<u8>(&[PROTOCOL + 1, 0]), Err(WireError::Version(PROTOCOL + 1)));
+        assert!(matches!(decode::<u8>(&[PROTOCOL, 0, 0]), Err(WireError::Malformed(_))));
+    }
+}
