@@ -24,7 +24,7 @@ pub use hash::{rendezvous_weight, stable_hash};
 pub use hlc::{Hlc, HlcClock, Revision};
 pub use id::{ClaimId, EndpointName, MeshId, NodeId, ParseIdError};
 pub use node::{CapacityType, Departure, DepartureReason, EngineOffer, Host, Labels, NodeFacts};
-pub use parse::{SpecError, parse_endpoints};
+pub use parse::{SpecError, parse_documents, parse_endpoints};
 pub use spec::{
     ApiVersion, CommandEngine, Endpoint, EndpointSpec, EngineSpec, Kind, Metadata, Placement, Replicas, Resources,
     Routing, SimEngine, Spread, VllmEngine,

@@ -2,6 +2,8 @@
 //!
 //! Only here is shoal strict. Between nodes unknown fields are kept, so that a mesh of mixed versions loses nothing.
 
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::Endpoint;
@@ -54,6 +56,16 @@ fn did_you_mean(nearest: &Option<String>, known: &[String]) -> String {
 /// # Errors
 /// The first thing that is wrong, with its path.
 pub fn parse_endpoints(text: &str) -> Result<Vec<Endpoint>, SpecError> {
+    let endpoints = parse_documents::<Endpoint>(text)?;
+    endpoints.iter().try_for_each(check_values)?;
+    if endpoints.is_empty() { Err(SpecError::Empty) } else { Ok(endpoints) }
+}
+
+/// Reads YAML documents as `T`, strictly; empty documents are left out.
+///
+/// # Errors
+/// The first thing that is wrong, with its path.
+pub fn parse_documents<T: DeserializeOwned + JsonSchema>(text: &str) -> Result<Vec<T>, SpecError> {
     if text.len() > TEXT_MAX {
         return Err(SpecError::TooLarge(text.len()));
     }
@@ -62,20 +74,15 @@ pub fn parse_endpoints(text: &str) -> Result<Vec<Endpoint>, SpecError> {
     if documents.len() > DOCUMENTS_MAX {
         return Err(SpecError::TooLarge(text.len()));
     }
-    let documents: Vec<Value> = documents.into_iter().filter(|document| !document.is_null()).collect();
-    if documents.is_empty() {
-        return Err(SpecError::Empty);
-    }
-    let schema = schemars::schema_for!(Endpoint).to_value();
-    documents.into_iter().map(|document| endpoint(document, &schema)).collect()
+    let schema = schemars::schema_for!(T).to_value();
+    let documents = documents.into_iter().filter(|document| !document.is_null());
+    documents.map(|document| strictly(document, &schema)).collect()
 }
 
-fn endpoint(document: Value, schema: &Value) -> Result<Endpoint, SpecError> {
+fn strictly<T: DeserializeOwned>(document: Value, schema: &Value) -> Result<T, SpecError> {
     Walk { root: schema }.check(&document, schema, "")?;
-    let endpoint: Endpoint = serde_path_to_error::deserialize(document)
-        .map_err(|error| SpecError::Value { path: error.path().to_string(), message: error.inner().to_string() })?;
-    check_values(&endpoint)?;
-    Ok(endpoint)
+    serde_path_to_error::deserialize(document)
+        .map_err(|error| SpecError::Value { path: error.path().to_string(), message: error.inner().to_string() })
 }
 
 /// What the types cannot say.
@@ -119,8 +126,9 @@ impl<'a> Walk<'a> {
         match value {
             Value::Object(fields) => {
                 let known: Vec<_> = layers.iter().filter_map(|layer| layer.get("properties")?.as_object()).collect();
-                if known.is_empty() {
-                    return Ok(()); // a map with free keys
+                let free_keys = layers.iter().any(|layer| layer.get("additionalProperties").is_some());
+                if known.is_empty() || free_keys {
+                    return Ok(());
                 }
                 for (name, field) in fields {
                     let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
