@@ -1,0 +1,90 @@
+//! What is counted of one request, whichever way it ends.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use shoal_types::EndpointName;
+use tokio::time::Instant;
+
+use crate::{
+    metrics::{Code, Metrics, Served},
+    routes::Place,
+};
+
+/// The account of one request; it is entered when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Account {
+    metrics: Metrics,
+    endpoint: Option<Arc<str>>,
+    stream: bool,
+    started: Instant,
+    status: Option<StatusCode>,
+    served: Served,
+    end: End,
+}
+
+/// How far a request has come.
+#[derive(Debug, Clone, Copy)]
+enum End {
+    /// Not to its end: if nothing more happens, the client has gone.
+    Open,
+    /// All of the answer was passed on.
+    Finished,
+    /// The answer broke off.
+    Broken,
+}
+
+impl Account {
+    /// The account of a request that arrived at `started`.
+    pub(crate) fn open(metrics: Metrics, started: Instant) -> Self {
+        Self { metrics, endpoint: None, stream: false, started, status: None, served: Served::Nowhere, end: End::Open }
+    }
+
+    /// It is for `endpoint`.
+    pub(crate) fn routed(&mut self, endpoint: &EndpointName, stream: bool) {
+        let endpoint: Arc<str> = endpoint.as_str().into();
+        self.metrics.entered(&endpoint);
+        self.endpoint = Some(endpoint);
+        self.stream = stream;
+    }
+
+    /// A replica at `place` began to answer with `status` at `now`.
+    pub(crate) fn answered(&mut self, status: StatusCode, place: &Place, now: Instant) {
+        self.status = Some(status);
+        self.served = match place {
+            Place::Local(_) => Served::Local,
+            Place::Remote => Served::Remote,
+        };
+        if let Some(endpoint) = &self.endpoint {
+            self.metrics.first_byte(endpoint, self.stream, now - self.started);
+        }
+    }
+
+    /// The ingress itself answers with `status`.
+    pub(crate) const fn refused(&mut self, status: StatusCode) {
+        self.status = Some(status);
+        self.end = End::Finished;
+    }
+
+    /// The whole answer was passed on.
+    pub(crate) const fn finished(&mut self) {
+        self.end = End::Finished;
+    }
+
+    /// The answer broke off.
+    pub(crate) const fn broke(&mut self) {
+        self.end = End::Broken;
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        let code = match (self.end, self.status) {
+            (End::Finished, Some(status)) => Code::of(status),
+            (End::Broken, _) => Code::Broken,
+            (End::Open | End::Finished, _) => Code::Cancelled,
+        };
+        let endpoint = self.endpoint.take();
+        self.metrics.ended(endpoint.as_ref(), code, self.served, self.started.elapsed());
+    }
+}

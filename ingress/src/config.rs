@@ -1,0 +1,75 @@
+//! Bounds and deadlines. Every default can be used as it is.
+
+use std::time::Duration;
+
+/// Configuration of an [`Ingress`](crate::Ingress).
+#[derive(Debug, Clone, Default)]
+pub struct IngressConfig {
+    /// How much of anything.
+    pub limits: Limits,
+    /// How long for anything.
+    pub timeouts: Timeouts,
+}
+
+/// Bounds. What is over one of them gets an error that says so.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Bytes of one request body; beyond it 413.
+    pub body: usize,
+    /// Bytes of all request bodies held at once, at least `body`; beyond it 503.
+    pub bodies: usize,
+    /// Bytes of a request's head; beyond it 431.
+    pub head: usize,
+    /// Client connections at once; further ones wait in the listener's queue.
+    pub connections: usize,
+    /// Requests of other nodes served at once; further ones are told to go elsewhere.
+    pub tunnels: usize,
+    /// Idle connections kept per engine.
+    pub idle_per_engine: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body: 32 << 20,
+            bodies: 1 << 30,
+            head: 64 << 10,
+            connections: 8192,
+            tunnels: 4096,
+            // An engine runs some hundred sequences; what is over this reconnects, which is cheap on one host.
+            idle_per_engine: 64,
+        }
+    }
+}
+
+/// Deadlines. How long a whole request may take is the endpoint's own setting.
+#[derive(Debug, Clone)]
+pub struct Timeouts {
+    /// For the head of a client's next request, hence also the longest that a connection may be idle.
+    pub head: Duration,
+    /// For a whole request body.
+    pub body: Duration,
+    /// For a client to take any byte of what is ready for it.
+    pub stall: Duration,
+    /// For a connection to a local engine, or a stream to another node.
+    pub connect: Duration,
+    /// For another node to say that it takes a request, from when the stream was opened. It says so before it touches
+    /// the engine, so this is a round trip and nothing else; a node that needs longer is avoided for a while.
+    pub accept: Duration,
+    /// For running requests to finish once the ingress is told to stop; then they are cut off.
+    pub stop: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            head: Duration::from_secs(75),
+            body: Duration::from_secs(60),
+            stall: Duration::from_secs(30),
+            connect: Duration::from_secs(3),
+            // Three times the longest round trip between continents.
+            accept: Duration::from_secs(1),
+            stop: Duration::from_secs(30),
+        }
+    }
+}

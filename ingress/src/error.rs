@@ -1,0 +1,194 @@
+//! Errors that the ingress itself answers with, in OpenAI's shape.
+//!
+//! | code | status | when |
+//! |---|---|---|
+//! | `route_not_found` | 404 | no such path, or not with this method |
+//! | `model_not_found` | 404 | no endpoint has this name |
+//! | `invalid_body` | 400 | not a JSON object, or `model` missing or not text |
+//! | `request_incomplete` | 400 | the body broke off |
+//! | `request_timeout` | 408 | the body did not arrive in time |
+//! | `request_too_large` | 413 | the body is over the limit |
+//! | `overloaded` | 503 | this node holds as many bodies as it may |
+//! | `no_ready_replica` | 503 | the endpoint is known, none of its replicas serves |
+//! | `replicas_busy` | 503 | all replicas tried are full or leaving |
+//! | `replicas_failed` | 502 | replicas were tried, none answered |
+//! | `timeout` | 504, or an event in a stream | the endpoint's timeout has passed |
+//! | `replica_lost` | an event in a stream | the replica broke off after the answer had begun |
+//!
+//! What an engine answers is passed on as it is, whatever its shape.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use serde::Serialize;
+use shoal_types::EndpointName;
+
+use crate::{attempt::Tried, head::HeadError, reply::ReplyBody};
+
+/// Says in one word why a request was not served.
+pub(crate) const REASON: HeaderName = HeaderName::from_static("x-shoal-reason");
+
+/// Why a request gets no answer from an engine.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RequestError {
+    #[error("there is no {method} {path} here; the API is at /v1, GET /v1/models lists what is served")]
+    NoSuchRoute { method: http::Method, path: String },
+    #[error("the request body is over the limit of {limit} bytes")]
+    BodyTooLarge { limit: usize },
+    #[error("the request body did not arrive within {within:?}")]
+    BodyTimeout { within: Duration },
+    #[error("the request body broke off: {0}")]
+    BodyBroken(hyper::Error),
+    #[error("this node holds as many request bodies as it may; try again, or another node")]
+    Overloaded,
+    #[error(transparent)]
+    Head(#[from] HeadError),
+    #[error("the model `{model}` does not exist{}", did_you_mean(.nearest.as_deref()))]
+    UnknownModel { model: String, nearest: Option<String> },
+    #[error("no replica of `{endpoint}` is ready; `shoal get endpoints` shows why")]
+    NoReadyReplica { endpoint: EndpointName },
+    #[error("all replicas of `{endpoint}` that were tried are busy or leaving: {tried}")]
+    Busy { endpoint: EndpointName, tried: Tried },
+    #[error("no replica of `{endpoint}` answered: {tried}")]
+    Failed { endpoint: EndpointName, tried: Tried },
+    #[error("`{endpoint}` gave no answer within its timeout of {timeout:?}{}", after(.tried))]
+    TimedOut { endpoint: EndpointName, timeout: Duration, tried: Tried },
+}
+
+fn did_you_mean(nearest: Option<&str>) -> String {
+    nearest.map_or_else(String::new, |nearest| format!("; did you mean `{nearest}`?"))
+}
+
+fn after(tried: &Tried) -> String {
+    if tried.is_empty() { String::new() } else { format!("; tried before: {tried}") }
+}
+
+/// How an error is told.
+struct Terms {
+    status: StatusCode,
+    code: &'static str,
+    param: Option<&'static str>,
+    reason: Option<&'static str>,
+    /// Seconds after which it is worth trying again.
+    retry_after: Option<u16>,
+}
+
+impl Terms {
+    const fn of_client(status: StatusCode, code: &'static str) -> Self {
+        Self { status, code, param: None, reason: None, retry_after: None }
+    }
+
+    const fn of_server(status: StatusCode, code: &'static str, reason: &'static str, retry_after: Option<u16>) -> Self {
+        Self { status, code, param: None, reason: Some(reason), retry_after }
+    }
+}
+
+impl RequestError {
+    const fn terms(&self) -> Terms {
+        match self {
+            Self::NoSuchRoute { .. } => Terms::of_client(StatusCode::NOT_FOUND, "route_not_found"),
+            Self::BodyTooLarge { .. } => Terms::of_client(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large"),
+            Self::BodyTimeout { .. } => Terms::of_client(StatusCode::REQUEST_TIMEOUT, "request_timeout"),
+            Self::BodyBroken(_) => Terms::of_client(StatusCode::BAD_REQUEST, "request_incomplete"),
+            Self::Head(HeadError::NoModel) => {
+                Terms { param: Some("model"), ..Terms::of_client(StatusCode::BAD_REQUEST, "invalid_body") }
+            }
+            Self::Head(_) => Terms::of_client(StatusCode::BAD_REQUEST, "invalid_body"),
+            Self::UnknownModel { .. } => {
+                Terms { param: Some("model"), ..Terms::of_client(StatusCode::NOT_FOUND, "model_not_found") }
+            }
+            Self::Overloaded => {
+                Terms::of_server(StatusCode::SERVICE_UNAVAILABLE, "overloaded", "request-bodies", Some(1))
+            }
+            Self::NoReadyReplica { .. } => {
+                Terms::of_server(StatusCode::SERVICE_UNAVAILABLE, "no_ready_replica", "no-ready-replica", Some(5))
+            }
+            Self::Busy { .. } => {
+                Terms::of_server(StatusCode::SERVICE_UNAVAILABLE, "replicas_busy", "replicas-busy", Some(1))
+            }
+            Self::Failed { .. } => {
+                Terms::of_server(StatusCode::BAD_GATEWAY, "replicas_failed", "replicas-failed", None)
+            }
+            Self::TimedOut { .. } => Terms::of_server(StatusCode::GATEWAY_TIMEOUT, "timeout", "timeout", None),
+        }
+    }
+
+    /// The status it is told with.
+    pub(crate) const fn status(&self) -> StatusCode {
+        self.terms().status
+    }
+
+    /// The whole answer.
+    pub(crate) fn response(&self) -> Response<ReplyBody> {
+        let Terms { status, code, param, reason, retry_after } = self.terms();
+        let mut response = Response::new(ReplyBody::full(body(&self.to_string(), status, param, code)));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(reason) = reason {
+            headers.insert(REASON, HeaderValue::from_static(reason));
+        }
+        if let Some(seconds) = retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+#[derive(Serialize)]
+struct Envelope<'a> {
+    error: Details<'a>,
+}
+
+#[derive(Serialize)]
+struct Details<'a> {
+    message: &'a str,
+    r#type: &'static str,
+    param: Option<&'a str>,
+    code: &'a str,
+}
+
+fn body(message: &str, status: StatusCode, param: Option<&str>, code: &str) -> Bytes {
+    let r#type = if status.is_server_error() { "server_error" } else { "invalid_request_error" };
+    let envelope = Envelope { error: Details { message, r#type, param, code } };
+    // Text, and nothing but text, can always be written as JSON.
+    serde_json::to_vec(&envelope).unwrap_or_default().into()
+}
+
+/// The event that ends a stream which cannot be finished. SDKs raise on it.
+pub(crate) fn event(code: &str, message: &str) -> Bytes {
+    let body = body(message, StatusCode::BAD_GATEWAY, None, code);
+    [b"data: ".as_slice(), &body, b"\n\n"].concat().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_names_what_to_do_in_openais_shape() {
+        let error = RequestError::UnknownModel { model: "lama".into(), nearest: Some("llama".into()) };
+        let value: serde_json::Value =
+            serde_json::from_slice(&body(&error.to_string(), StatusCode::NOT_FOUND, Some("model"), "model_not_found"))
+                .unwrap();
+        assert_eq!(
+            value,
+            serde_json::json!({"error": {
+                "message": "the model `lama` does not exist; did you mean `llama`?",
+                "type": "invalid_request_error", "param": "model", "code": "model_not_found",
+            }})
+        );
+        let none = RequestError::NoReadyReplica { endpoint: "llama".parse().unwrap() }.response();
+        assert_eq!((none.status().as_u16(), none.headers()[REASON].as_bytes()), (503, b"no-ready-replica".as_slice()));
+        assert_eq!(none.headers()[header::RETRY_AFTER], "5");
+    }
+
+    #[test]
+    fn an_event_is_one_line_whatever_the_message() {
+        let event = event("replica_lost", "a\nb\r\n\"c\"");
+        let text = std::str::from_utf8(&event).unwrap();
+        assert_eq!(text.trim_end_matches('\n').lines().count(), 1);
+        assert!(text.starts_with("data: {\"error\":{") && text.ends_with("\n\n"));
+    }
+}

@@ -1,0 +1,93 @@
+//! Why one replica gave no answer. Each of these leads to another replica, because nothing of an answer had been
+//! passed on.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use shoal_types::{ClaimId, NodeId};
+
+use crate::{
+    suspicion::Suspect,
+    tunnel::{DialError, FrameError, NotServing},
+    upstream::EngineError,
+};
+
+/// Why an attempt failed before the first byte of an answer was passed on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error("its node cannot be reached: {0}")]
+    Unreachable(#[from] DialError),
+    #[error("its node could not be reached within {0:?}")]
+    DialTimeout(Duration),
+    #[error("its node did not take the request within {0:?}")]
+    NotAccepted(Duration),
+    #[error("the stream to its node broke: {0}")]
+    Tunnel(#[from] FrameError),
+    #[error("its node does not serve it: {0}")]
+    NotServing(NotServing),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error("its node reports: {0}")]
+    RemoteEngine(String),
+    #[error("its engine answered {0}")]
+    Status(StatusCode),
+    #[error("its stream began with an error: {0}")]
+    ErrorEvent(String),
+    #[error("its stream ended without a token")]
+    NoTokens,
+    #[error("its stream broke before the first token: {0}")]
+    BrokeOff(String),
+}
+
+impl Failure {
+    /// The word in metrics.
+    pub(crate) const fn reason(&self) -> &'static str {
+        match self {
+            Self::Unreachable(_) | Self::DialTimeout(_) => "unreachable",
+            Self::NotAccepted(_) => "not-accepted",
+            Self::Tunnel(_) => "tunnel",
+            Self::NotServing(_) => "not-serving",
+            Self::Engine(_) | Self::RemoteEngine(_) => "engine",
+            Self::Status(_) => "status",
+            Self::ErrorEvent(_) => "error-event",
+            Self::NoTokens => "no-tokens",
+            Self::BrokeOff(_) => "broke-off",
+        }
+    }
+
+    /// Whom to avoid for a while.
+    pub(crate) const fn suspect(&self, node: NodeId, claim: ClaimId) -> Option<Suspect> {
+        match self {
+            Self::Unreachable(_) | Self::DialTimeout(_) | Self::NotAccepted(_) | Self::Tunnel(_) => {
+                Some(Suspect::Node(node))
+            }
+            Self::NotServing(_)
+            | Self::Engine(_)
+            | Self::RemoteEngine(_)
+            | Self::ErrorEvent(_)
+            | Self::NoTokens
+            | Self::BrokeOff(_) => Some(Suspect::Replica(claim)),
+            // A full engine is not a broken one: its load says so soon enough.
+            Self::Status(_) => None,
+        }
+    }
+
+    /// Whether the replica is well, and only has no room or is about to leave.
+    pub(crate) fn is_busy(&self) -> bool {
+        match self {
+            Self::NotServing(reason) => reason.is_passing(),
+            Self::Status(status) => {
+                *status == StatusCode::TOO_MANY_REQUESTS || *status == StatusCode::SERVICE_UNAVAILABLE
+            }
+            Self::Unreachable(_)
+            | Self::DialTimeout(_)
+            | Self::NotAccepted(_)
+            | Self::Tunnel(_)
+            | Self::Engine(_)
+            | Self::RemoteEngine(_)
+            | Self::ErrorEvent(_)
+            | Self::NoTokens
+            | Self::BrokeOff(_) => false,
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! What the ingress reads of a request body: two fields. The body itself goes to the engine as it came.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+
+/// Why a body cannot be routed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HeadError {
+    #[error("the request body is not a JSON object")]
+    NotAnObject,
+    #[error("the request body is not valid JSON, or `model` or `stream` is not what it should be: {0}")]
+    Malformed(#[from] serde_json::Error),
+    #[error("the request names no model: set `model` to one of those that GET /v1/models lists")]
+    NoModel,
+}
+
+/// The fields of a request body that routing needs, borrowed from it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Head<'a> {
+    pub(crate) model: Cow<'a, str>,
+    pub(crate) stream: bool,
+}
+
+#[derive(Deserialize)]
+struct Fields<'a> {
+    #[serde(borrow)]
+    model: Option<Name<'a>>,
+    stream: Option<bool>,
+}
+
+// serde borrows into a `Cow` only where the field's type is literally one, hence not within an `Option`.
+#[derive(Deserialize)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl<'a> Head<'a> {
+    /// Reads the head of `body`. Fields that are not known here are skipped without being understood; a known one that
+    /// appears twice is an error, because engines do not agree on which one counts.
+    pub(crate) fn parse(body: &'a [u8]) -> Result<Self, HeadError> {
+        // serde would also read the fields from an array.
+        if body.trim_ascii_start().first() != Some(&b'{') {
+            return Err(HeadError::NotAnObject);
+        }
+        let fields: Fields<'a> = serde_json::from_slice(body)?;
+        let Name(model) = fields.model.ok_or(HeadError::NoModel)?;
+        Ok(Self { model, stream: fields.stream.unwrap_or(false) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parse(body: &str) -> Result<(String, bool), HeadError> {
+        Head::parse(body.as_bytes()).map(|head| (head.model.into_owned(), head.stream))
+    }
+
+    #[test]
+    fn the_fields_are_found_among_whatever_else() {
+        let body = r#" {"messages":[{"role":"user","content":[{"model":"no"}]}],"seed":1e999,"n":-123456789012345678901234567890,
+            "stream":true,"logit_bias":{"model":"no"},"model":"llama-70b","x":null}"#;
+        assert_eq!(parse(body).unwrap(), ("llama-70b".to_owned(), true));
+        assert!(matches!(Head::parse(br#"{"model":"a"}"#).unwrap().model, Cow::Borrowed("a")));
+        assert_eq!(parse(r#"{"model":"\u006dodel","stream":null}"#).unwrap(), ("model".to_owned(), false));
+    }
+
+    #[test]
+    fn a_field_given_twice_is_an_error_only_where_it_decides() {
+        assert!(matches!(parse(r#"{"model":"a","model":"b"}"#), Err(HeadError::Malformed(_))));
+        assert!(parse(r#"{"model":"a","n":1,"n":2}"#).is_ok());
+    }
+
+    #[test]
+    fn what_is_no_request_is_refused() {
+        for body in [r#"["a",true]"#, "", "  ", "null", "\"model\"", "1"] {
+            assert!(matches!(parse(body), Err(HeadError::NotAnObject)), "{body}");
+        }
+        for body in [r#"{"model":1}"#, r#"{"model":"a","stream":"yes"}"#, r#"{"model":"a"} x"#, r#"{"model":"a""#] {
+            assert!(matches!(parse(body), Err(HeadError::Malformed(_))), "{body}");
+        }
+        assert!(matches!(parse(r#"{"model":null}"#), Err(HeadError::NoModel)));
+        assert!(matches!(parse(r#"{"stream":true}"#), Err(HeadError::NoModel)));
+    }
+
+    #[test]
+    fn depth_costs_no_stack() {
+        let body = format!(r#"{{"x":{}{},"model":"a"}}"#, "[".repeat(100_000), "]".repeat(100_000));
+        let _ = parse(&body);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_without_panic(bytes: Vec<u8>) {
+            let _ = Head::parse(&bytes);
+        }
+    }
+}

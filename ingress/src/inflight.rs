@@ -1,0 +1,117 @@
+//! How many requests each replica has from here. A replica may be stopped when it has none.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use shoal_types::ClaimId;
+use tokio::sync::Notify;
+
+/// Requests by replica; those without any are not listed.
+#[derive(Debug, Default)]
+pub(crate) struct InFlight {
+    counts: Mutex<HashMap<ClaimId, u32>>,
+    drained: Notify,
+}
+
+/// One request that is being served; it is over when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Serving {
+    inflight: Arc<InFlight>,
+    claim: ClaimId,
+}
+
+impl InFlight {
+    /// Counts one more request for `claim`.
+    ///
+    /// Whoever serves a local replica must look it up in the routing table *after* this: then either the request is seen
+    /// by [`Self::drained`], or it sees that the replica is gone.
+    pub(crate) fn enter(self: &Arc<Self>, claim: ClaimId) -> Serving {
+        *self.lock().entry(claim).or_insert(0) += 1;
+        Serving { inflight: Arc::clone(self), claim }
+    }
+
+    /// Requests that `claim` has now.
+    pub(crate) fn count(&self, claim: ClaimId) -> u32 {
+        self.lock().get(&claim).copied().unwrap_or(0)
+    }
+
+    /// Until `claim` has no request. Cancel safe.
+    pub(crate) async fn drained(&self, claim: ClaimId) {
+        self.until(|counts| !counts.contains_key(&claim)).await;
+    }
+
+    /// Until no replica has a request. Cancel safe.
+    pub(crate) async fn all_drained(&self) {
+        self.until(HashMap::is_empty).await;
+    }
+
+    async fn until(&self, reached: impl Fn(&HashMap<ClaimId, u32>) -> bool) {
+        loop {
+            // Registered before looking, so that a drop in between is not missed.
+            let mut drained = std::pin::pin!(self.drained.notified());
+            drained.as_mut().enable();
+            if reached(&self.lock()) {
+                return;
+            }
+            drained.await;
+        }
+    }
+
+    fn leave(&self, claim: ClaimId) {
+        let mut counts = self.lock();
+        if let Some(count) = counts.get_mut(&claim) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&claim);
+                self.drained.notify_waiters();
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<ClaimId, u32>> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Serving {
+    /// The replica that serves.
+    pub(crate) const fn claim(&self) -> ClaimId {
+        self.claim
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.inflight.leave(self.claim);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+    use shoal_types::{NodeId, UnixMillis};
+
+    use super::*;
+
+    fn claim(counter: u32) -> ClaimId {
+        ClaimId { node: NodeId::from_bytes([1; 16]), generation: UnixMillis::from_millis(1), counter }
+    }
+
+    #[tokio::test]
+    async fn a_replica_is_drained_when_its_last_request_ends() {
+        let inflight = Arc::new(InFlight::default());
+        inflight.drained(claim(1)).await;
+        let (first, second, other) = (inflight.enter(claim(1)), inflight.enter(claim(1)), inflight.enter(claim(2)));
+        assert_eq!(inflight.count(claim(1)), 2);
+        let mut drained = std::pin::pin!(inflight.drained(claim(1)));
+        drop(first);
+        assert!(drained.as_mut().now_or_never().is_none());
+        drop(second);
+        drained.await;
+        assert!(inflight.all_drained().now_or_never().is_none());
+        drop(other);
+        inflight.all_drained().await;
+    }
+}

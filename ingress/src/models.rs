@@ -1,0 +1,99 @@
+//! `/v1/models`: what can be asked for here, and at every other node.
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use crate::routes::{Route, RoutingTable};
+
+#[derive(Serialize)]
+struct List<'a> {
+    object: &'static str,
+    data: Vec<Model<'a>>,
+}
+
+#[derive(Serialize)]
+struct Model<'a> {
+    id: &'a str,
+    object: &'static str,
+    /// Seconds since the epoch.
+    created: u64,
+    owned_by: &'static str,
+    /// What the name stands for.
+    root: &'a str,
+}
+
+impl<'a> Model<'a> {
+    fn new(id: &'a str, route: &'a Route) -> Self {
+        Self { id, object: "model", created: route.created.as_millis() / 1000, owned_by: "shoal", root: &route.model }
+    }
+}
+
+/// All names that a client may send as `model`, whether or not a replica is ready.
+pub(crate) fn list(routes: &RoutingTable) -> Bytes {
+    let data = routes.names().into_iter().map(|(name, route)| Model::new(name, route)).collect();
+    json(&List { object: "list", data })
+}
+
+/// The one called `name`.
+pub(crate) fn one(routes: &RoutingTable, name: &str) -> Option<Bytes> {
+    routes.route(name).map(|route| json(&Model::new(name, route)))
+}
+
+fn json(value: &impl Serialize) -> Bytes {
+    // Structs of text and numbers can always be written as JSON.
+    serde_json::to_vec(value).unwrap_or_default().into()
+}
+
+/// The text that `path` stands for (RFC 3986 section 2.1), as model ids have slashes, which SDKs escape. What is no
+/// escape stays as it is; what is then no UTF-8 is no name, and becomes one that nothing has.
+pub(crate) fn unescape(path: &str) -> String {
+    let (mut bytes, mut rest) = (Vec::with_capacity(path.len()), path.as_bytes());
+    while let Some((&byte, tail)) = rest.split_first() {
+        let escaped = (byte == b'%').then(|| tail.first_chunk::<2>().and_then(hex_byte)).flatten();
+        bytes.push(escaped.unwrap_or(byte));
+        rest = if escaped.is_some() { &tail[2..] } else { tail };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn hex_byte(digits: &[u8; 2]) -> Option<u8> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    Some(digit(digits[0])? << 4 | digit(digits[1])?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use shoal_types::UnixMillis;
+
+    use super::*;
+
+    #[test]
+    fn all_names_are_listed_as_the_sdk_expects() {
+        let table = RoutingTable::new([Route {
+            endpoint: "llama".parse().unwrap(),
+            model: "meta/Llama".into(),
+            aliases: ["gpt-4".to_owned()].into(),
+            created: UnixMillis::from_millis(5_500),
+            timeout: Duration::from_secs(1),
+            replicas: Vec::new(),
+        }]);
+        let value: serde_json::Value = serde_json::from_slice(&list(&table)).unwrap();
+        let ids: Vec<_> = value["data"].as_array().unwrap().iter().map(|model| model["id"].as_str().unwrap()).collect();
+        assert_eq!(ids, ["gpt-4", "llama", "meta/Llama"]);
+        let one: serde_json::Value = serde_json::from_slice(&one(&table, "gpt-4").unwrap()).unwrap();
+        assert_eq!(
+            one,
+            serde_json::json!({"id": "gpt-4", "object": "model", "created": 5, "owned_by": "shoal", "root": "meta/Llama"})
+        );
+    }
+
+    #[test]
+    fn escapes_are_undone_and_nothing_else() {
+        assert_eq!(unescape("meta%2FLlama%2f3"), "meta/Llama/3");
+        for plain in ["a%", "a%2", "a%zz", "a+b", "%+1"] {
+            assert_eq!(unescape(plain), plain);
+        }
+    }
+}

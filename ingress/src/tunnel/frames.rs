@@ -1,0 +1,173 @@
+//! What the ends of a tunnel say to each other. Fields and variants are only ever added at the end, with a new frame
+//! version (`shoal_types::wire`).
+
+use std::fmt;
+
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use serde::{Deserialize, Serialize};
+use shoal_types::{ClaimId, Load};
+
+use crate::upstream::Head;
+
+/// Hops that a request may make: one, so that routing tables that disagree cannot send it in circles.
+pub(crate) const HOPS: u8 = 1;
+
+/// Headers as they cross the mesh.
+pub(crate) type WireHeaders = Vec<(String, Vec<u8>)>;
+
+/// The first frame of a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RequestHead {
+    /// The replica that was chosen. A node that does not hold it refuses.
+    pub(crate) claim: ClaimId,
+    pub(crate) method: String,
+    /// Path and query.
+    pub(crate) target: String,
+    pub(crate) headers: WireHeaders,
+    /// What is left of the request's time in milliseconds; a duration, since clocks differ.
+    pub(crate) time_left: u64,
+    /// Always [`HOPS`]: it is served where it arrives or not at all.
+    pub(crate) hop: u8,
+}
+
+/// The far end's first answer, given before an engine is touched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Verdict {
+    /// It will be tried.
+    Accepted,
+    /// It will not, and the engine does not know of it.
+    NotServing(NotServing),
+}
+
+/// Why a node does not serve a request that reached it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum NotServing {
+    /// It does not hold that claim, or no longer.
+    NoSuchReplica,
+    /// Its ingress is stopping.
+    Stopping,
+    /// It serves as many requests of other nodes as it may.
+    Full,
+    /// The request has made more hops than one.
+    Hops,
+    /// The request is not one that is forwarded.
+    NotInference,
+    /// It could not read the request; the reason is in its log.
+    Unreadable,
+}
+
+impl NotServing {
+    /// Whether the reason will go away by itself, so that trying again later makes sense.
+    pub(crate) const fn is_passing(self) -> bool {
+        match self {
+            Self::NoSuchReplica | Self::Stopping | Self::Full => true,
+            Self::Hops | Self::NotInference | Self::Unreadable => false,
+        }
+    }
+}
+
+impl fmt::Display for NotServing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoSuchReplica => "it does not hold that replica any more",
+            Self::Stopping => "it is stopping",
+            Self::Full => "it has as many requests of other nodes as it may",
+            Self::Hops => "the request was forwarded twice",
+            Self::NotInference => "it does not forward this path to engines",
+            Self::Unreadable => "it cannot read the request: the versions of both nodes may be too far apart",
+        })
+    }
+}
+
+/// What came of an accepted request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Outcome {
+    /// The engine answers; the body follows.
+    Answer {
+        /// HTTP status.
+        status: u16,
+        /// Without those of the connection.
+        headers: WireHeaders,
+    },
+    /// There is no answer, and this is why.
+    Failed(String),
+}
+
+/// The last frame: what the replica has to do now. A struct of its own, as `Load` skips fields, which bincode cannot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Trailer {
+    inflight: u32,
+    running: Option<u32>,
+    waiting: Option<u32>,
+    kv_cache: Option<u8>,
+}
+
+impl From<Load> for Trailer {
+    fn from(load: Load) -> Self {
+        let Load { inflight, running, waiting, kv_cache } = load;
+        Self { inflight, running, waiting, kv_cache }
+    }
+}
+
+impl From<Trailer> for Load {
+    fn from(trailer: Trailer) -> Self {
+        let Trailer { inflight, running, waiting, kv_cache } = trailer;
+        Self { inflight, running, waiting, kv_cache }
+    }
+}
+
+/// `headers` as they cross the mesh.
+pub(crate) fn to_wire(headers: &HeaderMap) -> WireHeaders {
+    headers.iter().map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec())).collect()
+}
+
+/// `headers` as they crossed the mesh. Those that are none are left out: the peer checked them when it got them.
+pub(crate) fn from_wire(headers: WireHeaders) -> HeaderMap {
+    headers
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.parse::<HeaderName>().ok()?, HeaderValue::try_from(value).ok()?)))
+        .collect()
+}
+
+impl From<&Head> for Outcome {
+    fn from(head: &Head) -> Self {
+        Self::Answer { status: head.status.as_u16(), headers: to_wire(&head.headers) }
+    }
+}
+
+/// The head of an answer that crossed the mesh, or `None` if it is not one.
+pub(crate) fn head(status: u16, headers: WireHeaders) -> Option<Head> {
+    Some(Head { status: StatusCode::from_u16(status).ok()?, headers: from_wire(headers) })
+}
+
+#[cfg(test)]
+mod tests {
+    use shoal_types::{NodeId, UnixMillis, wire};
+
+    use super::*;
+
+    #[test]
+    fn frames_cross_the_mesh_unchanged() {
+        let claim = ClaimId { node: NodeId::from_bytes([3; 16]), generation: UnixMillis::from_millis(5), counter: 1 };
+        let request = RequestHead {
+            claim,
+            method: "POST".into(),
+            target: "/v1/completions?x=1".into(),
+            headers: vec![("a".into(), vec![0xff])],
+            time_left: 1_000,
+            hop: HOPS,
+        };
+        assert_eq!(wire::decode(&wire::encode(&request).unwrap()), Ok(request));
+        let load = Load { inflight: 2, running: None, waiting: Some(1), kv_cache: Some(50) };
+        let trailer: Trailer = wire::decode(&wire::encode(&Trailer::from(load)).unwrap()).unwrap();
+        assert_eq!(Load::from(trailer), load);
+    }
+
+    #[test]
+    fn repeated_headers_stay_repeated() {
+        let mut headers = HeaderMap::new();
+        headers.append("a", HeaderValue::from_static("1"));
+        headers.append("a", HeaderValue::from_static("2"));
+        assert_eq!(from_wire(to_wire(&headers)), headers);
+    }
+}

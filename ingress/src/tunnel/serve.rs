@@ -1,0 +1,255 @@
+//! The far end of a tunnel: another node's request to one of this node's replicas.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, uri::PathAndQuery};
+use shoal_types::{EngineAddress, Load, NodeId};
+use tokio::{
+    io::AsyncWriteExt as _,
+    sync::OwnedSemaphorePermit,
+    time::{Instant, timeout, timeout_at},
+};
+
+use super::{
+    FrameError, FrameReader, HOPS, NotServing, Outcome, RequestHead, Trailer, Tunnel, TunnelSend, Verdict, from_wire,
+    write_frame,
+};
+use crate::{
+    Ingress,
+    admission::{Admitted, Refused},
+    headers::for_engine,
+    inflight::Serving,
+    upstream::{BrokenBody, EngineBody, Head, Outgoing, UpstreamBody, is_inference, send_local},
+};
+
+/// Why another node's request was not served to its end. For the log: the other node sees it in the stream.
+#[derive(Debug, thiserror::Error)]
+enum FarEndError {
+    #[error("the request did not arrive within {0:?}")]
+    NoHead(Duration),
+    #[error("refused: {0}")]
+    NotServing(NotServing),
+    #[error("the request's time is over")]
+    TimedOut,
+    #[error("the other node gave up")]
+    GivenUp,
+    #[error("this node stops")]
+    CutOff,
+    #[error("the stream broke: {0}")]
+    Stream(#[from] FrameError),
+    #[error(transparent)]
+    Answer(#[from] BrokenBody),
+}
+
+impl From<std::io::Error> for FarEndError {
+    fn from(error: std::io::Error) -> Self {
+        Self::Stream(error.into())
+    }
+}
+
+/// A request that will be tried, and what that takes up.
+struct Accepted {
+    address: EngineAddress,
+    load: Option<Load>,
+    deadline: Instant,
+    target: PathAndQuery,
+    headers: http::HeaderMap,
+    serving: Serving,
+    _slot: OwnedSemaphorePermit,
+}
+
+impl Ingress {
+    /// Serves the request that `from` sends through `tunnel`, until it is answered, given up by the other node, or cut
+    /// off by the end of this ingress. It is only ever served by a replica of this node.
+    ///
+    /// Dropping the future cancels the request at the engine and resets the tunnel.
+    pub async fn serve_tunnel(&self, from: NodeId, tunnel: Tunnel) {
+        let Tunnel { send, recv } = tunnel;
+        let given_up = send.cancelled();
+        let served = tokio::select! {
+            biased;
+            served = self.far_end(FrameReader::new(recv), send) => served,
+            () = given_up => Err(FarEndError::GivenUp),
+            () = self.cut_off.cancelled() => Err(FarEndError::CutOff),
+        };
+        if let Err(error) = served {
+            tracing::debug!(node = %from, %error, "serving another node's request");
+        }
+    }
+
+    async fn far_end(&self, mut reader: FrameReader, mut send: Box<dyn TunnelSend>) -> Result<(), FarEndError> {
+        let within = self.config.timeouts.connect;
+        let head = timeout(within, reader.frame()).await.map_err(|_| FarEndError::NoHead(within))?;
+        match self.accept(head) {
+            Ok(accepted) => {
+                let deadline = accepted.deadline;
+                let answer = Box::pin(self.answer(accepted, &mut reader, &mut send));
+                timeout_at(deadline, answer).await.unwrap_or(Err(FarEndError::TimedOut))
+            }
+            Err(reason) => {
+                write_frame(&mut send, &Verdict::NotServing(reason)).await?;
+                send.shutdown().await?;
+                Err(FarEndError::NotServing(reason))
+            }
+        }
+    }
+
+    fn accept(&self, head: Result<RequestHead, FrameError>) -> Result<Accepted, NotServing> {
+        let head = head.map_err(|error| {
+            tracing::warn!(%error, "another node's request cannot be read");
+            NotServing::Unreadable
+        })?;
+        if head.hop != HOPS {
+            return Err(NotServing::Hops);
+        }
+        if self.stopping.is_cancelled() {
+            return Err(NotServing::Stopping);
+        }
+        let target: PathAndQuery = head.target.parse().map_err(|_| NotServing::NotInference)?;
+        if head.method != Method::POST.as_str() || !is_inference(target.path()) {
+            return Err(NotServing::NotInference);
+        }
+        let slot = self.tunnels.clone().try_acquire_owned().map_err(|_| NotServing::Full)?;
+        let serving = self.inflight.enter(head.claim);
+        // After entering, see `InFlight::enter`.
+        let routes = self.routes.load();
+        let replica = routes.local(head.claim).ok_or(NotServing::NoSuchReplica)?;
+        Ok(Accepted {
+            address: replica.address.clone(),
+            load: replica.load,
+            deadline: Instant::now() + replica.timeout.min(Duration::from_millis(head.time_left)),
+            target,
+            headers: for_engine(from_wire(head.headers)),
+            serving,
+            _slot: slot,
+        })
+    }
+
+    async fn answer(
+        &self,
+        accepted: Accepted,
+        reader: &mut FrameReader,
+        send: &mut Box<dyn TunnelSend>,
+    ) -> Result<(), FarEndError> {
+        write_frame(send, &Verdict::Accepted).await?;
+        let admitted = match self.receive_body(reader).await? {
+            Ok(admitted) => admitted,
+            Err(reason) => return fail(send, reason).await,
+        };
+        let Accepted { address, target, headers, .. } = &accepted;
+        let request = Outgoing { target: target.clone(), headers: headers.clone(), body: admitted.body.clone() };
+        match send_local(&self.engines, address, &request).await {
+            Ok((head, body)) => {
+                relay(send, &head, body).await?;
+                self.conclude(send, &accepted).await
+            }
+            Err(error) => fail(send, error.to_string()).await,
+        }
+    }
+
+    /// The whole body, or why this node does not take it.
+    async fn receive_body(&self, reader: &mut FrameReader) -> Result<Result<Admitted, String>, FarEndError> {
+        let mut gathering = self.admission.gather();
+        let receive = async {
+            while let Some(piece) = reader.raw().await? {
+                if let Err(refused) = gathering.push(piece) {
+                    return Ok(Some(refused));
+                }
+            }
+            Ok(None)
+        };
+        let refused = timeout(self.admission.timeout(), receive).await.map_err(|_| FarEndError::TimedOut)?;
+        Ok(match refused.map_err(FrameError::Io)? {
+            None => Ok(gathering.finish()),
+            Some(Refused::TooLarge) => {
+                Err(format!("the request is over its node's limit of {} bytes", self.admission.limit()))
+            }
+            Some(Refused::NoRoom) => Err("its node holds as many request bodies as it may".to_owned()),
+        })
+    }
+
+    /// The end of a whole answer, with what the replica has to do without this request.
+    async fn conclude(&self, send: &mut Box<dyn TunnelSend>, accepted: &Accepted) -> Result<(), FarEndError> {
+        let inflight = self.inflight.count(accepted.serving.claim()).saturating_sub(1);
+        send.write_all(&[0; 4]).await?;
+        write_frame(send, &Trailer::from(Load { inflight, ..accepted.load.unwrap_or_default() })).await?;
+        Ok(send.shutdown().await?)
+    }
+}
+
+/// Tells that there is no answer, and why.
+async fn fail(send: &mut Box<dyn TunnelSend>, reason: String) -> Result<(), FarEndError> {
+    write_frame(send, &Outcome::Failed(reason)).await?;
+    Ok(send.shutdown().await?)
+}
+
+/// Passes an engine's answer on, each chunk as it arrives.
+async fn relay(send: &mut Box<dyn TunnelSend>, head: &Head, body: EngineBody) -> Result<(), FarEndError> {
+    write_frame(send, &Outcome::from(head)).await?;
+    let mut body = UpstreamBody::Local(body);
+    while let Some(chunk) = body.chunk().await {
+        write_chunk(send, chunk?).await?;
+    }
+    Ok(())
+}
+
+async fn write_chunk(send: &mut Box<dyn TunnelSend>, chunk: Bytes) -> Result<(), FarEndError> {
+    // A chunk of length 0 would be the end; one of 4 GiB is cut.
+    for part in chunk.chunks(u32::MAX as usize) {
+        let length = u32::try_from(part.len()).unwrap_or(u32::MAX);
+        send.write_all(&length.to_be_bytes()).await?;
+        send.write_all(part).await?;
+    }
+    Ok(send.flush().await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use futures_util::{FutureExt as _, future::BoxFuture};
+    use shoal_types::{ClaimId, UnixMillis};
+
+    use super::*;
+    use crate::{Dial, DialError, IngressConfig};
+
+    struct Nobody;
+
+    impl Dial for Nobody {
+        fn open(&self, node: NodeId) -> BoxFuture<'static, Result<Tunnel, DialError>> {
+            async move { Err(DialError::new(node)) }.boxed()
+        }
+    }
+
+    fn head() -> RequestHead {
+        let node = NodeId::from_bytes([1; 16]);
+        RequestHead {
+            claim: ClaimId { node, generation: UnixMillis::from_millis(1), counter: 1 },
+            method: "POST".to_owned(),
+            target: "/v1/completions".to_owned(),
+            headers: Vec::new(),
+            time_left: 1_000,
+            hop: HOPS,
+        }
+    }
+
+    fn refusal(ingress: &Ingress, head: RequestHead) -> Option<NotServing> {
+        ingress.accept(Ok(head)).err()
+    }
+
+    #[tokio::test]
+    async fn only_what_one_node_asks_another_is_taken() {
+        let ingress = Ingress::new(IngressConfig::default(), NodeId::from_bytes([1; 16]), Arc::new(Nobody));
+        assert_eq!(refusal(&ingress, head()), Some(NotServing::NoSuchReplica));
+        assert_eq!(refusal(&ingress, RequestHead { hop: HOPS + 1, ..head() }), Some(NotServing::Hops));
+        assert_eq!(refusal(&ingress, RequestHead { method: "GET".into(), ..head() }), Some(NotServing::NotInference));
+        for target in ["/sleep", "/v1/completions/../../sleep", "not a path", ""] {
+            let head = RequestHead { target: target.to_owned(), ..head() };
+            assert_eq!(refusal(&ingress, head), Some(NotServing::NotInference), "{target}");
+        }
+        assert_eq!(ingress.inflight(head().claim), 0);
+        ingress.stopping.cancel();
+        assert_eq!(refusal(&ingress, head()), Some(NotServing::Stopping));
+    }
+}

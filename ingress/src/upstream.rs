@@ -1,0 +1,65 @@
+//! Where answers come from: an engine on this node, or the far end of a tunnel.
+
+mod local;
+mod pool;
+mod remote;
+
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode, uri::PathAndQuery};
+
+pub(crate) use local::{EngineBody, EngineError, send as send_local};
+pub(crate) use pool::EnginePool;
+pub(crate) use remote::{RemoteBody, RemoteCall};
+
+/// The paths that are forwarded to engines; nothing else of an engine can be reached.
+pub(crate) fn is_inference(path: &str) -> bool {
+    matches!(path, "/v1/chat/completions" | "/v1/completions" | "/v1/embeddings")
+}
+
+/// A request as every replica gets it: headers without those of the connection, the body as it came. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Outgoing {
+    pub(crate) target: PathAndQuery,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+/// Status and headers of an answer, without those of the connection.
+#[derive(Debug)]
+pub(crate) struct Head {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+}
+
+/// The body of an answer. Dropping it before its end cancels the request at the engine.
+#[derive(Debug)]
+pub(crate) enum UpstreamBody {
+    Local(EngineBody),
+    Remote(RemoteBody),
+}
+
+/// Why a body ended before its end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BrokenBody {
+    #[error("the engine broke off: {0}")]
+    Engine(#[from] hyper::Error),
+    #[error("the stream from its node broke: {0}")]
+    Tunnel(#[from] crate::tunnel::FrameError),
+}
+
+impl UpstreamBody {
+    /// The next bytes as they arrived, or `None` at the proper end.
+    pub(crate) fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BrokenBody>>> {
+        match self {
+            Self::Local(body) => body.poll_chunk(cx).map(|chunk| chunk.map(|chunk| chunk.map_err(BrokenBody::Engine))),
+            Self::Remote(body) => body.poll_chunk(cx).map(|chunk| chunk.map(|chunk| chunk.map_err(BrokenBody::Tunnel))),
+        }
+    }
+
+    /// As [`Self::poll_chunk`]. Cancel safe.
+    pub(crate) async fn chunk(&mut self) -> Option<Result<Bytes, BrokenBody>> {
+        std::future::poll_fn(|cx| self.poll_chunk(cx)).await
+    }
+}

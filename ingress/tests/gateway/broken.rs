@@ -1,0 +1,120 @@
+//! After the first byte: a break is told, never hidden, and never retried.
+
+use std::time::Duration;
+
+use shoal_ingress::{Route, RoutingTable};
+
+use super::support::{Answer, Client, Engine, Node, Reply, SSE, local, node_id, remote, route};
+
+const EVENT: &str = "data: {\"choices\":[]}\n\n";
+
+/// A client in the middle of an answer from `engine`.
+async fn begun(node: &Node, engine: &mut Engine, content_type: &str) -> (Client, Answer, Reply) {
+    let mut client = node.client().await;
+    let begin = async {
+        let reply = engine.call().await.begin(200, content_type);
+        reply.send(EVENT).await;
+        reply
+    };
+    let (mut answer, reply) = tokio::join!(client.chat(), begin);
+    assert_eq!(answer.text().await, EVENT);
+    (client, answer, reply)
+}
+
+fn error_of(event: &str) -> serde_json::Value {
+    let data = event.trim_start().strip_prefix("data: ").unwrap();
+    assert!(data.ends_with("\n\n"), "{data:?}");
+    serde_json::from_str::<serde_json::Value>(data).unwrap()["error"].take()
+}
+
+async fn a_lost_replica_is_told(node: &Node, engine: &mut Engine) {
+    let (_client, mut answer, reply) = begun(node, engine, SSE).await;
+    reply.die().await;
+    let (rest, whole) = answer.rest().await;
+    assert!(!whole, "a broken answer must not end like a whole one");
+    let error = error_of(&rest);
+    assert_eq!(error["code"], "replica_lost");
+    assert!(error["message"].as_str().unwrap().contains(&node_id(2).short()), "{error}");
+}
+
+#[tokio::test]
+async fn a_stream_whose_local_engine_dies_ends_with_an_error_and_no_end() {
+    let (mut engine, other) = (Engine::start(), Engine::start());
+    let node = Node::start([local(2, engine.address(), 0), local(9, other.address(), 100)]).await;
+    a_lost_replica_is_told(&node, &mut engine).await;
+    assert!(!other.has_call());
+    assert_eq!(other.connections(), 0);
+}
+
+#[tokio::test]
+async fn a_stream_whose_engine_dies_on_another_node_ends_with_an_error_and_no_end() {
+    let mut engine = Engine::start();
+    let node = Node::start([remote(2, 0)]).await;
+    node.peer(2, [local(2, engine.address(), 0)]);
+    a_lost_replica_is_told(&node, &mut engine).await;
+}
+
+#[tokio::test]
+async fn an_error_after_half_an_event_is_an_event_of_its_own() {
+    let mut engine = Engine::start();
+    let node = Node::start([local(2, engine.address(), 0)]).await;
+    let (_client, mut answer, reply) = begun(&node, &mut engine, SSE).await;
+    reply.send("data: {\"cho").await;
+    assert_eq!(answer.text().await, "data: {\"cho");
+    reply.die().await;
+    let (rest, whole) = answer.rest().await;
+    assert!(rest.starts_with("\n\ndata: {") && !whole, "{rest:?}");
+}
+
+#[tokio::test]
+async fn anything_but_a_stream_of_events_is_cut() {
+    for is_remote in [false, true] {
+        let mut engine = Engine::start();
+        let replica = local(2, engine.address(), 0);
+        let node = Node::start([if is_remote { remote(2, 0) } else { replica.clone() }]).await;
+        node.peer(2, [replica]);
+        let (_client, mut answer, reply) = begun(&node, &mut engine, "application/json").await;
+        reply.die().await;
+        assert_eq!(answer.rest().await, (String::new(), false));
+    }
+}
+
+fn with_timeout(millis: u64, route: Route) -> RoutingTable {
+    RoutingTable::new([Route { timeout: Duration::from_millis(millis), ..route }])
+}
+
+#[tokio::test]
+async fn a_stream_that_takes_too_long_says_so() {
+    let mut engine = Engine::start();
+    let node = Node::start([]).await;
+    node.ingress.set_routes(with_timeout(1500, route([local(2, engine.address(), 0)])));
+    let (_client, mut answer, reply) = begun(&node, &mut engine, SSE).await;
+    let (rest, whole) = answer.rest().await;
+    assert_eq!((error_of(&rest)["code"].as_str(), whole), (Some("timeout"), false));
+    reply.gone().await;
+}
+
+#[tokio::test]
+async fn an_engine_that_says_nothing_in_time_is_a_504() {
+    let mut engine = Engine::start();
+    let node = Node::start([]).await;
+    node.ingress.set_routes(with_timeout(500, route([local(2, engine.address(), 0)])));
+    let mut client = node.client().await;
+    let (mut answer, call) = tokio::join!(client.chat(), engine.call());
+    assert_eq!(answer.status, 504);
+    assert_eq!(answer.error().await.0, "timeout");
+    call.gone().await;
+}
+
+/// The far end has the deadline too: a near end that is gone without a trace leaves nothing running there.
+#[tokio::test]
+async fn the_far_end_gives_up_in_time_by_itself() {
+    let mut engine = Engine::start();
+    let node = Node::start([remote(2, 0)]).await;
+    let peer = node.peer(2, []);
+    peer.set_routes(with_timeout(1500, route([local(2, engine.address(), 0)])));
+    let (_client, mut answer, reply) = begun(&node, &mut engine, SSE).await;
+    reply.gone().await;
+    let (rest, whole) = answer.rest().await;
+    assert_eq!((error_of(&rest)["code"].as_str(), whole), (Some("replica_lost"), false));
+}

@@ -1,0 +1,19 @@
+//! The whole crate in one process: real sockets to clients and engines, tunnels in memory, engines that do what the
+//! test says.
+
+#[cfg(test)]
+mod bounds;
+#[cfg(test)]
+mod broken;
+#[cfg(test)]
+mod cancel;
+#[cfg(test)]
+mod lifecycle;
+#[cfg(test)]
+mod retry;
+#[cfg(test)]
+mod streaming;
+#[cfg(test)]
+mod support;
+#[cfg(test)]
+mod tunnels;

@@ -1,0 +1,218 @@
+//! Until the first byte of an answer has been passed on, another replica is tried.
+
+use std::time::Duration;
+
+use shoal_ingress::{IngressConfig, Replica, Timeouts};
+use shoal_types::EngineAddress;
+use tokio::io::AsyncWriteExt as _;
+
+use super::support::{Call, Engine, Node, REQUEST, SSE, local, node_id, remote, soon};
+
+const EVENT: &str = "data: {\"choices\":[]}\n\n";
+
+/// A node whose first choice is `first` and whose second is `good`.
+async fn node_with(first: Replica, good: &Engine) -> Node {
+    Node::start([first, local(9, good.address(), 100)]).await
+}
+
+/// Asks; the request must be answered by `good`, whole and as if nothing had happened.
+async fn is_answered_by(node: &Node, good: &mut Engine) {
+    let mut client = node.client().await;
+    let respond = async {
+        let call = good.call().await;
+        assert_eq!(call.request.body(), REQUEST);
+        call.begin(200, SSE).send(EVENT).await;
+    };
+    let (mut answer, ()) = tokio::join!(client.chat(), respond);
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.header("x-shoal-node"), node_id(9).to_string());
+    assert_eq!(answer.rest().await, (EVENT.to_owned(), true));
+}
+
+/// The first choice does `what` with the request, locally and through a tunnel; the second must answer.
+async fn another_answers_when_the_first(what: impl AsyncFn(Call)) {
+    for is_remote in [false, true] {
+        let (mut bad, mut good) = (Engine::start(), Engine::start());
+        let replica = local(2, bad.address(), 0);
+        let node = node_with(if is_remote { remote(2, 0) } else { replica.clone() }, &good).await;
+        node.peer(2, [replica]);
+        tokio::join!(is_answered_by(&node, &mut good), async { what(bad.call().await).await });
+    }
+}
+
+#[tokio::test]
+async fn when_an_engine_refuses_connections() {
+    let mut good = Engine::start();
+    let gone = EngineAddress::Unix(tempfile::tempdir().unwrap().path().join("gone.sock"));
+    let node = node_with(local(2, gone, 0), &good).await;
+    is_answered_by(&node, &mut good).await;
+}
+
+#[tokio::test]
+async fn when_an_engine_of_another_node_refuses_connections() {
+    let mut good = Engine::start();
+    let gone = EngineAddress::Loopback("127.0.0.1:1".parse().unwrap());
+    let node = node_with(remote(2, 0), &good).await;
+    node.peer(2, [local(2, gone, 0)]);
+    is_answered_by(&node, &mut good).await;
+}
+
+#[tokio::test]
+async fn when_an_engine_is_full() {
+    for status in [429, 502, 503, 504] {
+        another_answers_when_the_first(async |call| call.answer(status, "application/json", "{}")).await;
+    }
+}
+
+#[tokio::test]
+async fn when_an_engine_dies_before_it_answers() {
+    another_answers_when_the_first(async |call| drop(call)).await;
+}
+
+#[tokio::test]
+async fn when_a_stream_begins_with_an_error() {
+    another_answers_when_the_first(async |call| {
+        let reply = call.begin(200, SSE);
+        reply.send("data: {\"error\":{\"message\":\"EngineCore encountered an issue\",\"code\":500}}\n\n").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn when_a_stream_is_done_without_a_token() {
+    another_answers_when_the_first(async |call| call.begin(200, SSE).send("data: [DONE]\n\n").await).await;
+}
+
+#[tokio::test]
+async fn when_a_stream_ends_without_a_token() {
+    another_answers_when_the_first(async |call| call.begin(200, SSE).send(": ping\n\n").await).await;
+}
+
+#[tokio::test]
+async fn when_a_stream_breaks_before_the_first_token() {
+    another_answers_when_the_first(async |call| {
+        let reply = call.begin(200, SSE);
+        reply.send(": ping\n\ndata: {").await;
+        reply.die().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn when_a_node_cannot_be_reached() {
+    let mut good = Engine::start();
+    let node = node_with(remote(2, 0), &good).await;
+    is_answered_by(&node, &mut good).await;
+}
+
+/// Rule 3: a node that no longer holds the claim answers before the engine is touched.
+#[tokio::test]
+async fn when_a_node_no_longer_has_the_replica() {
+    let (other, mut good) = (Engine::start(), Engine::start());
+    let node = node_with(remote(2, 0), &good).await;
+    node.peer(2, [local(3, other.address(), 0)]);
+    is_answered_by(&node, &mut good).await;
+    assert_eq!(other.connections(), 0);
+}
+
+#[tokio::test]
+async fn when_a_node_never_says_that_it_takes_the_request() {
+    let mut good = Engine::start();
+    let timeouts = Timeouts { accept: Duration::from_millis(50), ..Timeouts::default() };
+    let config = IngressConfig { timeouts, ..IngressConfig::default() };
+    let node = Node::start_with(config, [remote(2, 0), local(9, good.address(), 100)]).await;
+    let mut silent = node.mesh.script(node_id(2));
+    is_answered_by(&node, &mut good).await;
+    let _tunnel = silent.try_recv().unwrap();
+    // And the next request does not wait for it again.
+    is_answered_by(&node, &mut good).await;
+    assert!(silent.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn when_a_node_breaks_the_stream() {
+    let mut good = Engine::start();
+    let node = node_with(remote(2, 0), &good).await;
+    let mut peer = node.mesh.script(node_id(2));
+    let break_off = async { drop(soon("a tunnel", peer.recv()).await) };
+    tokio::join!(is_answered_by(&node, &mut good), break_off);
+}
+
+#[tokio::test]
+async fn when_a_node_speaks_another_version() {
+    let node = Node::start([remote(2, 0)]).await;
+    let mut peer = node.mesh.script(node_id(2));
+    let mut client = node.client().await;
+    let answer = async {
+        let mut tunnel = soon("a tunnel", peer.recv()).await.unwrap();
+        tunnel.send.write_all(&[0, 0, 0, 2, 99, 0]).await.unwrap();
+        tunnel
+    };
+    let (mut answer, _tunnel) = tokio::join!(client.chat(), answer);
+    assert_eq!((answer.status.as_u16(), answer.header("x-shoal-reason")), (502, "replicas-failed"));
+    let (code, message) = answer.error().await;
+    assert_eq!(code, "replicas_failed");
+    assert!(message.contains("frame version 99") && message.contains("upgrade"), "{message}");
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_breaks_is_replaced_by_a_new_one_to_the_same_engine() {
+    let mut engine = Engine::start();
+    let node = Node::start([local(1, engine.address(), 0)]).await;
+    let mut client = node.client().await;
+    let respond = async { engine.call().await.answer(200, "application/json", "{}") };
+    tokio::join!(client.chat(), respond).0.rest().await;
+    let respond = async {
+        drop(engine.call().await);
+        engine.call().await.answer(200, "application/json", "{}");
+    };
+    assert_eq!(tokio::join!(client.chat(), respond).0.status, 200);
+    assert_eq!(engine.connections(), 2);
+}
+
+#[tokio::test]
+async fn an_engines_own_errors_are_its_answer() {
+    for status in [400, 404, 422, 500] {
+        let (mut engine, other) = (Engine::start(), Engine::start());
+        let node = Node::start([local(2, engine.address(), 0), local(9, other.address(), 100)]).await;
+        let mut client = node.client().await;
+        let respond = async { engine.call().await.answer(status, "application/json", "{\"mine\":1}") };
+        let (mut answer, ()) = tokio::join!(client.chat(), respond);
+        assert_eq!((answer.status.as_u16(), answer.rest().await.0.as_str()), (status, "{\"mine\":1}"));
+        assert!(!other.has_call());
+    }
+}
+
+/// Rule 9: three replicas are tried, each once, and the error names them.
+#[tokio::test]
+async fn attempts_are_bounded_and_told() {
+    let mut engines: Vec<Engine> = (0..4).map(|_| Engine::start()).collect();
+    let replicas: Vec<Replica> =
+        (2..6u8).zip(&engines).map(|(n, engine)| local(n, engine.address(), n.into())).collect();
+    let node = Node::start(replicas).await;
+    let mut client = node.client().await;
+    let fail = async {
+        for engine in &mut engines[..3] {
+            drop(engine.call().await);
+        }
+    };
+    let (mut answer, ()) = tokio::join!(client.chat(), fail);
+    assert_eq!((answer.status.as_u16(), answer.header("x-shoal-reason")), (502, "replicas-failed"));
+    let (code, message) = answer.error().await;
+    assert_eq!(code, "replicas_failed");
+    for number in 2..5 {
+        assert!(message.contains(&node_id(number).short()), "{message}");
+    }
+    assert!(engines.iter().all(|engine| !engine.has_call()));
+}
+
+#[tokio::test]
+async fn replicas_that_are_all_full_are_worth_another_try_later() {
+    let mut engine = Engine::start();
+    let node = Node::start([local(1, engine.address(), 0)]).await;
+    let mut client = node.client().await;
+    let respond = async { engine.call().await.answer(503, "application/json", "{}") };
+    let (mut answer, ()) = tokio::join!(client.chat(), respond);
+    assert_eq!((answer.status.as_u16(), answer.header("retry-after")), (503, "1"));
+    assert_eq!(answer.error().await.0, "replicas_busy");
+}

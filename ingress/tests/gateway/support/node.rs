@@ -1,0 +1,108 @@
+//! An ingress that serves, and the routes it is given.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use shoal_ingress::{Ingress, IngressConfig, Place, Replica, Route, RoutingTable};
+use shoal_types::{ClaimId, EngineAddress, Load, NodeId, UnixMillis};
+use tokio::{net::TcpListener, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use super::{Client, Mesh, Peer, soon};
+
+pub(crate) fn node_id(number: u8) -> NodeId {
+    NodeId::from_bytes([number; 16])
+}
+
+/// The only claim of node `number`.
+pub(crate) fn claim(number: u8) -> ClaimId {
+    ClaimId { node: node_id(number), generation: UnixMillis::from_millis(1), counter: 1 }
+}
+
+/// A replica of node `number` on the ingress's own node. The one with the least `load` is tried first.
+pub(crate) fn local(number: u8, address: EngineAddress, load: u32) -> Replica {
+    Replica { claim: claim(number), node: node_id(number), place: Place::Local(address), load: Some(inflight(load)) }
+}
+
+/// A replica of node `number` on that other node.
+pub(crate) fn remote(number: u8, load: u32) -> Replica {
+    Replica { claim: claim(number), node: node_id(number), place: Place::Remote, load: Some(inflight(load)) }
+}
+
+fn inflight(inflight: u32) -> Load {
+    Load { inflight, ..Load::default() }
+}
+
+/// The endpoint `llama` with `replicas`.
+pub(crate) fn route(replicas: impl IntoIterator<Item = Replica>) -> Route {
+    Route {
+        endpoint: "llama".parse().unwrap(),
+        model: "meta/Llama-3".to_owned(),
+        aliases: Default::default(),
+        created: UnixMillis::from_millis(0),
+        timeout: Duration::from_secs(60),
+        replicas: replicas.into_iter().collect(),
+    }
+}
+
+/// A node with a running ingress.
+pub(crate) struct Node {
+    pub(crate) ingress: Arc<Ingress>,
+    pub(crate) address: SocketAddr,
+    pub(crate) mesh: Mesh,
+    stop: CancellationToken,
+    served: JoinSet<()>,
+}
+
+impl Node {
+    /// Node 1, with `replicas` of the endpoint `llama`.
+    pub(crate) async fn start(replicas: impl IntoIterator<Item = Replica>) -> Self {
+        Self::start_with(IngressConfig::default(), replicas).await
+    }
+
+    pub(crate) async fn start_with(config: IngressConfig, replicas: impl IntoIterator<Item = Replica>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (mesh, stop) = (Mesh::default(), CancellationToken::new());
+        let ingress = Ingress::new(config, node_id(1), Arc::new(mesh.clone()));
+        let mut served = JoinSet::new();
+        served.spawn(Arc::clone(&ingress).serve(listener, stop.clone()));
+        let node = Self { ingress, address, mesh, stop, served };
+        node.route(replicas);
+        node
+    }
+
+    /// Node `number`, which serves other nodes only, seen from this one.
+    pub(crate) fn peer(&self, number: u8, replicas: impl IntoIterator<Item = Replica>) -> Arc<Ingress> {
+        self.peer_with(number, IngressConfig::default(), replicas)
+    }
+
+    pub(crate) fn peer_with(
+        &self,
+        number: u8,
+        config: IngressConfig,
+        replicas: impl IntoIterator<Item = Replica>,
+    ) -> Arc<Ingress> {
+        let peer = Ingress::new(config, node_id(number), Arc::new(Mesh::default()));
+        peer.set_routes(RoutingTable::new([route(replicas)]));
+        self.mesh.put(node_id(number), Peer::Serves(Arc::clone(&peer)));
+        peer
+    }
+
+    pub(crate) fn route(&self, replicas: impl IntoIterator<Item = Replica>) {
+        self.ingress.set_routes(RoutingTable::new([route(replicas)]));
+    }
+
+    pub(crate) async fn client(&self) -> Client {
+        Client::connect(self.address).await
+    }
+
+    /// Tells it to stop.
+    pub(crate) fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Until it has stopped.
+    pub(crate) async fn stopped(mut self) {
+        soon("the ingress to stop", self.served.join_next()).await.unwrap().unwrap();
+    }
+}
