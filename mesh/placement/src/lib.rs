@@ -1,1 +1,36 @@
+//! Who should run what: pure decisions that every node takes for itself, and that agree because all compute the same.
+//!
+//! Nothing here reads a clock, draws a random number or does I/O. The time is an argument, ties break by hashing, so
+//! the same code runs in the daemon, in a simulator and in property tests. It assigns nothing either: an [`Elector`]
+//! speaks for its own node only, and what others do it learns from the next [`View`](shoal_types::View).
+//!
+//! * [`Elector::step`] takes a view and says what this node should do now, and when to ask again.
+//! * [`Action`] is one such thing: claim, start, withdraw, drain.
+//! * [`candidates()`] explains: which nodes could run a replica, best first, and why the others could not.
+//!
+//! How long a decision waits is in [`Timing`].
 
+mod candidates;
+mod capacity;
+mod census;
+mod decision;
+mod elector;
+mod exclusion;
+mod membership;
+mod opening;
+mod order;
+mod presence;
+mod rank;
+mod tenure;
+mod timing;
+mod vacancy;
+
+#[cfg(test)]
+mod tests;
+
+pub use candidates::{Candidates, candidates};
+pub use capacity::fits;
+pub use decision::{Action, Decision, DrainReason, WithdrawReason};
+pub use elector::Elector;
+pub use exclusion::Exclusion;
+pub use timing::Timing;

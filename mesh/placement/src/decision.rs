@@ -1,0 +1,115 @@
+//! What a node should do now, and when to ask again.
+
+use std::fmt;
+
+use shoal_types::{ClaimId, EndpointName, NodeId, Revision, UnixMillis};
+
+/// What one step decided.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Decision {
+    /// What to do, in this order. An action is repeated by later steps until the view shows that it was done.
+    pub actions: Vec<Action>,
+    /// The earliest instant at which time alone may change the decision; `None` if only another view can.
+    pub wake: Option<UnixMillis>,
+}
+
+impl Decision {
+    pub(crate) fn act(&mut self, action: Action) {
+        self.actions.push(action);
+    }
+
+    /// Asks to be stepped again at `at`, or earlier if something else asks for that.
+    pub(crate) fn wake_at(&mut self, at: UnixMillis) {
+        self.wake = Some(self.wake.map_or(at, |wake| wake.min(at)));
+    }
+}
+
+/// One thing that a node should do with its own replicas.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Reserve GPUs and publish a claim in state `Claimed`. The claim must be in the view of the next step: it is what
+    /// keeps that step from claiming again. A node that cannot or will not do it publishes a refusal instead.
+    Claim {
+        /// Of which endpoint.
+        endpoint: EndpointName,
+        /// Which processes.
+        revision: Revision,
+        /// GPUs that one replica takes; [`crate::fits`] tells which.
+        gpus: u32,
+    },
+    /// The claim has settled: start its engine.
+    Start(ClaimId),
+    /// Give up a claim that does not serve, at once.
+    Withdraw {
+        /// Which.
+        claim: ClaimId,
+        /// Why.
+        reason: WithdrawReason,
+    },
+    /// Stop serving, once each of `confirm` has said that it serves.
+    ///
+    /// Views differ for moments, so two replicas could each believe that the other stays. That cannot become a drain:
+    /// the caller marks its claim as *asking*, asks every one of `confirm` directly (with a deadline), and answers such
+    /// questions with yes only for a claim that is `Ready` and not itself asking. Of two that ask each other, both hear
+    /// no, and neither goes. If any answer is not yes the caller unmarks the claim and does nothing; the action comes
+    /// again after another settle time. With nobody to confirm, it drains at once.
+    Drain {
+        /// Which.
+        claim: ClaimId,
+        /// Why.
+        reason: DrainReason,
+        /// The replicas that serve in its place.
+        confirm: Vec<(NodeId, ClaimId)>,
+    },
+}
+
+/// Why a claim that does not serve is given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WithdrawReason {
+    /// Enough claims are before it.
+    Surplus,
+    /// The endpoint has another revision.
+    Superseded,
+    /// The own node leaves.
+    Departing,
+    /// The endpoint was deleted, or wants no replica.
+    Unwanted,
+}
+
+impl fmt::Display for WithdrawReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Surplus => "enough other replicas are before it",
+            Self::Superseded => "the endpoint has a new revision",
+            Self::Departing => "its node is leaving",
+            Self::Unwanted => "the endpoint wants no replicas",
+        })
+    }
+}
+
+/// Why a replica that serves is drained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DrainReason {
+    /// Enough ready replicas are before it.
+    Surplus,
+    /// Enough replicas serve, and the endpoint has another revision than this one.
+    Superseded,
+    /// The own node leaves, and enough others serve.
+    Departing,
+    /// The own node leaves now, whoever else serves.
+    Deadline,
+    /// The endpoint was deleted, or wants no replica.
+    Unwanted,
+}
+
+impl fmt::Display for DrainReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Surplus => "enough other replicas serve",
+            Self::Superseded => "replicas of the new revision serve",
+            Self::Departing => "its node is leaving and other replicas serve",
+            Self::Deadline => "its node leaves now",
+            Self::Unwanted => "the endpoint wants no replicas",
+        })
+    }
+}

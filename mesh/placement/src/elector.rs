@@ -1,0 +1,96 @@
+//! One node's part in the election of replicas: the small memory that a sequence of views needs.
+
+use std::collections::BTreeMap;
+
+use shoal_types::{Claim, EndpointName, EndpointRecord, NodeId, NodeView, UnixMillis, View};
+
+use crate::{
+    census::Census,
+    decision::Decision,
+    membership::Membership,
+    presence::{Patience, present},
+    tenure::{Bench, Tenure},
+    timing::Timing,
+    vacancy::Vacancies,
+};
+
+/// Decides for one node what it should run. It remembers only times: since when replicas are missing, since when own
+/// ones could drain, since when nodes are there. Losing that memory (a restart) delays decisions and breaks none.
+#[derive(Debug)]
+pub struct Elector {
+    me: NodeId,
+    timing: Timing,
+    started: Option<UnixMillis>,
+    membership: Membership,
+    vacancies: Vacancies,
+    tenure: Tenure,
+}
+
+impl Elector {
+    /// An elector for node `me`.
+    pub fn new(me: NodeId, timing: Timing) -> Self {
+        Self {
+            me,
+            timing,
+            started: None,
+            membership: Membership::default(),
+            vacancies: Vacancies::default(),
+            tenure: Tenure::default(),
+        }
+    }
+
+    /// Decides what to do, given that the world looks like `view` at `now`. To be called on every new view and at
+    /// [`Decision::wake`]; calling it more often does no harm.
+    ///
+    /// In its first settle time an elector claims nothing: it may not have heard yet who already holds what. A view
+    /// that does not contain the own node decides nothing.
+    pub fn step(&mut self, view: &View, now: UnixMillis) -> Decision {
+        let mut decision = Decision::default();
+        let Some(me) = view.nodes.get(&self.me) else { return decision };
+        let listening_until = self.started.get_or_insert(now).plus(self.timing.settle);
+        self.membership.observe(view, &self.timing, now);
+
+        let censuses = take_censuses(view, &Patience { now, guard: self.membership.guard() });
+        self.judge_own(me, &censuses, now, &mut decision);
+        if now < listening_until {
+            decision.wake_at(listening_until);
+        } else {
+            self.vacancies.fill(view, me, &censuses, (&self.timing, now), &mut decision);
+        }
+        wake_for_others(me, &censuses, now, &mut decision);
+        decision
+    }
+
+    fn judge_own(&mut self, me: &NodeView, censuses: &[Census<'_>], now: UnixMillis, out: &mut Decision) {
+        self.tenure.retain(&me.claims);
+        let bench = Bench { timing: &self.timing, now, departure: me.departure.as_ref() };
+        for claim in me.claims.values() {
+            // The censuses are in the order of the endpoints' names.
+            let census = censuses.binary_search_by(|census| census.name().cmp(&claim.endpoint)).ok();
+            let census = census.map(|index| &censuses[index]).filter(|census| census.desired() > 0);
+            self.tenure.judge(claim, census, &bench, out);
+        }
+    }
+}
+
+/// Instants at which time alone changes what is missing, or who may claim it.
+fn wake_for_others(me: &NodeView, censuses: &[Census<'_>], now: UnixMillis, out: &mut Decision) {
+    let holds = censuses.iter().filter_map(|census| census.until);
+    let refusals = me.refusals.iter().map(|refusal| refusal.until);
+    for at in holds.chain(refusals).filter(|&at| at > now) {
+        out.wake_at(at);
+    }
+}
+
+/// The census of every endpoint, in the order of their names.
+fn take_censuses<'a>(view: &'a View, patience: &Patience) -> Vec<Census<'a>> {
+    let mut claims: BTreeMap<&EndpointName, Vec<(&'a NodeView, &'a Claim)>> = BTreeMap::new();
+    for (node, claim) in view.claims() {
+        claims.entry(&claim.endpoint).or_default().push((node, claim));
+    }
+    let census = |(name, record): (&'a EndpointName, &'a std::sync::Arc<EndpointRecord>)| {
+        let claims = claims.remove(name).unwrap_or_default();
+        Census::new(record, present(claims, record, patience))
+    };
+    view.endpoints.iter().map(census).collect()
+}

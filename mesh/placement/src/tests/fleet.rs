@@ -1,0 +1,165 @@
+//! Views made by hand.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use shoal_types::{
+    ApiVersion, Claim, ClaimId, Endpoint, EndpointName, EndpointRecord, EndpointSpec, EngineOffer, EngineSpec, Gpu,
+    GpuId, GpuSource, GpuUse, Hlc, Host, Kind, Labels, Liveness, MemorySize, MeshId, Metadata, NodeFacts, NodeId,
+    NodeView, Placement, ReplicaState, Replicas, Resources, Revision, Routing, SimEngine, UnixMillis, View,
+};
+
+/// Seconds after the start of the test.
+pub(crate) fn at(seconds: u64) -> UnixMillis {
+    UnixMillis::from_millis(1_000_000 + seconds * 1_000)
+}
+
+pub(crate) fn id(node: u8) -> NodeId {
+    NodeId::from_bytes([node; 16])
+}
+
+pub(crate) fn name(endpoint: &str) -> EndpointName {
+    endpoint.parse().unwrap()
+}
+
+pub(crate) fn gpu(index: usize) -> Gpu {
+    Gpu {
+        id: GpuId(format!("SIM-{index}")),
+        name: "NVIDIA H100 80GB HBM3".to_owned(),
+        memory: MemorySize::from_gib(80),
+        memory_used: None,
+        utilization: None,
+        temperature: None,
+        used_by: GpuUse::Free,
+    }
+}
+
+pub(crate) fn node_view(id: NodeId, gpus: usize) -> NodeView {
+    let facts = NodeFacts {
+        name: id.short(),
+        labels: Labels::default(),
+        addresses: Vec::new(),
+        ingress: None,
+        version: "0.1.0".to_owned(),
+        protocol: 1,
+        host: Host { cpus: 1, memory: MemorySize::from_gib(1), os: "test".to_owned() },
+        gpu_source: GpuSource::Simulated,
+        issuer: false,
+        engines: vec![EngineOffer("sim".to_owned())],
+        started: at(0),
+    };
+    NodeView {
+        id,
+        facts,
+        gpus: (0..gpus).map(gpu).collect(),
+        claims: BTreeMap::new(),
+        loads: BTreeMap::new(),
+        refusals: Vec::new(),
+        departure: None,
+        liveness: Liveness::Alive,
+        specs: String::new(),
+        heard: at(0),
+    }
+}
+
+pub(crate) fn record(endpoint: &str, gpus: u32, replicas: u32) -> EndpointRecord {
+    let version = Hlc { time: at(0), counter: 0, node: id(0) };
+    let spec = EndpointSpec {
+        model: "test/model".to_owned(),
+        aliases: Default::default(),
+        engine: EngineSpec::Sim(SimEngine::default()),
+        resources: Resources { gpus, gpu_model: None, gpu_memory: None },
+        replicas: Replicas { min: replicas },
+        placement: Placement::default(),
+        routing: Routing::default(),
+    };
+    let metadata = Metadata { name: name(endpoint), labels: BTreeMap::new() };
+    let endpoint = Endpoint { api_version: ApiVersion::V1, kind: Kind::Endpoint, metadata, spec };
+    EndpointRecord { endpoint, revision: Revision(version), version }
+}
+
+/// A view, seen by node 1 unless said otherwise.
+#[derive(Debug, Clone)]
+pub(crate) struct Fleet {
+    pub(crate) view: View,
+    counter: u32,
+}
+
+impl Fleet {
+    pub(crate) fn new() -> Self {
+        let mesh = MeshId::from_bytes([0; 16]);
+        let view = View { me: id(1), mesh, nodes: BTreeMap::new(), endpoints: BTreeMap::new() };
+        Self { view, counter: 0 }
+    }
+
+    pub(crate) fn node(mut self, node: u8, gpus: usize) -> Self {
+        self.view.nodes.insert(id(node), node_view(id(node), gpus));
+        self
+    }
+
+    pub(crate) fn zone(mut self, node: u8, zone: &str) -> Self {
+        self.node_mut(node).facts.labels.zone = Some(zone.to_owned());
+        self
+    }
+
+    pub(crate) fn cluster(mut self, node: u8, cluster: &str) -> Self {
+        cluster.clone_into(&mut self.node_mut(node).facts.labels.cluster);
+        self
+    }
+
+    pub(crate) fn liveness(mut self, node: u8, liveness: Liveness) -> Self {
+        self.node_mut(node).liveness = liveness;
+        self
+    }
+
+    pub(crate) fn node_mut(&mut self, node: u8) -> &mut NodeView {
+        self.view.nodes.get_mut(&id(node)).unwrap()
+    }
+
+    pub(crate) fn endpoint(mut self, endpoint: &str, gpus: u32, replicas: u32) -> Self {
+        self.view.endpoints.insert(name(endpoint), Arc::new(record(endpoint, gpus, replicas)));
+        self
+    }
+
+    pub(crate) fn spec(mut self, endpoint: &str, change: impl FnOnce(&mut EndpointSpec)) -> Self {
+        change(&mut self.record_mut(endpoint).endpoint.spec);
+        self
+    }
+
+    /// Gives `endpoint` a new revision.
+    pub(crate) fn revise(mut self, endpoint: &str) -> Self {
+        self.record_mut(endpoint).revision.0.counter += 1;
+        self
+    }
+
+    pub(crate) fn record(&self, endpoint: &str) -> &EndpointRecord {
+        &self.view.endpoints[&name(endpoint)]
+    }
+
+    fn record_mut(&mut self, endpoint: &str) -> &mut EndpointRecord {
+        Arc::make_mut(self.view.endpoints.get_mut(&name(endpoint)).unwrap())
+    }
+
+    /// Adds a claim of `node` on the present revision of `endpoint`, made and last changed `claimed` seconds after the
+    /// start.
+    pub(crate) fn claim(&mut self, node: u8, endpoint: &str, state: ReplicaState, claimed: u64) -> ClaimId {
+        self.counter += 1;
+        let record = self.record(endpoint);
+        let claim = Claim {
+            id: ClaimId { node: id(node), generation: at(0), counter: self.counter },
+            endpoint: name(endpoint),
+            revision: record.revision,
+            gpus: record.endpoint.spec.resources.gpus,
+            claimed: at(claimed),
+            state,
+            since: at(claimed),
+            reason: None,
+        };
+        let claim_id = claim.id;
+        self.node_mut(node).claims.insert(claim_id, claim);
+        claim_id
+    }
+
+    pub(crate) fn set_state(&mut self, claim: ClaimId, state: ReplicaState) {
+        self.view.nodes.get_mut(&claim.node).unwrap().claims.get_mut(&claim).unwrap().state = state;
+    }
+}

@@ -1,0 +1,109 @@
+//! Replicas that are missing, and when it is this node's turn to claim one (DESIGN rule 3).
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    mem,
+};
+
+use shoal_types::{EndpointName, NodeView, Revision, UnixMillis, View};
+
+use crate::{
+    capacity::Room,
+    census::Census,
+    decision::{Action, Decision},
+    opening::{Opening, Size, openings},
+    timing::Timing,
+};
+
+/// New claims per step: a node that comes back to many vacancies leaves room for others to be seen.
+const CLAIMS_PER_STEP: usize = 2;
+
+/// Since when replicas are missing that this node could run.
+#[derive(Debug, Default)]
+pub(crate) struct Vacancies {
+    open: BTreeMap<EndpointName, Vacancy>,
+}
+
+#[derive(Debug, Clone)]
+struct Vacancy {
+    since: UnixMillis,
+    revision: Revision,
+    missing: usize,
+}
+
+impl Vacancies {
+    /// Emits claims for what is missing and due to be claimed by `me`.
+    ///
+    /// With m missing, the nodes where the next m replicas should go claim at once; the one of rank k, counted from 0,
+    /// waits k - m + 1 steps, so that it claims only if those before it did not. In front of that, every class of
+    /// larger replicas that is also being placed gets one step: views differ, and a small replica in the wrong place
+    /// costs a large one its host.
+    pub(crate) fn fill(
+        &mut self,
+        view: &View,
+        me: &NodeView,
+        censuses: &[Census<'_>],
+        (timing, now): (&Timing, UnixMillis),
+        out: &mut Decision,
+    ) {
+        let mut openings = openings(view, me.id, censuses, now);
+        let sizes: BTreeSet<Size> = openings.iter().filter_map(Opening::size).collect();
+        openings.retain(|opening| !opening.ranks.is_empty());
+        self.remember(&openings, now);
+
+        let mut budget = Budget { claims: CLAIMS_PER_STEP, reserved: 0 };
+        for opening in &openings {
+            let Some(vacancy) = self.open.get(opening.census.name()) else { continue };
+            let larger = opening.size().map_or(0, |size| sizes.range(size..).skip(1).count());
+            for &rank in opening.ranks.iter().take(opening.missing) {
+                let turns = (rank + 1).saturating_sub(opening.missing) + larger;
+                let due = vacancy.since.plus(timing.step * u32::try_from(turns).unwrap_or(u32::MAX));
+                if due > now {
+                    out.wake_at(due);
+                    break;
+                }
+                if !budget.take(me, opening.census) {
+                    out.wake_at(now.plus(timing.step));
+                    break;
+                }
+                out.act(claim(opening.census));
+            }
+        }
+    }
+
+    /// A wait starts anew when more is missing than before, or when this node could not have waited: else whoever
+    /// becomes a candidate for an old vacancy would find all turns over, and so would the next, at the same moment.
+    fn remember(&mut self, openings: &[Opening<'_, '_>], now: UnixMillis) {
+        let before = mem::take(&mut self.open);
+        for opening in openings {
+            let (revision, missing) = (opening.census.record.revision, opening.missing);
+            let same = before.get(opening.census.name()).filter(|v| v.revision == revision && v.missing >= missing);
+            let since = same.map_or(now, |vacancy| vacancy.since);
+            self.open.insert(opening.census.name().clone(), Vacancy { since, revision, missing });
+        }
+    }
+}
+
+/// What one step may still claim.
+struct Budget {
+    claims: usize,
+    /// GPUs that claims of this step take; the view does not know of them yet.
+    reserved: usize,
+}
+
+impl Budget {
+    fn take(&mut self, me: &NodeView, census: &Census<'_>) -> bool {
+        let gpus = census.resources().gpus as usize;
+        let fits = Room::of(me, census.resources()).fitting >= self.reserved + gpus;
+        if self.claims == 0 || !fits {
+            return false;
+        }
+        self.claims -= 1;
+        self.reserved += gpus;
+        true
+    }
+}
+
+fn claim(census: &Census<'_>) -> Action {
+    Action::Claim { endpoint: census.name().clone(), revision: census.record.revision, gpus: census.resources().gpus }
+}
