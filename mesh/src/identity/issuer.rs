@@ -1,0 +1,163 @@
+//! What a node with an issuing key does: makes tokens, admits nodes, renews certificates.
+
+use std::{
+    net::SocketAddr,
+    sync::{Mutex, PoisonError},
+};
+
+use rustls::pki_types::CertificateDer;
+use shoal_types::{NodeId, UnixMillis};
+
+use super::{
+    Admitted, Binding, IdentityError, JoinRefusal, JoinRequest, JoinToken, NodeCertificate, Roots, TokenId,
+    TokenLimits,
+    certificate::certified_key,
+    files::{IdentityDir, IdentityFile},
+    joining::Keys,
+    keys::PrivateKey,
+    profile::{self, Authority},
+    token::Grant,
+};
+
+/// Where an issuer keeps which tokens are spent and revoked.
+pub trait TokenLedger: Send + Sync {
+    /// Whether the token was taken back.
+    fn is_revoked(&self, token: TokenId) -> bool;
+    /// The nodes that spent it; a node that tries again is not a second one.
+    fn uses(&self, token: TokenId) -> Vec<NodeId>;
+    /// Notes a use, on disk before it returns.
+    ///
+    /// # Errors
+    /// Why it could not; the node is then not admitted.
+    fn record_use(&self, token: TokenId, node: NodeId) -> Result<(), String>;
+}
+
+/// The issuing key of this node.
+#[derive(Debug)]
+pub struct Issuer {
+    node: NodeId,
+    key: PrivateKey,
+    certificate: CertificateDer<'static>,
+    roots: Roots,
+    dir: IdentityDir,
+    /// Held from counting the uses of a token to recording one more, which makes `uses` exact.
+    counting: Mutex<()>,
+}
+
+impl Issuer {
+    pub(super) fn load(dir: &IdentityDir, node: NodeId, roots: &Roots) -> Result<Option<Self>, IdentityError> {
+        if !dir.has(IdentityFile::IssuerCertificate) {
+            return Ok(None);
+        }
+        let certificate = dir.certificates(IdentityFile::IssuerCertificate)?.swap_remove(0);
+        let key = dir.key(IdentityFile::IssuerKey)?;
+        if certified_key(&certificate)? != key.public() {
+            let reason = "it is not for the key in issuer.key".to_owned();
+            return Err(IdentityError::Damaged { path: dir.path(IdentityFile::IssuerCertificate), reason });
+        }
+        Ok(Some(Self { node, key, certificate, roots: roots.clone(), dir: dir.clone(), counting: Mutex::new(()) }))
+    }
+
+    /// A new token that leads to `addresses`, of which it keeps eight.
+    ///
+    /// # Errors
+    /// [`IdentityError::Limits`] if no token can have these limits, or there is no address.
+    pub fn create_token(
+        &self,
+        limits: &TokenLimits,
+        addresses: &[SocketAddr],
+        now: UnixMillis,
+    ) -> Result<JoinToken, IdentityError> {
+        let root = certified_key(&self.roots.certificates()[0])?.digest();
+        JoinToken::create(limits, addresses, (self.node, &self.key), root, now)
+    }
+
+    /// Decides about a request that came over the connection of `binding`, and records the use. Blocks on the ledger.
+    ///
+    /// # Errors
+    /// Why not, in words for the one who tries to join.
+    pub fn admit(
+        &self,
+        request: &JoinRequest,
+        binding: &Binding,
+        ledger: &dyn TokenLedger,
+        now: UnixMillis,
+    ) -> Result<Admitted, JoinRefusal> {
+        let grant = self.granted(request, binding, now)?;
+        if ledger.is_revoked(grant.id) {
+            return Err(JoinRefusal::TokenRevoked);
+        }
+        let failed = |error: IdentityError| JoinRefusal::Failed(error.to_string());
+        let _counting = self.counting.lock().unwrap_or_else(PoisonError::into_inner);
+        let uses = ledger.uses(grant.id);
+        let again = uses.contains(&request.node());
+        if !again && uses.len() >= usize::try_from(grant.uses).unwrap_or(usize::MAX) {
+            return Err(JoinRefusal::UsedUp { uses: grant.uses });
+        }
+        let issuer = self.sign_issuer(&request.keys, now)?;
+        let leaf = self.sign_node(&request.keys, &grant, now).map_err(failed)?;
+        if !again {
+            ledger.record_use(grant.id, request.node()).map_err(JoinRefusal::Failed)?;
+        }
+        Ok(Admitted { chain: vec![leaf.to_vec(), self.certificate.to_vec()], issuer })
+    }
+
+    /// The chain that follows `current`: same key, same roles, a new time. The caller has verified that the node holds
+    /// that key and is not revoked.
+    ///
+    /// # Errors
+    /// If `current` is over, or signing fails.
+    pub fn renew(
+        &self,
+        current: &NodeCertificate,
+        now: UnixMillis,
+    ) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
+        if now > current.not_after {
+            return Err(super::CertificateError::Expired { not_after: current.not_after }.into());
+        }
+        let mesh = self.roots.mesh_id();
+        let leaf = profile::node(&current.key, mesh, current.roles, &current.labels, &self.authority(), now)?;
+        Ok(vec![leaf, self.certificate.clone()])
+    }
+
+    /// Whether the request is from a holder of one of this issuer's tokens, made for this connection.
+    pub(crate) fn check(&self, request: &JoinRequest, binding: &Binding, now: UnixMillis) -> Result<(), JoinRefusal> {
+        self.granted(request, binding, now).map(drop)
+    }
+
+    fn granted(&self, request: &JoinRequest, binding: &Binding, now: UnixMillis) -> Result<Grant, JoinRefusal> {
+        let grant = request.grant.grant().map_err(|error| JoinRefusal::Failed(error.to_string()))?;
+        if grant.issuer != self.node {
+            return Err(JoinRefusal::OtherIssuer { issuer: grant.issuer, addresses: Vec::new() });
+        }
+        if !request.grant.is_signed_by(&self.key.public()) {
+            return Err(JoinRefusal::BadSignature);
+        }
+        let keys_as_granted = request.keys.issuer.is_some() == grant.makes_issuer;
+        if !keys_as_granted || !request.is_proven(&grant.key, binding) {
+            return Err(JoinRefusal::BadProof);
+        }
+        if now > grant.not_after { Err(JoinRefusal::Expired { at: grant.not_after }) } else { Ok(grant) }
+    }
+
+    fn sign_node(&self, keys: &Keys, grant: &Grant, now: UnixMillis) -> Result<CertificateDer<'static>, IdentityError> {
+        profile::node(&keys.node, self.roots.mesh_id(), grant.roles(), &grant.labels, &self.authority(), now)
+    }
+
+    /// Signs the issuing key of a node that becomes an issuer, which takes the root key.
+    fn sign_issuer(&self, keys: &Keys, now: UnixMillis) -> Result<Option<Vec<u8>>, JoinRefusal> {
+        let Some(key) = &keys.issuer else { return Ok(None) };
+        if !self.dir.has(IdentityFile::RootKey) {
+            return Err(JoinRefusal::RootKeyAway);
+        }
+        let failed = |error: IdentityError| JoinRefusal::Failed(error.to_string());
+        let root_key = self.dir.key(IdentityFile::RootKey).map_err(failed)?;
+        let root = Authority { certificate: &self.roots.certificates()[0], key: &root_key };
+        let certificate = profile::issuer(key, keys.node.node_id(), &root, now).map_err(failed)?;
+        Ok(Some(certificate.to_vec()))
+    }
+
+    fn authority(&self) -> Authority<'_> {
+        Authority { certificate: &self.certificate, key: &self.key }
+    }
+}

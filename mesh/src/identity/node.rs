@@ -1,0 +1,175 @@
+//! This host's identity: made once, loaded at every start, renewed while it runs.
+
+use std::{collections::BTreeMap, path::Path, sync::Arc};
+
+use arc_swap::ArcSwap;
+use rustls::{crypto::ring::sign::any_eddsa_type, pki_types::CertificateDer, sign::CertifiedKey};
+use shoal_types::{MeshId, NodeId, UnixMillis};
+
+use super::{
+    CertificateError, IdentityError, Issuer, NodeCertificate, Roles, Roots, Signature,
+    files::{IdentityDir, IdentityFile},
+    keys::PrivateKey,
+    profile::{self, Authority},
+};
+
+/// What this host is in its mesh. Clones share one state.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    dir: IdentityDir,
+    key: PrivateKey,
+    roots: Roots,
+    issuer: Option<Issuer>,
+    credentials: ArcSwap<Credentials>,
+}
+
+/// A certificate of this node in every form that it is needed in.
+#[derive(Debug)]
+pub(crate) struct Credentials {
+    pub(crate) certificate: NodeCertificate,
+    pub(crate) chain: Arc<[CertificateDer<'static>]>,
+    /// For members, who have the root.
+    pub(crate) tls: Arc<CertifiedKey>,
+    /// For joining nodes, who only have a pin of the root: with the root at the end.
+    pub(crate) tls_with_root: Arc<CertifiedKey>,
+}
+
+impl Credentials {
+    fn new(chain: Vec<CertificateDer<'static>>, key: &PrivateKey, roots: &Roots) -> Result<Self, IdentityError> {
+        // Whether it is still valid is for peers to judge; what it says is not.
+        let Some(leaf) = chain.first() else {
+            return Err(CertificateError::Malformed("the chain is empty".to_owned()).into());
+        };
+        let certificate = roots.verify(&chain, NodeCertificate::parse(leaf)?.not_before)?;
+        if certificate.key != key.public() {
+            return Err(CertificateError::Untrusted("it is not for the key in node.key".to_owned()).into());
+        }
+        let making = |error: rustls::Error| IdentityError::Making { what: "a TLS key", reason: error.to_string() };
+        let signing = any_eddsa_type(&key.pkcs8()).map_err(making)?;
+        let with_root = chain.iter().chain(&roots.certificates()[..1]).cloned().collect();
+        Ok(Self {
+            certificate,
+            tls: Arc::new(CertifiedKey::new(chain.clone(), signing.clone())),
+            tls_with_root: Arc::new(CertifiedKey::new(with_root, signing)),
+            chain: chain.into(),
+        })
+    }
+}
+
+impl Identity {
+    /// Reads the identity in `dir`. An expired certificate is no error here: see [`Self::not_after`].
+    ///
+    /// # Errors
+    /// [`IdentityError::Missing`] if there is none; else what is wrong with its files.
+    pub fn load(dir: &Path) -> Result<Self, IdentityError> {
+        let dir = IdentityDir::at(dir);
+        if !dir.has(IdentityFile::NodeChain) {
+            return Err(IdentityError::Missing { dir: dir.dir().to_owned() });
+        }
+        let roots = Roots::new(dir.certificates(IdentityFile::RootCertificate)?)?;
+        let key = dir.key(IdentityFile::NodeKey)?;
+        let credentials = Credentials::new(dir.certificates(IdentityFile::NodeChain)?, &key, &roots)?;
+        let issuer = Issuer::load(&dir, credentials.certificate.node, &roots)?;
+        let credentials = ArcSwap::from_pointee(credentials);
+        Ok(Self { inner: Arc::new(Inner { dir, key, roots, issuer, credentials }) })
+    }
+
+    /// This node.
+    pub fn node_id(&self) -> NodeId {
+        self.inner.key.public().node_id()
+    }
+
+    /// Its mesh.
+    pub fn mesh_id(&self) -> MeshId {
+        self.inner.roots.mesh_id()
+    }
+
+    /// The roots of its mesh.
+    pub fn roots(&self) -> &Roots {
+        &self.inner.roots
+    }
+
+    /// Whether other nodes accept specs that it signs.
+    pub fn can_write(&self) -> bool {
+        self.certificate().roles.write
+    }
+
+    /// Its issuing key, on issuers.
+    pub fn issuer(&self) -> Option<&Issuer> {
+        self.inner.issuer.as_ref()
+    }
+
+    /// Signs with the node's key.
+    pub fn sign(&self, message: &[u8]) -> Signature {
+        self.inner.key.sign(message)
+    }
+
+    /// Its certificate and its issuer's.
+    pub fn chain(&self) -> Arc<[CertificateDer<'static>]> {
+        self.credentials().chain.clone()
+    }
+
+    /// What its certificate says.
+    pub fn certificate(&self) -> NodeCertificate {
+        self.credentials().certificate.clone()
+    }
+
+    /// Last moment at which peers accept it.
+    pub fn not_after(&self) -> UnixMillis {
+        self.credentials().certificate.not_after
+    }
+
+    /// Takes a newer chain for the same key into use: on disk first, then for every new connection.
+    ///
+    /// # Errors
+    /// If the chain is not for this node, is not valid at `now`, or cannot be written.
+    pub fn replace_chain(&self, chain: Vec<CertificateDer<'static>>, now: UnixMillis) -> Result<(), IdentityError> {
+        self.inner.roots.verify(&chain, now)?;
+        let credentials = Credentials::new(chain, &self.inner.key, &self.inner.roots)?;
+        self.inner.dir.replace_certificates(IdentityFile::NodeChain, &credentials.chain)?;
+        self.inner.credentials.store(Arc::new(credentials));
+        Ok(())
+    }
+
+    pub(crate) fn credentials(&self) -> Arc<Credentials> {
+        self.inner.credentials.load_full()
+    }
+
+    /// See [`PrivateKey::derive`].
+    pub(crate) fn derive(&self, purpose: &str) -> ring::hkdf::Prk {
+        self.inner.key.derive(purpose)
+    }
+}
+
+/// Makes a mesh and its first node, which is an issuer and may write. `root.key` can be taken off the host afterwards;
+/// it is needed again only to make issuers.
+///
+/// # Errors
+/// [`IdentityError::Exists`] if `dir` holds any part of an identity; nothing is ever overwritten.
+pub fn init_mesh(dir: &Path, now: UnixMillis) -> Result<Identity, IdentityError> {
+    let dir = IdentityDir::create(dir)?;
+    if let Some(path) = dir.found() {
+        return Err(IdentityError::Exists { path });
+    }
+    let (root_key, issuer_key, node_key) = (PrivateKey::generate()?, PrivateKey::generate()?, PrivateKey::generate()?);
+    let root = profile::root(&root_key, now)?;
+    let signer = Authority { certificate: &root, key: &root_key };
+    let issuer = profile::issuer(&issuer_key.public(), node_key.public().node_id(), &signer, now)?;
+    let roles = Roles { write: true, issuer: true };
+    let signer = Authority { certificate: &issuer, key: &issuer_key };
+    let mesh = root_key.public().mesh_id();
+    let leaf = profile::node(&node_key.public(), mesh, roles, &BTreeMap::new(), &signer, now)?;
+
+    dir.add_key(IdentityFile::RootKey, &root_key)?;
+    dir.add_certificates(IdentityFile::RootCertificate, &[root])?;
+    dir.add_key(IdentityFile::IssuerKey, &issuer_key)?;
+    dir.add_certificates(IdentityFile::IssuerCertificate, std::slice::from_ref(&issuer))?;
+    dir.add_key(IdentityFile::NodeKey, &node_key)?;
+    dir.add_certificates(IdentityFile::NodeChain, &[leaf, issuer])?;
+    Identity::load(dir.dir())
+}

@@ -1,0 +1,283 @@
+//! The mesh as the rest of the program sees it: transport, store and gossip, started and stopped together.
+
+mod admission;
+mod error;
+mod facts;
+mod link;
+mod router;
+
+#[cfg(test)]
+mod tests;
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use shoal_types::{Claim, ClaimId, Departure, Gpu, Load, NodeFacts, NodeId, Refusal, UnixMillis, View};
+use tokio::{
+    sync::{mpsc, watch},
+    time::timeout,
+};
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::TaskTracker,
+};
+use tracing::{info, warn};
+
+pub use self::error::MeshError;
+use self::{admission::StoreAdmission, facts::Addresses, link::TransportLink, router::Router};
+use crate::{
+    clock,
+    gossip::{Gossip, GossipConfig, GossipParts, Key, next_generation},
+    identity::{Identity, JoinToken, TokenId, TokenLimits},
+    store::{
+        Store, TokenStatus,
+        sync::{Sync, SyncParts},
+    },
+    transport::{InboundStream, OpenError, PeerStatus, Stream, StreamKind, Transport, TransportConfig},
+};
+
+const STORE_FILE: &str = "store.redb";
+/// Longest wait for tasks to end, and for a goodbye beyond the rounds that it may take.
+const STOP_WITHIN: Duration = Duration::from_secs(5);
+
+/// How this node takes part in its mesh.
+#[derive(Debug, Clone)]
+pub struct MeshConfig {
+    /// Where the store, the known peers and the generation are kept. It must exist.
+    pub state_dir: PathBuf,
+    /// UDP address of the mesh port; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Where others reach that port, best first; port 0 stands for the one listened on. If empty, the addresses in the
+    /// node's facts, or else the listening address, as far as it is a definite one.
+    pub advertise: Vec<SocketAddr>,
+    /// Time between two rounds of gossip: 500 ms is right for up to 150 nodes, 1 s above.
+    pub gossip_interval: Duration,
+}
+
+/// This node's membership. Call [`Self::shutdown`] to leave; a `Mesh` that is dropped stops gossiping without a
+/// goodbye.
+#[derive(Debug)]
+pub struct Mesh {
+    identity: Arc<Identity>,
+    generation: UnixMillis,
+    addresses: Addresses,
+    store: Store,
+    transport: Transport,
+    gossip: Gossip,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    _stop_when_dropped: DropGuard,
+}
+
+impl Mesh {
+    /// Opens the store, binds the port, starts to gossip. The receiver gets the streams that peers open for the rest of
+    /// the program (forwarded requests, admin calls, probes); what is not taken from it in time is reset.
+    ///
+    /// # Errors
+    /// Whatever keeps this node from taking part; nothing is left running then.
+    pub async fn start(
+        config: MeshConfig,
+        identity: Arc<Identity>,
+        facts: NodeFacts,
+    ) -> Result<(Self, mpsc::Receiver<InboundStream>), MeshError> {
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let guard = stop.clone().drop_guard();
+        let me = identity.node_id();
+        let generation = generation(&config, &tasks).await?;
+        let path = config.state_dir.join(STORE_FILE);
+        let (store, fresh) = Store::open(path, identity.clone(), clock::now(), tasks.clone()).await?;
+        if store.snapshot().revoked_nodes.contains(&me) {
+            return Err(MeshError::Revoked { node: me });
+        }
+        let admission = Arc::new(StoreAdmission::new(store.clone()));
+        let (transport, inbound) = Transport::bind(TransportConfig::new(config.listen), identity.clone(), admission)?;
+        let addresses = Addresses::new(config.advertise, transport.local_addr());
+        let parts = GossipParts {
+            link: Arc::new(TransportLink(transport.clone())),
+            inbound: inbound.gossip,
+            connected: transport.connected(),
+            specs: store.watch(),
+        };
+        let gossip = GossipConfig {
+            me,
+            mesh: identity.mesh_id(),
+            generation,
+            interval: config.gossip_interval,
+            state_dir: config.state_dir,
+        };
+        let facts = addresses.complete(facts);
+        if facts.addresses.is_empty() {
+            warn!("no address of this node is known, so no peer can dial it: configure one to advertise");
+        }
+        let gossip = match Gossip::start(gossip, &facts, parts, tasks.clone(), stop.clone()).await {
+            Ok(gossip) => gossip,
+            Err(error) => {
+                transport.shutdown().await;
+                return Err(error.into());
+            }
+        };
+        let (router, sync_streams, agent_streams) = Router::new(inbound.streams);
+        tasks.spawn(router.run(stop.clone()));
+        let sync = SyncParts {
+            store: store.clone(),
+            transport: transport.clone(),
+            view: gossip.view(),
+            fresh,
+            inbound: sync_streams,
+        };
+        tasks.spawn(Sync::new(sync).run(stop.clone()));
+        info!(node = %me, address = %transport.local_addr(), generation = generation.as_millis(), "in the mesh");
+        let mesh =
+            Self { identity, generation, addresses, store, transport, gossip, tasks, stop, _stop_when_dropped: guard };
+        Ok((mesh, agent_streams))
+    }
+
+    /// This node.
+    pub fn me(&self) -> NodeId {
+        self.identity.node_id()
+    }
+
+    /// This start of this node: higher than any before. Claim ids are made of it.
+    pub const fn generation(&self) -> UnixMillis {
+        self.generation
+    }
+
+    /// Where the mesh port listens.
+    pub const fn local_addr(&self) -> SocketAddr {
+        self.transport.local_addr()
+    }
+
+    /// Everything known, as it changes. Changes of others show up to 50 ms after they were heard, own ones at once.
+    pub fn view(&self) -> watch::Receiver<Arc<View>> {
+        self.gossip.view()
+    }
+
+    /// Opens a stream to `node`, dialling it if need be. Cancel safe; has its own deadline.
+    ///
+    /// # Errors
+    /// Why there is no stream; nothing has been sent then.
+    pub async fn open(&self, node: NodeId, kind: StreamKind) -> Result<Stream, OpenError> {
+        self.transport.open(node, kind).await
+    }
+
+    /// All known peers and how they are connected.
+    pub fn peers(&self) -> Vec<PeerStatus> {
+        self.transport.peers()
+    }
+
+    /// The replicated endpoint specs.
+    pub const fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Says who this node is. Facts without addresses get those of the mesh port.
+    pub async fn publish_facts(&self, facts: NodeFacts) {
+        self.gossip.publish(Key::Facts, &self.addresses.complete(facts)).await;
+    }
+
+    /// Says which GPUs this node has, in NVML's order.
+    pub async fn publish_gpus(&self, gpus: &[Gpu]) {
+        let before = self.view().borrow().nodes.get(&self.me()).map_or(0, |node| node.gpus.len());
+        let index = |index: usize| u16::try_from(index).ok().map(Key::Gpu);
+        let present = gpus.iter().enumerate().filter_map(|(at, gpu)| Some((index(at)?, Some(gpu))));
+        let gone = (gpus.len()..before).filter_map(|at| Some((index(at)?, None)));
+        self.gossip.publish_all(present.chain(gone)).await;
+    }
+
+    /// Says what this node runs or is about to run. The own view shows it when this returns. `claim.id` must be of
+    /// this node; its counter names it.
+    pub async fn publish_claim(&self, claim: &Claim) {
+        self.gossip.publish(Key::Claim(claim.id.counter), claim).await;
+    }
+
+    /// Takes a claim back, and the load with it.
+    pub async fn retract_claim(&self, claim: ClaimId) {
+        self.gossip.retract([Key::Load(claim.counter), Key::Claim(claim.counter)]).await;
+    }
+
+    /// Says what a replica of this node has to do. Gossiped only when it differs from what was said last.
+    pub async fn publish_load(&self, claim: ClaimId, load: Load) {
+        self.gossip.publish(Key::Load(claim.counter), &load).await;
+    }
+
+    /// Says what this node will not run for now. Of more than fit, those that last longest are said.
+    pub async fn publish_refusals(&self, refusals: &[Refusal]) {
+        let fitting = facts::fitting(refusals, Key::Refusals.value_max());
+        if fitting.len() < refusals.len() {
+            warn!(said = fitting.len(), of = refusals.len(), "not all refusals of this node fit its gossip");
+        }
+        self.gossip.publish(Key::Refusals, &fitting).await;
+    }
+
+    /// Says that this node is leaving, or that it stays after all.
+    pub async fn publish_departure(&self, departure: Option<&Departure>) {
+        match departure {
+            Some(departure) => self.gossip.publish(Key::Departure, departure).await,
+            None => self.gossip.retract([Key::Departure]).await,
+        }
+    }
+
+    /// Makes a join token that leads to this node, on record in the store before it is returned.
+    ///
+    /// # Errors
+    /// [`MeshError::NotAnIssuer`], limits that no token can have, or why it could not be recorded.
+    pub async fn create_token(&self, limits: TokenLimits) -> Result<JoinToken, MeshError> {
+        let issuer = self.identity.issuer().ok_or_else(|| MeshError::NotAnIssuer { node: self.me() })?;
+        let own = self.view().borrow().nodes.get(&self.me()).map(|node| node.facts.addresses.clone());
+        let now = clock::now();
+        let token = issuer.create_token(&limits, &own.unwrap_or_default(), now)?;
+        self.store.note_token(&token, limits, now).await?;
+        Ok(token)
+    }
+
+    /// All join tokens of the mesh, without their secrets.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub async fn tokens(&self) -> Result<Vec<TokenStatus>, MeshError> {
+        Ok(self.store.tokens().await?)
+    }
+
+    /// Takes a join token back, for good. Nodes that joined with it stay.
+    ///
+    /// # Errors
+    /// If there is no such token, or it could not be written.
+    pub async fn revoke_token(&self, token: TokenId) -> Result<(), MeshError> {
+        Ok(self.store.revoke_token(token, clock::now()).await?)
+    }
+
+    /// Throws `node` out, for good: it disappears from the view, and its connections are closed as the word spreads.
+    ///
+    /// # Errors
+    /// [`MeshError::OwnNode`] for this node itself, or why it could not be written.
+    pub async fn revoke_node(&self, node: NodeId) -> Result<(), MeshError> {
+        if node == self.me() {
+            return Err(MeshError::OwnNode);
+        }
+        Ok(self.store.revoke_node(node, clock::now()).await?)
+    }
+
+    /// Leaves: says goodbye, waits until the live peers were told (five rounds of gossip at most), stops everything.
+    /// Takes seconds at most.
+    pub async fn shutdown(&self) {
+        if timeout(STOP_WITHIN, self.gossip.leave()).await.is_err() {
+            warn!("this node leaves without having told everybody");
+        }
+        self.stop_all().await;
+    }
+
+    async fn stop_all(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        if timeout(STOP_WITHIN, self.tasks.wait()).await.is_err() {
+            warn!(tasks = self.tasks.len(), "some tasks of the mesh did not end in time");
+        }
+        self.transport.shutdown().await;
+    }
+}
+
+async fn generation(config: &MeshConfig, tasks: &TaskTracker) -> Result<UnixMillis, MeshError> {
+    let directory = config.state_dir.clone();
+    let next = tasks.spawn_blocking(move || next_generation(&directory, clock::now())).await;
+    let next = next.unwrap_or_else(|panic| Err(std::io::Error::other(panic)));
+    next.map_err(|source| MeshError::State { directory: config.state_dir.clone(), source })
+}

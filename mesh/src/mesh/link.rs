@@ -1,0 +1,24 @@
+//! Gossip over the transport.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use shoal_types::NodeId;
+
+use crate::{gossip::Link, transport::Transport};
+
+pub(super) struct TransportLink(pub(super) Transport);
+
+impl Link for TransportLink {
+    fn send(&self, to: NodeId, message: Bytes) -> bool {
+        self.0.send_gossip(to, message)
+    }
+
+    fn learn(&self, node: NodeId, addresses: &[SocketAddr]) {
+        self.0.learn(node, addresses);
+    }
+
+    fn disconnect(&self, node: NodeId) {
+        self.0.disconnect(node, "this node is revoked");
+    }
+}

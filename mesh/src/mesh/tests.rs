@@ -1,0 +1,225 @@
+//! Whole meshes in one process, over loopback.
+
+use shoal_types::{Hlc, Liveness, NodeView, ReplicaState, Revision};
+use tempfile::TempDir;
+
+use super::*;
+use crate::{
+    KnownPeer,
+    fixture::{endpoint, eventually, facts, first_node, joined_node},
+    identity::testing::limits,
+    remember_peers,
+    store::tests::age,
+};
+
+const INTERVAL: Duration = Duration::from_millis(100);
+
+/// A node that can be stopped and started again.
+struct Host {
+    dir: TempDir,
+    identity: Arc<Identity>,
+}
+
+impl Host {
+    fn first() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        Self { identity: first_node(dir.path()), dir }
+    }
+
+    /// A node that joined through this one and knows where it is.
+    fn joins(&self, mesh: &Member) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let peer = KnownPeer { node: self.identity.node_id(), addresses: vec![mesh.mesh.local_addr()] };
+        remember_peers(dir.path(), &[peer]).unwrap();
+        Self { identity: joined_node(&self.identity, dir.path(), true), dir }
+    }
+
+    async fn start(&self) -> Member {
+        let config = MeshConfig {
+            state_dir: self.dir.path().to_owned(),
+            listen: "127.0.0.1:0".parse().unwrap(),
+            advertise: Vec::new(),
+            gossip_interval: INTERVAL,
+        };
+        let (mesh, streams) = Mesh::start(config, self.identity.clone(), facts("test")).await.unwrap();
+        Member { view: mesh.view(), mesh, streams }
+    }
+}
+
+struct Member {
+    mesh: Mesh,
+    view: watch::Receiver<Arc<View>>,
+    streams: mpsc::Receiver<InboundStream>,
+}
+
+impl Member {
+    fn me(&self) -> NodeId {
+        self.mesh.me()
+    }
+
+    async fn sees(&mut self, node: NodeId, what: &str, holds: impl Fn(&NodeView) -> bool) {
+        eventually(&mut self.view, what, |view| view.nodes.get(&node).is_some_and(&holds)).await;
+    }
+
+    async fn has(&mut self, endpoints: usize) {
+        eventually(&mut self.view, "the endpoints", |view| view.endpoints.len() == endpoints).await;
+    }
+
+    /// Stops without a goodbye.
+    async fn kill(self) {
+        self.mesh.stop_all().await;
+    }
+}
+
+/// Three nodes that see each other.
+async fn three() -> ([Host; 3], [Member; 3]) {
+    let first = Host::first();
+    let a = first.start().await;
+    let (second, third) = (first.joins(&a), first.joins(&a));
+    let mut members = [a, second.start().await, third.start().await];
+    let ids = members.each_ref().map(Member::me);
+    for member in &mut members {
+        for id in ids {
+            member.sees(id, "everybody", NodeView::is_alive).await;
+        }
+    }
+    ([first, second, third], members)
+}
+
+#[tokio::test]
+async fn what_is_claimed_and_applied_on_one_node_is_on_all() {
+    let (_hosts, mut members) = three().await;
+    let (id, generation) = (members[1].me(), members[1].mesh.generation());
+    let claim = Claim {
+        id: ClaimId { node: id, generation, counter: 1 },
+        endpoint: "e".parse().unwrap(),
+        revision: Revision(Hlc { time: generation, counter: 0, node: id }),
+        gpus: 0,
+        claimed: generation,
+        state: ReplicaState::Claimed,
+        since: generation,
+        reason: None,
+    };
+    members[1].mesh.publish_claim(&claim).await;
+    assert_eq!(members[1].view.borrow().nodes[&id].claims[&claim.id], claim);
+    let applied = members[2].mesh.store().apply(endpoint("e", "m", 1), None, clock::now()).await.unwrap();
+    for member in &mut members {
+        member.sees(id, "the claim", |node| node.claims.contains_key(&claim.id)).await;
+        member.has(1).await;
+        assert_eq!(*member.view.borrow().endpoints[&"e".parse().unwrap()], applied.record);
+        let same = |view: &Arc<View>| {
+            view.nodes.values().map(|node| &node.specs).collect::<std::collections::BTreeSet<_>>().len() == 1
+        };
+        eventually(&mut member.view, "one digest everywhere", same).await;
+    }
+}
+
+#[tokio::test]
+async fn rule_2_what_was_deleted_while_a_node_was_down_stays_deleted() {
+    let (hosts, [mut a, mut b, mut c]) = three().await;
+    a.mesh.store().apply(endpoint("e", "m", 1), None, clock::now()).await.unwrap();
+    b.has(1).await;
+    c.has(1).await;
+    c.kill().await;
+    b.mesh.store().delete(&"e".parse().unwrap(), None, clock::now()).await.unwrap();
+    b.mesh.store().apply(endpoint("f", "m", 1), None, clock::now()).await.unwrap();
+    let mut c = hosts[2].start().await;
+    assert!(c.mesh.store().endpoints().contains_key(&"e".parse().unwrap()), "it does not know yet");
+    let news = |view: &Arc<View>| {
+        view.endpoints.contains_key(&"f".parse().unwrap()) && !view.endpoints.contains_key(&"e".parse().unwrap())
+    };
+    for member in [&mut a, &mut b, &mut c] {
+        eventually(&mut member.view, "what was written meanwhile", news).await;
+    }
+}
+
+#[tokio::test]
+async fn rule_2_a_node_that_was_away_too_long_fetches_all_and_brings_nothing_back() {
+    let (hosts, [mut a, b, c]) = three().await;
+    a.mesh.store().apply(endpoint("e", "m", 1), None, clock::now()).await.unwrap();
+    let digest = a.mesh.store().snapshot().digest.to_string();
+    let (absent, present) = (c.me(), b.me());
+    a.sees(present, "the same store on b", |node| node.specs == digest).await;
+    c.kill().await;
+    age(&hosts[2].dir.path().join(STORE_FILE), hosts[2].identity.clone());
+    let mut c = hosts[2].start().await;
+    assert!(c.mesh.store().endpoints().contains_key(&"ghost".parse().unwrap()));
+    c.sees(absent, "the store of the others", |node| node.specs == digest).await;
+    c.has(1).await;
+    for node in [absent, present] {
+        a.sees(node, "the same store everywhere", |node| node.specs == digest).await;
+    }
+    a.has(1).await;
+}
+
+#[tokio::test]
+async fn an_orderly_stop_is_seen_as_left_and_not_waited_for() {
+    let (_hosts, [mut a, mut b, c]) = three().await;
+    let id = c.me();
+    c.mesh.shutdown().await;
+    for member in [&mut a, &mut b] {
+        member.sees(id, "the goodbye", |node| !node.is_alive()).await;
+        assert_eq!(member.view.borrow().nodes[&id].liveness, Liveness::Left);
+    }
+}
+
+#[tokio::test]
+async fn a_killed_node_is_suspected_and_its_restart_noticed() {
+    let (hosts, [mut a, b, c]) = three().await;
+    let (id, generation) = (c.me(), c.mesh.generation());
+    c.kill().await;
+    a.sees(id, "that it is gone", |node| matches!(node.liveness, Liveness::Suspect { .. })).await;
+    let c = hosts[2].start().await;
+    assert!(c.mesh.generation() > generation);
+    a.sees(id, "that it is back", NodeView::is_alive).await;
+    drop(b);
+}
+
+#[tokio::test]
+async fn a_revoked_node_vanishes_and_is_not_let_in_again() {
+    let (hosts, [mut a, mut b, c]) = three().await;
+    let id = c.me();
+    a.mesh.revoke_node(id).await.unwrap();
+    for member in [&mut a, &mut b] {
+        eventually(&mut member.view, "its absence", |view| !view.nodes.contains_key(&id)).await;
+        assert!(matches!(member.mesh.open(id, StreamKind::Probe).await, Err(OpenError::Revoked { .. })));
+    }
+    c.kill().await;
+    let c = hosts[2].start().await;
+    let target = a.me();
+    let refused = timeout(Duration::from_secs(20), async {
+        // A node that is not told may open a stream before the other end has hung up.
+        while let Ok(mut stream) = c.mesh.open(target, StreamKind::Probe).await {
+            let _broken = stream.recv.read_frame::<u8>().await;
+        }
+    });
+    refused.await.unwrap();
+    assert!(a.streams.try_recv().is_err());
+    assert!(!a.view.borrow().nodes.contains_key(&id));
+    assert!(matches!(a.mesh.revoke_node(a.me()).await, Err(MeshError::OwnNode)));
+}
+
+#[tokio::test]
+async fn streams_for_the_agent_arrive_there() {
+    let (_hosts, [mut a, b, _c]) = three().await;
+    let mut stream = b.mesh.open(a.me(), StreamKind::Forward).await.unwrap();
+    stream.send.write_frame(&"hello".to_owned()).await.unwrap();
+    let mut arrived = a.streams.recv().await.unwrap();
+    assert_eq!((arrived.from, arrived.kind), (b.me(), StreamKind::Forward));
+    assert_eq!(arrived.stream.recv.read_frame::<String>().await.unwrap(), "hello");
+}
+
+#[tokio::test]
+async fn tokens_are_listed_everywhere_and_made_by_issuers() {
+    let (_hosts, [a, mut b, _c]) = three().await;
+    assert!(matches!(b.mesh.create_token(limits(3)).await, Err(MeshError::NotAnIssuer { .. })));
+    let token = a.mesh.create_token(limits(3)).await.unwrap();
+    assert_eq!(token.addresses(), [a.mesh.local_addr()]);
+    let listed = a.mesh.tokens().await.unwrap();
+    assert_eq!((listed[0].id, listed[0].grant.uses, listed[0].revoked), (token.id(), 3, false));
+    a.mesh.revoke_token(token.id()).await.unwrap();
+    let digest = a.mesh.store().snapshot().digest.to_string();
+    let me = b.me();
+    b.sees(me, "the same store", |node| node.specs == digest).await;
+    assert!(b.mesh.tokens().await.unwrap()[0].revoked);
+}

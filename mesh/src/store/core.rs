@@ -1,0 +1,342 @@
+//! The store itself: entries in memory and on disk, and every decision about them. Blocks on the disk; time is an
+//! argument.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use shoal_types::{Endpoint, EndpointName, EndpointRecord, Hlc, HlcClock, NodeId, Revision, UnixMillis};
+use tracing::warn;
+
+use super::{
+    Snapshot, StoreError,
+    digest::Digest,
+    disk::{Batch, Disk},
+    entry::{BODY_MAX, Entry, EntryKey},
+    merge::{Rank, merge},
+    seal::{seal, verify},
+    snapshot::EndpointBody,
+};
+use crate::identity::Identity;
+
+/// Most entries, whatever their kind. Each is a few kilobytes, and all are in memory.
+pub(super) const ENTRIES_MAX: usize = 20_000;
+/// How long a deletion is remembered: the longest absence after which a node may still merge what it has.
+pub(super) const TOMBSTONES_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Entries of which it is remembered that they were complained about.
+const COMPLAINTS_MAX: usize = 1_000;
+
+#[derive(Debug)]
+pub(super) struct Core {
+    identity: Arc<Identity>,
+    clock: HlcClock,
+    disk: Disk,
+    entries: BTreeMap<EntryKey, Arc<Entry>>,
+    snapshot: Snapshot,
+    /// What a node that was away too long may hold although the mesh deleted it; empty once it is up to date.
+    doubtful: BTreeSet<EntryKey>,
+    /// Whether absence from this store means that an entry does not exist. Not so for a new or a long absent node.
+    current: bool,
+    /// Refused entries come again with every exchange; one warning each is enough.
+    complained: BTreeSet<(EntryKey, Rank)>,
+}
+
+/// What became of entries from a peer.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Merged {
+    /// Now stand here.
+    pub(crate) accepted: usize,
+    /// Not signed by who they say, or malformed.
+    pub(crate) refused: usize,
+    /// From too far in the future; a later exchange brings them again.
+    pub(crate) quarantined: usize,
+}
+
+/// Which write of an entry stands.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Stamp {
+    pub(super) key: EntryKey,
+    pub(super) version: Hlc,
+    pub(super) tombstone: bool,
+}
+
+impl Stamp {
+    const fn rank(&self) -> Rank {
+        Rank::new(self.version, self.tombstone)
+    }
+}
+
+impl Core {
+    pub(super) fn open(path: &Path, identity: Arc<Identity>, now: UnixMillis) -> Result<Self, StoreError> {
+        let (disk, loaded) = Disk::open(path)?;
+        let current = loaded.seen.is_some_and(|seen| now.since(seen) <= TOMBSTONES_KEPT);
+        let mut core = Self {
+            clock: HlcClock::new(identity.node_id(), loaded.clock),
+            identity,
+            disk,
+            entries: BTreeMap::new(),
+            snapshot: Snapshot::default(),
+            doubtful: BTreeSet::new(),
+            current,
+            complained: BTreeSet::new(),
+        };
+        for entry in loaded.entries {
+            core.stand(entry);
+        }
+        if !current {
+            let endpoints = core.entries.keys().filter(|key| matches!(key, EntryKey::Endpoint(_)));
+            core.doubtful = endpoints.cloned().collect();
+        }
+        Ok(core)
+    }
+
+    pub(super) fn snapshot(&self) -> Snapshot {
+        self.snapshot.clone()
+    }
+
+    #[cfg(test)]
+    pub(super) const fn disk(&mut self) -> &mut Disk {
+        &mut self.disk
+    }
+
+    pub(super) const fn digest(&self) -> Digest {
+        self.snapshot.digest
+    }
+
+    /// The record of `name` after `endpoint` was applied, and the entry that was written unless nothing changed.
+    pub(super) fn apply(
+        &mut self,
+        endpoint: Endpoint,
+        expected: Option<Hlc>,
+        now: UnixMillis,
+    ) -> Result<(Arc<EndpointRecord>, Option<Arc<Entry>>), StoreError> {
+        let name = endpoint.metadata.name.clone();
+        let previous = self.snapshot.endpoints.get(&name).cloned();
+        self.expect(&name, expected)?;
+        if let Some(previous) = previous.as_ref().filter(|previous| previous.endpoint == endpoint) {
+            return Ok((previous.clone(), None));
+        }
+        let version = self.clock.tick(now);
+        let revision = match &previous {
+            Some(previous) if !previous.endpoint.spec.needs_new_processes(&endpoint.spec) => previous.revision,
+            Some(_) | None => Revision(version),
+        };
+        let body = serde_json::to_string(&EndpointBody { revision, endpoint: endpoint.clone() })?;
+        let entry = self.write_at(EntryKey::Endpoint(name), version, Some(body), now)?;
+        Ok((Arc::new(EndpointRecord { endpoint, revision, version }), Some(entry)))
+    }
+
+    /// The record that was deleted, and the tombstone.
+    pub(super) fn delete(
+        &mut self,
+        name: &EndpointName,
+        expected: Option<Hlc>,
+        now: UnixMillis,
+    ) -> Result<(Arc<EndpointRecord>, Arc<Entry>), StoreError> {
+        self.expect(name, expected)?;
+        let previous = self.snapshot.endpoints.get(name).cloned();
+        let previous = previous.ok_or_else(|| StoreError::NotFound { name: name.clone() })?;
+        let version = self.clock.tick(now);
+        let entry = self.write_at(EntryKey::Endpoint(name.clone()), version, None, now)?;
+        Ok((previous, entry))
+    }
+
+    /// Writes `body` under `key` in this node's name.
+    pub(super) fn write(&mut self, key: EntryKey, body: String, now: UnixMillis) -> Result<Arc<Entry>, StoreError> {
+        let version = self.clock.tick(now);
+        self.write_at(key, version, Some(body), now)
+    }
+
+    fn write_at(
+        &mut self,
+        key: EntryKey,
+        version: Hlc,
+        body: Option<String>,
+        now: UnixMillis,
+    ) -> Result<Arc<Entry>, StoreError> {
+        if !self.identity.can_write() {
+            return Err(StoreError::NotAWriter { node: self.identity.node_id() });
+        }
+        let bytes = body.as_ref().map_or(0, String::len);
+        if bytes > BODY_MAX {
+            return Err(StoreError::TooLarge { bytes, max: BODY_MAX });
+        }
+        if self.entries.len() >= ENTRIES_MAX && !self.entries.contains_key(&key) {
+            return Err(StoreError::Full { max: ENTRIES_MAX });
+        }
+        let entry = seal(&self.identity, key, version, body)?;
+        let batch = Batch { put: vec![&entry], remove: Vec::new(), clock: self.clock.last(), seen: now };
+        self.disk.commit(&batch)?;
+        Ok(self.stand(entry))
+    }
+
+    fn expect(&self, name: &EndpointName, expected: Option<Hlc>) -> Result<(), StoreError> {
+        let current = self.snapshot.endpoints.get(name).map(|record| record.version);
+        if expected.is_none() || expected == current {
+            Ok(())
+        } else {
+            Err(StoreError::Conflict { name: name.clone(), current })
+        }
+    }
+
+    /// Takes over what is newer among `entries`, as far as it is what its writer signed.
+    pub(super) fn merge(&mut self, from: NodeId, entries: Vec<Entry>, now: UnixMillis) -> Result<Merged, StoreError> {
+        let mut merged = Merged::default();
+        let mut accepted: BTreeMap<EntryKey, Entry> = BTreeMap::new();
+        for entry in entries {
+            self.doubtful.remove(&entry.key);
+            if !self.is_news(&entry, now) {
+                continue;
+            }
+            let room = self.entries.len() + accepted.len() < ENTRIES_MAX || self.entries.contains_key(&entry.key);
+            if let Err(reason) = self.judge(&entry, room) {
+                merged.refused += 1;
+                self.complain(from, &entry, &reason, "an entry was refused");
+            } else if !self.clock.observe(entry.version, now) {
+                merged.quarantined += 1;
+                let reason = format!("it was written at {}, this host's clock says {now}", entry.version.time);
+                self.complain(from, &entry, &reason, "an entry from the future is not taken over; compare the clocks");
+            } else {
+                let entry = match accepted.remove(&entry.key) {
+                    Some(other) => merge(other, entry),
+                    None => entry,
+                };
+                accepted.insert(entry.key.clone(), entry);
+            }
+        }
+        if accepted.is_empty() {
+            return Ok(merged);
+        }
+        let put = accepted.values().collect();
+        self.disk.commit(&Batch { put, remove: Vec::new(), clock: self.clock.last(), seen: now })?;
+        merged.accepted = accepted.len();
+        for entry in accepted.into_values() {
+            self.stand(entry);
+        }
+        Ok(merged)
+    }
+
+    /// Whether it is newer than what stands, and not a deletion that everybody is about to forget.
+    fn is_news(&self, entry: &Entry, now: UnixMillis) -> bool {
+        let newer = self.entries.get(&entry.key).is_none_or(|known| entry.rank() > known.rank());
+        newer && !is_forgotten(entry, now)
+    }
+
+    fn judge(&self, entry: &Entry, room: bool) -> Result<(), String> {
+        entry.check()?;
+        if !room {
+            return Err(format!("the store is full: it holds {ENTRIES_MAX} entries"));
+        }
+        verify(&self.identity, entry).map_err(|error| error.to_string())
+    }
+
+    fn complain(&mut self, from: NodeId, entry: &Entry, reason: &str, message: &'static str) {
+        if self.complained.len() >= COMPLAINTS_MAX {
+            self.complained.clear();
+        }
+        if self.complained.insert((entry.key.clone(), entry.rank())) {
+            warn!(%from, key = %entry.key, writer = %entry.version.node, %reason, "{message}");
+        }
+    }
+
+    /// `entry`, which is on disk, stands from now on.
+    fn stand(&mut self, entry: Entry) -> Arc<Entry> {
+        let entry = Arc::new(entry);
+        let old = self.entries.insert(entry.key.clone(), entry.clone());
+        self.snapshot.replace(old.as_deref(), &entry);
+        self.doubtful.remove(&entry.key);
+        entry
+    }
+
+    /// Writes down that this node was here, and forgets deletions that all nodes have heard of. To be called every
+    /// hour or so. Returns whether anything was forgotten.
+    pub(super) fn sweep(&mut self, now: UnixMillis) -> Result<bool, StoreError> {
+        let old = self.entries.values().filter(|entry| is_forgotten(entry, now)).map(|entry| entry.key.clone());
+        let old: Vec<EntryKey> = old.collect();
+        self.remove(&old, now)?;
+        Ok(!old.is_empty())
+    }
+
+    /// This node has everything that a current peer has. What it held from before a long absence, and that peer did
+    /// not, was deleted meanwhile. Returns how many entries those were.
+    pub(super) fn catch_up(&mut self, now: UnixMillis) -> Result<usize, StoreError> {
+        let gone: Vec<EntryKey> = self.doubtful.iter().cloned().collect();
+        self.remove(&gone, now)?;
+        self.current = true;
+        Ok(gone.len())
+    }
+
+    /// This node and another have the same: that is all there is, as far as anybody can tell.
+    pub(super) fn settle(&mut self) -> Result<(), StoreError> {
+        self.doubtful.clear();
+        self.current = true;
+        Ok(())
+    }
+
+    fn remove(&mut self, keys: &[EntryKey], now: UnixMillis) -> Result<(), StoreError> {
+        let remove = keys.iter().collect();
+        self.disk.commit(&Batch { put: Vec::new(), remove, clock: self.clock.last(), seen: now })?;
+        for key in keys {
+            if let Some(old) = self.entries.remove(key) {
+                self.snapshot.remove(&old);
+            }
+            self.doubtful.remove(key);
+        }
+        Ok(())
+    }
+
+    pub(super) const fn is_current(&self) -> bool {
+        self.current
+    }
+
+    /// Which writes stand here; without what is in doubt if a current peer is to send all it has.
+    pub(super) fn stamps(&self, doubtful_too: bool) -> Vec<Stamp> {
+        let wanted = self.entries.values().filter(|entry| doubtful_too || !self.doubtful.contains(&entry.key));
+        let stamp = |entry: &Arc<Entry>| Stamp {
+            key: entry.key.clone(),
+            version: entry.version,
+            tombstone: entry.is_tombstone(),
+        };
+        wanted.map(stamp).collect()
+    }
+
+    /// What stands here and is newer than `theirs` or not among them, and which of `theirs` is newer than what stands
+    /// here.
+    pub(super) fn compare(&self, theirs: Vec<Stamp>, now: UnixMillis) -> (Vec<Arc<Entry>>, Vec<EntryKey>) {
+        let theirs: BTreeMap<EntryKey, Rank> =
+            theirs.into_iter().map(|stamp| (stamp.key.clone(), stamp.rank())).collect();
+        let newer = |entry: &&Arc<Entry>| theirs.get(&entry.key).is_none_or(|rank| entry.rank() > *rank);
+        let newer_here =
+            self.entries.values().filter(newer).filter(|entry| !is_forgotten(entry, now)).cloned().collect();
+        let older = |key: &EntryKey, rank: &Rank| self.entries.get(key).is_none_or(|entry| *rank > entry.rank());
+        let newer_there = theirs.iter().filter(|(key, rank)| older(key, rank)).map(|(key, _)| key.clone()).collect();
+        (newer_here, newer_there)
+    }
+
+    /// The entries under `keys`, as far as there are any.
+    pub(super) fn get(&self, keys: &[EntryKey]) -> Vec<Arc<Entry>> {
+        keys.iter().filter_map(|key| self.entries.get(key).cloned()).collect()
+    }
+
+    /// All entries whose keys lie between `first` and `last`, both included.
+    pub(super) fn range(&self, first: EntryKey, last: EntryKey) -> impl Iterator<Item = &Arc<Entry>> {
+        self.entries.range(first..=last).map(|(_, entry)| entry)
+    }
+
+    /// All entries.
+    pub(super) fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        self.entries.values()
+    }
+
+    pub(super) fn contains(&self, key: &EntryKey) -> bool {
+        self.entries.contains_key(key)
+    }
+}
+
+/// Whether it is a deletion that is no longer remembered.
+fn is_forgotten(entry: &Entry, now: UnixMillis) -> bool {
+    entry.is_tombstone() && now.since(entry.version.time) > TOMBSTONES_KEPT
+}

@@ -1,0 +1,143 @@
+//! The door of the store: async, never blocking a runtime thread.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use shoal_types::{Endpoint, EndpointName, EndpointRecord, Hlc, UnixMillis};
+use tokio::sync::{mpsc, watch};
+use tokio_util::task::TaskTracker;
+use tracing::error;
+
+use super::{Snapshot, StoreError, core::Core, entry::Entry};
+use crate::identity::Identity;
+
+/// Own writes that wait to be pushed. What finds no room is fetched by peers when they see the digest.
+const FRESH_MAX: usize = 64;
+
+/// Endpoint specs, join tokens and revocations, replicated on every node. Clones share one store.
+#[derive(Debug, Clone)]
+pub struct Store {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// Held while the disk is written, so only ever on blocking threads. Readers use the snapshot.
+    core: Mutex<Core>,
+    snapshot: watch::Sender<Arc<Snapshot>>,
+    fresh: mpsc::Sender<Arc<Entry>>,
+    tasks: TaskTracker,
+}
+
+/// What `apply` did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applied {
+    /// The endpoint as it stands now.
+    pub record: EndpointRecord,
+    /// `false` if it was like that already: no new version was made.
+    pub changed: bool,
+}
+
+impl Store {
+    /// Opens the store at `path`, or makes it. The receiver gets every own write, to be pushed to the peers.
+    pub(crate) async fn open(
+        path: PathBuf,
+        identity: Arc<Identity>,
+        now: UnixMillis,
+        tasks: TaskTracker,
+    ) -> Result<(Self, mpsc::Receiver<Arc<Entry>>), StoreError> {
+        let opening = tasks.spawn_blocking(move || Core::open(&path, identity, now));
+        let core = opening.await.map_err(|_| StoreError::Interrupted)??;
+        let (fresh, to_push) = mpsc::channel(FRESH_MAX);
+        let snapshot = watch::Sender::new(Arc::new(core.snapshot()));
+        Ok((Self { shared: Arc::new(Shared { core: Mutex::new(core), snapshot, fresh, tasks }) }, to_push))
+    }
+
+    /// Makes `endpoint` stand. The write is on disk when this returns, and is then pushed to the live peers. With
+    /// `expected`, only if that version stands. Dropping the future does not undo the write.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] if another version stands than `expected`; else why it could not be written.
+    pub async fn apply(
+        &self,
+        endpoint: Endpoint,
+        expected: Option<Hlc>,
+        now: UnixMillis,
+    ) -> Result<Applied, StoreError> {
+        let (record, entry) = self.blocking(move |core| core.apply(endpoint, expected, now)).await?;
+        let changed = entry.is_some();
+        entry.into_iter().for_each(|entry| self.push(entry));
+        Ok(Applied { record: Arc::unwrap_or_clone(record), changed })
+    }
+
+    /// Deletes the endpoint `name`; otherwise as [`Self::apply`]. Returns what was deleted.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] if there is none, and those of [`Self::apply`].
+    pub async fn delete(
+        &self,
+        name: &EndpointName,
+        expected: Option<Hlc>,
+        now: UnixMillis,
+    ) -> Result<EndpointRecord, StoreError> {
+        let name = name.clone();
+        let (record, entry) = self.blocking(move |core| core.delete(&name, expected, now)).await?;
+        self.push(entry);
+        Ok(Arc::unwrap_or_clone(record))
+    }
+
+    /// All endpoints.
+    pub fn endpoints(&self) -> BTreeMap<EndpointName, Arc<EndpointRecord>> {
+        self.snapshot().endpoints.clone()
+    }
+
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        self.shared.snapshot.borrow().clone()
+    }
+
+    pub(crate) fn watch(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.shared.snapshot.subscribe()
+    }
+
+    /// Forgets what all nodes have heard of; see [`Core::sweep`].
+    pub(super) async fn sweep(&self, now: UnixMillis) -> Result<bool, StoreError> {
+        self.blocking(move |core| core.sweep(now)).await
+    }
+
+    /// Another node has exactly what this one has; see [`Core::settle`].
+    pub(super) async fn settle(&self) -> Result<(), StoreError> {
+        self.blocking(Core::settle).await
+    }
+
+    /// Hands an own write to whoever pushes it.
+    pub(super) fn push(&self, entry: Arc<Entry>) {
+        let _fetched_later = self.shared.fresh.try_send(entry);
+    }
+
+    /// Runs `work` on the store where blocking is allowed, and shows what it changed.
+    pub(super) async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Core) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let store = self.clone();
+        let running = self.shared.tasks.spawn_blocking(move || store.with_core(work));
+        running.await.unwrap_or_else(|panic| {
+            error!(%panic, "a write to the store was cut short");
+            Err(StoreError::Interrupted)
+        })
+    }
+
+    /// Runs `work` on the store, on this thread, and shows what it changed. Blocks.
+    pub(super) fn with_core<T>(&self, work: impl FnOnce(&mut Core) -> T) -> T {
+        let mut core = self.shared.core.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = work(&mut core);
+        let shown = self.shared.snapshot.borrow().digest;
+        if shown != core.digest() {
+            self.shared.snapshot.send_replace(Arc::new(core.snapshot()));
+        }
+        result
+    }
+}

@@ -1,0 +1,76 @@
+//! What the rest of the program reads of the store.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use serde::{Deserialize, Serialize};
+use shoal_types::{Endpoint, EndpointName, EndpointRecord, NodeId, Revision};
+use tracing::warn;
+
+use super::{
+    digest::Digest,
+    entry::{Entry, EntryKey},
+};
+use crate::identity::TokenId;
+
+/// The store at one moment; replaced whole on every change.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Snapshot {
+    pub(crate) endpoints: BTreeMap<EndpointName, Arc<EndpointRecord>>,
+    pub(crate) revoked_nodes: BTreeSet<NodeId>,
+    pub(crate) revoked_tokens: BTreeSet<TokenId>,
+    pub(crate) digest: Digest,
+}
+
+/// The body of an endpoint's entry.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct EndpointBody {
+    pub(super) revision: Revision,
+    pub(super) endpoint: Endpoint,
+}
+
+impl Snapshot {
+    /// Notes that `new` now stands where `old` stood.
+    pub(super) fn replace(&mut self, old: Option<&Entry>, new: &Entry) {
+        if let Some(old) = old {
+            self.digest.remove(&old.key, old.rank());
+        }
+        self.digest.add(&new.key, new.rank());
+        match &new.key {
+            EntryKey::Endpoint(name) => match record(name, new) {
+                Some(record) => drop(self.endpoints.insert(name.clone(), Arc::new(record))),
+                None => drop(self.endpoints.remove(name)),
+            },
+            EntryKey::RevokedNode(node) => drop(self.revoked_nodes.insert(*node)),
+            EntryKey::RevokedToken(token) => drop(self.revoked_tokens.insert(*token)),
+            EntryKey::Token(_) | EntryKey::SpentToken(..) => {}
+        }
+    }
+
+    /// Notes that nothing stands where `old`, an endpoint's entry, stood.
+    pub(super) fn remove(&mut self, old: &Entry) {
+        self.digest.remove(&old.key, old.rank());
+        if let EntryKey::Endpoint(name) = &old.key {
+            self.endpoints.remove(name);
+        }
+    }
+}
+
+/// The endpoint that `entry` describes. One that this program does not understand is kept and passed on, not served.
+fn record(name: &EndpointName, entry: &Entry) -> Option<EndpointRecord> {
+    let body: EndpointBody = match serde_json::from_str(entry.body.as_deref()?) {
+        Ok(body) => body,
+        Err(error) => {
+            let writer = entry.version.node;
+            warn!(endpoint = %name, %writer, %error, "an endpoint cannot be read, perhaps a newer node wrote it; it is kept");
+            return None;
+        }
+    };
+    if body.endpoint.metadata.name != *name {
+        warn!(endpoint = %name, inside = %body.endpoint.metadata.name, "an endpoint names itself otherwise; it is kept");
+        return None;
+    }
+    Some(EndpointRecord { endpoint: body.endpoint, revision: body.revision, version: entry.version })
+}

@@ -1,0 +1,93 @@
+//! Both sides of a sync stream. The deadline is the caller's.
+
+use std::sync::Arc;
+
+use shoal_types::NodeId;
+use tokio::io::AsyncWriteExt as _;
+use tracing::info;
+
+use super::frame::{Done, Hello, Standing, SyncError, next_part, read_list, send_entries, send_list};
+use crate::{
+    clock,
+    store::{
+        Store,
+        core::Stamp,
+        entry::{Entry, EntryKey},
+    },
+    transport::{FrameError, RecvStream, Stream},
+};
+
+/// Compares the whole store with that of `peer`. Returns how many entries crossed, in either direction.
+pub(super) async fn compare(store: &Store, peer: NodeId, mut stream: Stream) -> Result<usize, SyncError> {
+    let current = store.blocking(|core| Ok(core.is_current())).await?;
+    stream.send.write_frame(&Hello::Compare { current }).await?;
+    let theirs: Standing = stream.recv.read_frame().await?;
+    if current && !theirs.current {
+        // It has to hear what we have before it may tell us anything, and asks for it itself.
+        return Ok(0);
+    }
+    let catching_up = !current && theirs.current;
+    let stamps = store.blocking(move |core| Ok(core.stamps(!catching_up))).await?;
+    send_list(&mut stream.send, stamps).await?;
+    let accepted = receive(store, peer, &mut stream.recv).await?;
+    let wanted: Vec<EntryKey> = read_list(&mut stream.recv).await?;
+    let entries = store.blocking(move |core| Ok(core.get(&wanted))).await?;
+    send_entries(&mut stream.send, &entries).await?;
+    end(stream).await?;
+    if catching_up {
+        let gone = store.blocking(|core| core.catch_up(clock::now())).await?;
+        info!(%peer, gone, "the store is up to date again after a long absence");
+    } else if !current {
+        store.settle().await?;
+    }
+    Ok(accepted + entries.len())
+}
+
+/// Sends `entries` to a peer, which has them on disk when this returns.
+pub(super) async fn push(entries: &[Arc<Entry>], mut stream: Stream) -> Result<(), SyncError> {
+    stream.send.write_frame(&Hello::Push).await?;
+    send_entries(&mut stream.send, entries).await?;
+    end(stream).await
+}
+
+/// Answers `peer`, which opened `stream`.
+pub(super) async fn answer(store: &Store, peer: NodeId, mut stream: Stream) -> Result<(), SyncError> {
+    match stream.recv.read_frame().await? {
+        Hello::Push => {
+            receive(store, peer, &mut stream.recv).await?;
+        }
+        Hello::Compare { current: theirs } => {
+            let current = store.blocking(|core| Ok(core.is_current())).await?;
+            stream.send.write_frame(&Standing { current }).await?;
+            let stamps: Vec<Stamp> = match read_list(&mut stream.recv).await {
+                // It is current and we are not: it leaves, and we ask it.
+                Err(SyncError::Frame(FrameError::Ended | FrameError::Io(_))) if theirs && !current => return Ok(()),
+                stamps => stamps?,
+            };
+            let (newer_here, newer_there) = store.blocking(move |core| Ok(core.compare(stamps, clock::now()))).await?;
+            send_entries(&mut stream.send, &newer_here).await?;
+            send_list(&mut stream.send, newer_there).await?;
+            receive(store, peer, &mut stream.recv).await?;
+            if !current && !theirs {
+                store.settle().await?;
+            }
+        }
+    }
+    stream.send.write_frame(&Done).await?;
+    Ok(stream.send.shutdown().await.map_err(FrameError::from)?)
+}
+
+async fn end(mut stream: Stream) -> Result<(), SyncError> {
+    stream.send.shutdown().await.map_err(FrameError::from)?;
+    let Done = stream.recv.read_frame().await?;
+    Ok(())
+}
+
+/// Merges a list of entries part by part. Returns how many were taken over.
+async fn receive(store: &Store, peer: NodeId, recv: &mut RecvStream) -> Result<usize, SyncError> {
+    let (mut accepted, mut read) = (0, 0);
+    while let Some(entries) = next_part::<Entry>(recv, &mut read).await? {
+        accepted += store.blocking(move |core| core.merge(peer, entries, clock::now())).await?.accepted;
+    }
+    Ok(accepted)
+}

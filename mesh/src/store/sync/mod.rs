@@ -1,0 +1,8 @@
+//! How stores become equal: whole comparisons where digests differ, and pushes of what was just written.
+
+mod dialogue;
+mod driver;
+mod frame;
+mod plan;
+
+pub(crate) use driver::{Sync, SyncParts};

@@ -1,0 +1,138 @@
+//! The door of this module.
+
+use std::{collections::BTreeSet, fmt, net::SocketAddr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use quinn::{Endpoint, TokioRuntime};
+use shoal_types::{NodeId, UnixMillis};
+use tokio::{sync::watch, time::timeout};
+
+use super::{
+    Admission, Inbound, OpenError, PeerStatus, RenewError, Stream, StreamKind, TransportConfig, TransportError, accept,
+    config::{EndpointKeys, bind},
+    error::CloseCode,
+    inbound::inbound,
+    pool::Pool,
+    renewal,
+    stream::Opening,
+    tls,
+};
+use crate::identity::Identity;
+
+/// How long a connected peer may take to allow one more stream.
+const OPEN_DEADLINE: Duration = Duration::from_secs(3);
+/// How long closing may take; what is still running then is left behind and logged.
+const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(5);
+
+/// The node's end of all its connections. Clones share one endpoint, which runs until [`Self::shutdown`].
+#[derive(Clone)]
+pub struct Transport {
+    pool: Arc<Pool>,
+    address: SocketAddr,
+}
+
+impl fmt::Debug for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transport").field("address", &self.address).field("pool", &self.pool).finish()
+    }
+}
+
+impl Transport {
+    /// Opens the mesh port. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// If the port cannot be had, or the identity makes no TLS configuration.
+    pub fn bind(
+        config: TransportConfig,
+        identity: Arc<Identity>,
+        admission: Arc<dyn Admission>,
+    ) -> Result<(Self, Inbound), TransportError> {
+        let quinn = config.quinn()?;
+        let keys = EndpointKeys::of(&identity)?;
+        let mut server = tls::server_config(&identity, &keys)?;
+        server.transport_config(quinn.clone());
+        let mut client = tls::client_config(&identity)?;
+        client.transport_config(quinn);
+
+        let listening = bind(config.listen).and_then(|socket| {
+            let endpoint = Endpoint::new(keys.endpoint_config(), Some(server), socket, Arc::new(TokioRuntime))?;
+            Ok((endpoint.local_addr()?, endpoint))
+        });
+        let (address, endpoint) = listening.map_err(|source| TransportError::Bind { listen: config.listen, source })?;
+        let (sender, receiver) = inbound();
+        let pool = Arc::new(Pool::new(identity, admission, endpoint, client, sender));
+        pool.tasks.spawn(accept::run(pool.clone()));
+        pool.tasks.spawn(renewal::run(pool.clone()));
+        Ok((Self { pool, address }, receiver))
+    }
+
+    #[cfg(test)]
+    pub(super) const fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
+    /// Where it listens, with the port that port 0 became.
+    pub const fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Says where a peer can be dialled, best first; replaces what was known.
+    pub fn learn(&self, node: NodeId, addresses: &[SocketAddr]) {
+        self.pool.learn(node, addresses);
+    }
+
+    /// Opens a stream to a peer, dialling it if need be; callers at the same time share one dial. Takes at most 6 s.
+    /// Cancel-safe.
+    ///
+    /// # Errors
+    /// Why there is no stream; nothing has been sent. For a short while after a failed dial, its error, at once.
+    pub async fn open(&self, node: NodeId, kind: StreamKind) -> Result<Stream, OpenError> {
+        let (link, link_use) = self.pool.link(node).await?;
+        let opened = timeout(OPEN_DEADLINE, link.open(Opening::Stream(kind), link_use)).await;
+        opened.unwrap_or(Err(OpenError::Busy { node }))
+    }
+
+    /// Posts a gossip message to a peer; never waits. `false` if it was dropped: the peer is unknown, 16 messages wait
+    /// for it already, or the message is larger than [`super::GOSSIP_MAX`].
+    pub fn send_gossip(&self, node: NodeId, message: Bytes) -> bool {
+        self.pool.post(node, message)
+    }
+
+    /// All peers that are known, by id.
+    pub fn peers(&self) -> Vec<PeerStatus> {
+        self.pool.statuses()
+    }
+
+    /// The peers that are connected, as it changes.
+    pub fn connected(&self) -> watch::Receiver<BTreeSet<NodeId>> {
+        self.pool.connected()
+    }
+
+    /// Hangs up on a peer that is revoked, breaking what is in flight, and forgets it. Whether it may come back is for
+    /// [`Admission`] to say.
+    pub fn disconnect(&self, node: NodeId, reason: &str) {
+        self.pool.disconnect(node, reason);
+    }
+
+    /// Renews this node's certificate now; by itself that happens at half of its life. Returns the new expiry.
+    ///
+    /// # Errors
+    /// If no issuer is connected, or none renewed it within 5 s each.
+    pub async fn renew(&self) -> Result<UnixMillis, RenewError> {
+        renewal::renew(&self.pool).await
+    }
+
+    /// Closes all connections and ends all tasks; 5 s at most. Streams that are still in use break.
+    pub async fn shutdown(&self) {
+        self.pool.stop.cancel();
+        self.pool.endpoint.close(CloseCode::Shutdown.code(), b"shutting down");
+        self.pool.tasks.close();
+        let ended = async {
+            self.pool.tasks.wait().await;
+            self.pool.endpoint.wait_idle().await;
+        };
+        if timeout(SHUTDOWN_DEADLINE, ended).await.is_err() {
+            tracing::warn!(tasks = self.pool.tasks.len(), "the transport did not end in time");
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! One connection to one peer, and what is in use on it.
+
+use std::{sync::Arc, time::Duration};
+
+use quinn::Connection;
+use shoal_types::NodeId;
+use tokio::{io::AsyncWriteExt as _, sync::watch, time::sleep};
+
+use super::{
+    OpenError, Stream,
+    error::CloseCode,
+    stream::{Opening, SendStream},
+};
+use crate::identity::NodeCertificate;
+
+/// Pause between two questions whether a duplicate can be closed.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// Gossip and other small streams go before request bodies.
+const PRIORITY_GOSSIP: i32 = 1;
+
+/// A connection whose peer is known.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) connection: Connection,
+    pub(super) peer: NodeCertificate,
+    /// Which end dialled; decides between duplicates.
+    pub(super) dialer: NodeId,
+    uses: watch::Sender<usize>,
+}
+
+/// One stream in use on a link, until it is dropped.
+#[derive(Debug)]
+pub(super) struct LinkUse(watch::Sender<usize>);
+
+impl Drop for LinkUse {
+    fn drop(&mut self) {
+        self.0.send_modify(|uses| *uses -= 1);
+    }
+}
+
+impl Link {
+    pub(super) fn new(connection: Connection, peer: NodeCertificate, dialer: NodeId) -> Self {
+        Self { connection, peer, dialer, uses: watch::Sender::new(0) }
+    }
+
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.connection.stable_id() == other.connection.stable_id()
+    }
+
+    pub(super) fn close(&self, code: CloseCode, reason: &str) {
+        self.connection.close(code.code(), reason.as_bytes());
+    }
+
+    /// Counts a stream in.
+    pub(super) fn begin_use(&self) -> LinkUse {
+        self.uses.send_modify(|uses| *uses += 1);
+        LinkUse(self.uses.clone())
+    }
+
+    /// Opens a bidirectional stream and says what it is for. Waits while the peer allows no more streams.
+    pub(super) async fn open(&self, opening: Opening, link_use: LinkUse) -> Result<Stream, OpenError> {
+        let lost = |reason: String| OpenError::Lost { node: self.peer.node, reason };
+        let (send, recv) = self.connection.open_bi().await.map_err(|error| lost(error.to_string()))?;
+        let mut stream = Stream::new(send, recv, Some(link_use));
+        stream.send.write_all(&[opening.byte()]).await.map_err(|error| lost(error.to_string()))?;
+        Ok(stream)
+    }
+
+    /// Opens a unidirectional stream for one gossip message.
+    pub(super) async fn open_gossip(&self, link_use: LinkUse) -> Result<SendStream, quinn::ConnectionError> {
+        let stream = SendStream::new(self.connection.open_uni().await?, Some(Arc::new(link_use)));
+        stream.set_priority(PRIORITY_GOSSIP);
+        Ok(stream)
+    }
+
+    /// Closes a duplicate that this node dialled, once no stream on it is in use at either end, and not before: what is
+    /// in flight is never broken. The peer must agree, as only it knows what it still has to read. Lasts as long as
+    /// the streams do; ends early if the connection dies.
+    pub(super) async fn close_when_unused(&self) -> Result<(), quinn::ConnectionError> {
+        loop {
+            self.until_unused().await;
+            let (mut send, mut recv) = self.connection.open_bi().await?;
+            let asked = send.write_all(&[Opening::Retirement.byte()]).await;
+            let agreed = asked.is_ok() && matches!(recv.read_to_end(0).await, Ok(nothing) if nothing.is_empty());
+            if let Some(error) = self.connection.close_reason() {
+                return Err(error);
+            }
+            if agreed && *self.uses.borrow() == 0 {
+                self.close(CloseCode::Duplicate, "both ends dialled; the other connection stays");
+                return Ok(());
+            }
+            sleep(ASK_AGAIN).await; // used again in the meantime, or the peer was too busy to answer
+        }
+    }
+
+    /// The peer's side of [`Self::close_when_unused`]: agrees, by ending `answer`, once nothing is in use here.
+    pub(super) async fn agree_to_close(&self, mut answer: Stream) {
+        self.until_unused().await;
+        let _ = answer.send.shutdown().await; // only fails if the peer has given up asking
+    }
+
+    async fn until_unused(&self) {
+        // The sender is a field of this link, so that the wait cannot fail.
+        let _ = self.uses.subscribe().wait_for(|&uses| uses == 0).await;
+    }
+}

@@ -1,0 +1,32 @@
+//! QUIC between nodes: one UDP port, one connection per pair of nodes, streams by purpose, and joining.
+//!
+//! Not here: what is said. [`Transport`] carries streams and gossip messages of nodes that have proved who they are;
+//! [`Inbound`] is where those of others arrive; [`join`] is how a host becomes a node.
+
+mod accept;
+mod config;
+mod dial;
+mod error;
+mod gossip;
+mod handle;
+mod inbound;
+mod join;
+mod link;
+mod peer;
+mod pool;
+mod receive;
+mod renewal;
+mod stream;
+mod tls;
+
+#[cfg(test)]
+mod tests;
+
+pub use config::TransportConfig;
+pub use error::{Attempts, FrameError, OpenError, RenewError, TransportError};
+pub use gossip::GOSSIP_MAX;
+pub use handle::Transport;
+pub use inbound::{Inbound, InboundStream};
+pub use join::{JoinError, Joined, Skew, join};
+pub use pool::{Admission, PeerStatus};
+pub use stream::{RecvStream, SendStream, Stream, StreamKind};

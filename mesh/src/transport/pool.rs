@@ -1,0 +1,315 @@
+//! All peers: one link each, found or dialled on demand.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use quinn::{ClientConfig, Connection, Endpoint};
+use shoal_types::NodeId;
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    OpenError,
+    dial::dial,
+    error::CloseCode,
+    gossip::GOSSIP_MAX,
+    inbound::InboundSender,
+    link::{Link, LinkUse},
+    peer::{PeerState, Route},
+    receive, tls,
+};
+use crate::identity::{Identity, NodeCertificate, TokenLedger, dns_name};
+
+/// Peers that are kept; a mesh that outgrows it forgets the ones that are not connected.
+const PEERS_MAX: usize = 2048;
+/// Gossip messages that wait for one peer. Newer ones are dropped: gossip repeats itself.
+pub(super) const MAILBOX: usize = 16;
+/// Who may connect, and what is known of join tokens. The store implements it.
+pub trait Admission: Send + Sync + 'static {
+    /// Whether the node has been thrown out of the mesh.
+    fn is_revoked(&self, node: NodeId) -> bool;
+    /// The tokens' ledger; asked on issuers only, from a thread that may block.
+    fn tokens(&self) -> &dyn TokenLedger;
+}
+
+/// How one peer stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerStatus {
+    /// The peer.
+    pub node: NodeId,
+    /// Whether there is a connection at this moment.
+    pub connected: bool,
+    /// Round-trip time of that connection, as QUIC estimates it.
+    pub rtt: Option<Duration>,
+    /// Where it is connected, or else would be dialled first.
+    pub address: Option<SocketAddr>,
+}
+
+/// One peer: its state, a bell that rings when it changes, and the way to its mailbox.
+#[derive(Debug)]
+struct Peer {
+    state: Mutex<PeerState<Arc<Link>>>,
+    changed: watch::Sender<()>,
+    mailbox: mpsc::Sender<Bytes>,
+}
+
+impl Peer {
+    fn state(&self) -> MutexGuard<'_, PeerState<Arc<Link>>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// All peers of this node, and what it takes to reach them.
+pub(super) struct Pool {
+    pub(super) identity: Arc<Identity>,
+    pub(super) admission: Arc<dyn Admission>,
+    pub(super) endpoint: Endpoint,
+    pub(super) inbound: InboundSender,
+    pub(super) tasks: TaskTracker,
+    pub(super) stop: CancellationToken,
+    pub(super) client: ClientConfig,
+    me: NodeId,
+    peers: Mutex<BTreeMap<NodeId, Arc<Peer>>>,
+    connected: watch::Sender<BTreeSet<NodeId>>,
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool")
+            .field("me", &self.me)
+            .field("connected", &*self.connected.borrow())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Pool {
+    pub(super) fn new(
+        identity: Arc<Identity>,
+        admission: Arc<dyn Admission>,
+        endpoint: Endpoint,
+        client: ClientConfig,
+        inbound: InboundSender,
+    ) -> Self {
+        Self {
+            me: identity.node_id(),
+            identity,
+            admission,
+            endpoint,
+            inbound,
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+            client,
+            peers: Mutex::default(),
+            connected: watch::Sender::new(BTreeSet::new()),
+        }
+    }
+
+    fn peers(&self) -> MutexGuard<'_, BTreeMap<NodeId, Arc<Peer>>> {
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn known(&self, node: NodeId) -> Option<Arc<Peer>> {
+        self.peers().get(&node).cloned()
+    }
+
+    /// The peer `node`, with a mailbox and a task that empties it.
+    fn peer(self: &Arc<Self>, node: NodeId) -> Arc<Peer> {
+        let mut peers = self.peers();
+        if let Some(peer) = peers.get(&node) {
+            return peer.clone();
+        }
+        if peers.len() >= PEERS_MAX {
+            let idle = peers.iter().find(|(_, peer)| peer.state().is_idle()).map(|(&node, _)| node);
+            idle.and_then(|node| peers.remove(&node));
+        }
+        let (mailbox, messages) = mpsc::channel(MAILBOX);
+        let state = Mutex::new(PeerState::new(node));
+        let peer = Arc::new(Peer { state, changed: watch::Sender::new(()), mailbox });
+        peers.insert(node, peer.clone());
+        self.tasks.spawn(receive::drain_mailbox(self.clone(), node, messages));
+        peer
+    }
+
+    pub(super) fn learn(self: &Arc<Self>, node: NodeId, addresses: &[SocketAddr]) {
+        if node != self.me {
+            self.peer(node).state().learn(addresses);
+        }
+    }
+
+    pub(super) fn addresses(&self, node: NodeId) -> Vec<SocketAddr> {
+        self.known(node).map(|peer| peer.state().addresses().to_vec()).unwrap_or_default()
+    }
+
+    pub(super) fn post(&self, node: NodeId, message: Bytes) -> bool {
+        message.len() <= GOSSIP_MAX && self.known(node).is_some_and(|peer| peer.mailbox.try_send(message).is_ok())
+    }
+
+    pub(super) fn connected(&self) -> watch::Receiver<BTreeSet<NodeId>> {
+        self.connected.subscribe()
+    }
+
+    pub(super) fn statuses(&self) -> Vec<PeerStatus> {
+        let status = |(&node, peer): (&NodeId, &Arc<Peer>)| {
+            let state = peer.state();
+            let connection = state.current().map(|link| &link.connection);
+            PeerStatus {
+                node,
+                connected: connection.is_some(),
+                rtt: connection.map(Connection::rtt),
+                address: connection.map(Connection::remote_address).or_else(|| state.addresses().first().copied()),
+            }
+        };
+        self.peers().iter().map(status).collect()
+    }
+
+    /// Where each peer is, for a node that has just joined.
+    pub(super) fn directory(&self, at_most: usize) -> Vec<(NodeId, Vec<SocketAddr>)> {
+        let listing = |(&node, peer): (&NodeId, &Arc<Peer>)| (node, peer.state().addresses().to_vec());
+        self.peers().iter().map(listing).filter(|(_, addresses)| !addresses.is_empty()).take(at_most).collect()
+    }
+
+    /// The connected peers that can renew certificates.
+    pub(super) fn connected_issuers(&self) -> Vec<Arc<Link>> {
+        let current = |peer: &Arc<Peer>| peer.state().current().cloned();
+        self.peers().values().filter_map(current).filter(|link| link.peer.roles.issuer).collect()
+    }
+
+    /// The link to `node`, dialled if need be; callers at the same time share one dial. Takes as long as a dial at
+    /// most. Cancel-safe: a dial goes on without whoever asked for it.
+    pub(super) async fn link(self: &Arc<Self>, node: NodeId) -> Result<(Arc<Link>, LinkUse), OpenError> {
+        if self.admission.is_revoked(node) {
+            return Err(OpenError::Revoked { node });
+        }
+        loop {
+            if self.stop.is_cancelled() {
+                return Err(OpenError::Closed);
+            }
+            let peer = self.known(node).ok_or(OpenError::UnknownAddress { node })?;
+            let mut changed = peer.changed.subscribe();
+            {
+                let mut state = peer.state();
+                match state.route(Instant::now()) {
+                    // In use before the lock is released, so that it is not retired and closed in between.
+                    Route::Link(link) => return Ok((link.clone(), link.begin_use())),
+                    Route::Failed(error) => return Err(error),
+                    Route::Dial(addresses) => {
+                        self.tasks.spawn(self.clone().dial(node, peer.clone(), addresses));
+                    }
+                    Route::Wait => {}
+                }
+            }
+            tokio::select! {
+                rung = changed.changed() => rung.map_err(|_| OpenError::Closed)?,
+                () = self.stop.cancelled() => return Err(OpenError::Closed),
+            }
+        }
+    }
+
+    async fn dial(self: Arc<Self>, node: NodeId, peer: Arc<Peer>, addresses: Vec<SocketAddr>) {
+        let name = dns_name(node, self.identity.mesh_id());
+        let dialled = tokio::select! {
+            dialled = dial(&self.endpoint, &self.client, &name, &addresses) => dialled,
+            () = self.stop.cancelled() => return,
+        };
+        let outcome = dialled
+            .map_err(|attempts| OpenError::Unreachable { node, attempts })
+            .and_then(|connection| self.dialled(node, connection));
+        if let Err(error) = outcome {
+            tracing::debug!(peer = %node, %error, "dialling failed");
+            peer.state().failed(error, Instant::now(), rand::random());
+            peer.changed.send_replace(());
+        }
+    }
+
+    /// WebPKI has checked the name; this checks that the name is that of the key.
+    fn dialled(self: &Arc<Self>, node: NodeId, connection: Connection) -> Result<(), OpenError> {
+        match tls::peer(&connection, &self.identity) {
+            Ok(certificate) if certificate.node == node => self.attach(connection, certificate, self.me),
+            Ok(certificate) => Err(OpenError::Lost { node, reason: format!("node {} answered", certificate.node) }),
+            Err(error) => Err(OpenError::Lost { node, reason: error.to_string() }),
+        }
+    }
+
+    /// Takes in a connection whose peer is proved, unless it is revoked.
+    pub(super) fn attach(
+        self: &Arc<Self>,
+        connection: Connection,
+        certificate: NodeCertificate,
+        dialer: NodeId,
+    ) -> Result<(), OpenError> {
+        let node = certificate.node;
+        let link = Arc::new(Link::new(connection, certificate, dialer));
+        if self.admission.is_revoked(node) {
+            link.close(CloseCode::Revoked, "this node is revoked");
+            return Err(OpenError::Revoked { node });
+        }
+        if node == self.me || self.stop.is_cancelled() {
+            link.close(CloseCode::Shutdown, "shutting down");
+            return Err(OpenError::Closed);
+        }
+        let peer = self.peer(node);
+        let retired = peer.state().attach(dialer, link.clone());
+        self.publish(node, &peer);
+        self.tasks.spawn(receive::run(self.clone(), link));
+        if let Some(duplicate) = retired.filter(|duplicate| duplicate.dialer == self.me) {
+            self.tasks.spawn(async move {
+                tokio::select! {
+                    _ = duplicate.close_when_unused() => {}
+                    _ = duplicate.connection.closed() => {}
+                }
+            });
+        }
+        Ok(())
+    }
+
+    /// The peer wants to close a duplicate.
+    pub(super) fn retire(&self, link: &Link) {
+        if let Some(peer) = self.known(link.peer.node) {
+            peer.state().retire(|other| other.is_same(link));
+            self.publish(link.peer.node, &peer);
+        }
+    }
+
+    /// A link has ended with `error`.
+    pub(super) fn detach(&self, link: &Link, error: &quinn::ConnectionError) {
+        let node = link.peer.node;
+        tracing::debug!(peer = %node, %error, "connection ended");
+        let Some(peer) = self.known(node) else { return };
+        {
+            let mut state = peer.state();
+            state.detach(|other| other.is_same(link));
+            if let Some((CloseCode::Revoked | CloseCode::Unauthenticated, reason)) = CloseCode::of(error) {
+                state.failed(OpenError::Refused { node, reason }, Instant::now(), rand::random());
+            }
+        }
+        self.publish(node, &peer);
+    }
+
+    /// Forgets a peer and closes its connections at once, whatever is in flight.
+    pub(super) fn disconnect(&self, node: NodeId, reason: &str) {
+        let Some(peer) = self.peers().remove(&node) else { return };
+        for link in peer.state().links() {
+            link.close(CloseCode::Revoked, reason);
+        }
+        self.connected.send_if_modified(|connected| connected.remove(&node));
+        peer.changed.send_replace(());
+    }
+
+    fn publish(&self, node: NodeId, peer: &Peer) {
+        self.connected.send_if_modified(|connected| {
+            // Read under the lock of `connected`, so that of two changes the later is the one that is published.
+            let is_connected = peer.state().current().is_some();
+            if is_connected { connected.insert(node) } else { connected.remove(&node) }
+        });
+        peer.changed.send_replace(());
+    }
+}
