@@ -1,1 +1,32 @@
+//! Local engines: from a launch plan to a process that answers, and back to nothing.
+//!
+//! A [`Supervisor`] starts what it is told to ([`LaunchPlan`]), watches it, restarts it with backoff, and ends it
+//! without leaving a process behind; where each replica stands is in its [`EngineStatus`]. It decides nothing about
+//! placement: what fails three times in a row is [`EnginePhase::Failed`], and the caller takes it elsewhere. The kinds
+//! of engines are adapters; the simulated one ([`sim_engine`]) is here too, for `shoal sim-engine` to run.
 
+mod adapter;
+mod config;
+mod error;
+mod group;
+mod http;
+mod lifecycle;
+mod line;
+mod load;
+mod log;
+mod log_file;
+mod probe;
+mod process;
+mod reason;
+mod record;
+mod replica;
+mod sim;
+mod status;
+mod supervisor;
+
+pub use config::{CommandConfig, SupervisorConfig, Timings, VllmConfig};
+pub use error::{RefusalReason, SupervisorError};
+pub use log::{LogLine, LogReader, LogSource};
+pub use sim::{SimError, SimOptions, sim_engine};
+pub use status::{EnginePhase, EngineStatus, LaunchPlan};
+pub use supervisor::Supervisor;

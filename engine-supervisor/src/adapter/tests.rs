@@ -1,0 +1,247 @@
+use std::{fs, path::Path};
+
+use shoal_types::{
+    ClaimId, CommandEngine, GpuId, NodeId, Placement, Replicas, Resources, Routing, SimEngine, UnixMillis, VllmEngine,
+};
+
+use super::*;
+use crate::{CommandConfig, VllmConfig};
+
+fn spec(model: &str, engine: EngineSpec) -> EndpointSpec {
+    EndpointSpec {
+        model: model.to_owned(),
+        aliases: ["gpt-4o".to_owned()].into(),
+        engine,
+        resources: Resources::default(),
+        replicas: Replicas::default(),
+        placement: Placement::default(),
+        routing: Routing::default(),
+    }
+}
+
+fn plan(spec: EndpointSpec, gpus: &[&str]) -> LaunchPlan {
+    LaunchPlan {
+        claim: ClaimId { node: NodeId::from_bytes([1; 16]), generation: UnixMillis::from_millis(5), counter: 1 },
+        endpoint: "llama".parse().unwrap(),
+        spec,
+        gpus: gpus.iter().map(|&gpu| GpuId(gpu.to_owned())).collect(),
+    }
+}
+
+fn vllm(args: &[&str], env: &[(&str, &str)]) -> EngineSpec {
+    EngineSpec::Vllm(VllmEngine {
+        args: args.iter().map(|&arg| arg.to_owned()).collect(),
+        env: env.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect(),
+    })
+}
+
+/// A node that offers everything; `sh` stands for each program.
+fn config() -> SupervisorConfig {
+    let mut config = SupervisorConfig::new("/state".into(), "/bin/sh".into());
+    config.sim = true;
+    config.vllm = Some(VllmConfig { binary: "sh".into(), ..VllmConfig::default() });
+    config.commands.insert("llama-server".to_owned(), CommandConfig::new("sh", ["--host", "{socket}"]));
+    config
+}
+
+fn inherited() -> Environment {
+    [("PATH", "/usr/bin:/bin"), ("HF_TOKEN", "secret")].map(|(name, value)| (name.into(), value.into())).into()
+}
+
+fn make(engine: EngineSpec) -> Result<Box<dyn Adapter>, RefusalReason> {
+    adapter(&config(), &inherited(), &spec("meta-llama/Llama-3.1-8B", engine))
+}
+
+fn refusal(model: &str, engine: EngineSpec) -> Option<RefusalReason> {
+    adapter(&config(), &inherited(), &spec(model, engine)).err()
+}
+
+fn unix() -> EngineAddress {
+    EngineAddress::Unix("/state/run/1.sock".into())
+}
+
+fn args(command: &CommandLine) -> Vec<&str> {
+    command.args.iter().map(|arg| arg.to_str().unwrap()).collect()
+}
+
+fn variable<'a>(command: &'a CommandLine, name: &str) -> Option<&'a str> {
+    command.env.iter().find(|(key, _)| key == name).map(|(_, value)| value.to_str().unwrap())
+}
+
+#[test]
+fn vllm_serves_all_names_on_the_gpus_of_the_plan() {
+    let engine = vllm(&["--max-model-len", "-1"], &[("HF_HUB_OFFLINE", "1")]);
+    let plan = plan(spec("meta-llama/Llama-3.1-8B", engine.clone()), &["GPU-a", "GPU-b"]);
+    let command = make(engine).unwrap().command_line(&plan, &unix(), &inherited());
+    let expected = "serve meta-llama/Llama-3.1-8B --served-model-name llama meta-llama/Llama-3.1-8B gpt-4o \
+                    --uds /state/run/1.sock --tensor-parallel-size 2 --max-model-len -1";
+    assert_eq!(args(&command).join(" "), expected);
+    for (name, value) in [
+        ("CUDA_VISIBLE_DEVICES", "GPU-a,GPU-b"),
+        ("VLLM_NO_USAGE_STATS", "1"),
+        ("DO_NOT_TRACK", "1"),
+        ("HF_HUB_OFFLINE", "1"),
+        ("HF_TOKEN", "secret"),
+    ] {
+        assert_eq!(variable(&command, name), Some(value), "{name}");
+    }
+}
+
+#[test]
+fn the_simulated_engine_gets_the_latencies_of_the_spec_and_ends_with_this_process() {
+    let engine = EngineSpec::Sim(SimEngine {
+        load_time: shoal_types::HumanDuration::from_millis(90_500),
+        ..SimEngine::default()
+    });
+    let plan = plan(spec("org/m", engine.clone()), &[]);
+    let adapter = make(engine).unwrap();
+    let command = adapter.command_line(&plan, &unix(), &inherited());
+    let expected = format!(
+        "sim-engine --uds /state/run/1.sock --model=llama --model=org/m --model=gpt-4o --load-time 1m30s500ms \
+         --time-to-first-token 40ms --inter-token-latency 15ms --max-num-seqs 64 --max-model-len 8192 --parent {}",
+        std::process::id()
+    );
+    assert_eq!(args(&command).join(" "), expected);
+    assert_eq!(adapter.start(&config()), Duration::from_millis(120_500));
+}
+
+#[test]
+fn vllm_arguments_are_allowed_by_their_whole_name() {
+    for good in [
+        &["--max-model-len", "16384"][..],
+        &["--max_model_len=16384"],
+        &["--enforce-eager", "--cudagraph-capture-sizes", "1", "2", "4"],
+        &[],
+    ] {
+        assert_eq!(refusal("m", vllm(good, &[])), None, "{good:?}");
+    }
+    let argument = |arg: &str| RefusalReason::Argument(arg.to_owned());
+    let reserved = |arg: &str| RefusalReason::ReservedArgument(arg.to_owned());
+    for (bad, expected) in [
+        (&["--trust-remote-code"][..], argument("--trust-remote-code")),
+        (&["--trust_remote_code"], argument("--trust-remote-code")),
+        (&["--max-model"], argument("--max-model")),
+        (&["--seed", "1", "--middleware=evil.module"], argument("--middleware")),
+        (&["--hf-overrides.architectures", "x"], argument("--hf-overrides.architectures")),
+        (&["-O3"], argument("-O3")),
+        (&["--port", "80"], reserved("--port")),
+        (&["-tp", "8"], reserved("-tp")),
+        (&["other/model"], RefusalReason::StrayArgument("other/model".to_owned())),
+        (&["--seed", "1\0"], RefusalReason::Nul("1\\0".to_owned())),
+    ] {
+        assert_eq!(refusal("m", vllm(bad, &[])), Some(expected), "{bad:?}");
+    }
+}
+
+#[test]
+fn vllm_variables_are_allowed_by_name() {
+    assert_eq!(refusal("m", vllm(&[], &[("VLLM_LOGGING_LEVEL", "DEBUG")])), None);
+    for name in ["LD_PRELOAD", "PYTHONPATH", "VLLM_PLUGINS", "PATH"] {
+        assert_eq!(refusal("m", vllm(&[], &[(name, "x")])), Some(RefusalReason::Variable(name.to_owned())));
+    }
+    let gpus = refusal("m", vllm(&[], &[("CUDA_VISIBLE_DEVICES", "0")]));
+    assert_eq!(gpus, Some(RefusalReason::ReservedVariable("CUDA_VISIBLE_DEVICES".to_owned())));
+}
+
+#[test]
+fn a_node_can_allow_more_but_not_what_is_reserved() {
+    let mut config = config();
+    config.vllm = Some(VllmConfig {
+        binary: "sh".into(),
+        allowed_args: vec!["--trust-remote-code".to_owned(), "--port".to_owned()],
+        allowed_env: vec!["NCCL_SOCKET_IFNAME".to_owned()],
+        env: [("VLLM_CACHE_ROOT".to_owned(), "/cache".to_owned())].into(),
+    });
+    let make = |engine| adapter(&config, &inherited(), &spec("m", engine));
+    let engine = vllm(&["--trust-remote-code"], &[("NCCL_SOCKET_IFNAME", "eth0")]);
+    let command = make(engine.clone()).unwrap().command_line(&plan(spec("m", engine), &[]), &unix(), &inherited());
+    assert_eq!(variable(&command, "VLLM_CACHE_ROOT"), Some("/cache"));
+    assert_eq!(variable(&command, "CUDA_VISIBLE_DEVICES"), Some(""), "no GPU is not all of them");
+    assert!(matches!(make(vllm(&["--port", "1"], &[])), Err(RefusalReason::ReservedArgument(_))));
+}
+
+#[test]
+fn a_model_that_vllm_would_not_find_is_refused_at_once() {
+    let models = tempfile::tempdir().unwrap();
+    let path = |name: &str| models.path().join(name).to_str().unwrap().to_owned();
+    fs::create_dir_all(path("good")).unwrap();
+    fs::create_dir_all(path("empty")).unwrap();
+    fs::write(Path::new(&path("good")).join("config.json"), "{}").unwrap();
+    let check = |model: &str| refusal(model, vllm(&[], &[]));
+
+    assert_eq!(check(&path("good")), None);
+    assert_eq!(check(&path("none")), Some(RefusalReason::NoModel(path("none"))));
+    assert_eq!(check(&path("empty")), Some(RefusalReason::EmptyModel(path("empty"))));
+    for bad in ["./here", "a/b/c", "a b", "", "a/"] {
+        assert_eq!(check(bad), Some(RefusalReason::NotAModel(bad.to_owned())), "{bad}");
+    }
+}
+
+#[test]
+fn no_model_can_pass_for_a_flag() {
+    for engine in [vllm(&[], &[]), EngineSpec::Sim(SimEngine::default())] {
+        let flag = "--trust-remote-code";
+        assert_eq!(refusal(flag, engine), Some(RefusalReason::ModelIsFlag(flag.to_owned())));
+    }
+}
+
+#[test]
+fn what_is_not_configured_is_not_offered() {
+    let mut config = SupervisorConfig::new("/state".into(), "/no/such/shoal".into());
+    let refusal = |config: &SupervisorConfig, engine| adapter(config, &inherited(), &spec("m", engine)).err().unwrap();
+    let command = EngineSpec::Command(CommandEngine { name: "other".to_owned() });
+    let sim = EngineSpec::Sim(SimEngine::default());
+    assert_eq!(refusal(&config, vllm(&[], &[])), RefusalReason::NotOffered("vllm"));
+    assert_eq!(refusal(&config, sim.clone()), RefusalReason::NotOffered("sim"));
+    assert_eq!(refusal(&config, command), RefusalReason::UnknownCommand("other".to_owned()));
+    config.sim = true;
+    assert_eq!(refusal(&config, sim), RefusalReason::NoProgram("/no/such/shoal".to_owned()));
+}
+
+#[test]
+fn an_engine_without_its_program_is_not_offered() {
+    let mut config = config();
+    let offered = |config: &SupervisorConfig| -> Vec<String> {
+        offers(config, &inherited()).into_iter().map(|EngineOffer(offer)| offer).collect()
+    };
+    assert_eq!(offered(&config), ["sim", "vllm", "command/llama-server"]);
+    config.vllm = Some(VllmConfig { binary: "/no/such/vllm".into(), ..VllmConfig::default() });
+    assert_eq!(offered(&config), ["sim", "command/llama-server"]);
+}
+
+#[test]
+fn a_command_gets_its_placeholders_filled_once() {
+    let mut config = config();
+    let mut command = CommandConfig::new("sh", ["-m={model}", "{name}:{port}", r#"{"json":1}"#]);
+    command.env = [("GPUS".to_owned(), "{gpus}".to_owned())].into();
+    config.commands.insert("engine".to_owned(), command);
+    let spec = spec("{port}", EngineSpec::Command(CommandEngine { name: "engine".to_owned() }));
+    let adapter = adapter(&config, &inherited(), &spec).unwrap();
+    assert_eq!(adapter.listens(), Listens::Loopback);
+    let address = EngineAddress::Loopback("127.0.0.1:4711".parse().unwrap());
+    let command = adapter.command_line(&plan(spec, &["GPU-a"]), &address, &inherited());
+    assert_eq!(args(&command), ["-m={port}", "llama:4711", r#"{"json":1}"#]);
+    assert_eq!(variable(&command, "GPUS"), Some("GPU-a"));
+    assert_eq!(variable(&command, "CUDA_VISIBLE_DEVICES"), Some("GPU-a"));
+}
+
+#[test]
+fn a_command_says_where_it_listens() {
+    let listens = |args: &[&str]| check_command(&CommandConfig::new("sh", args.iter().copied()));
+    assert_eq!(listens(&["{socket}"]), Ok(Listens::Unix));
+    assert_eq!(listens(&["--port={port}"]), Ok(Listens::Loopback));
+    assert!(listens(&["{socket}", "{port}"]).is_err());
+    assert!(listens(&["serve"]).is_err());
+}
+
+#[test]
+fn errors_that_repeat_themselves_are_known() {
+    let vllm = make(vllm(&[], &[])).unwrap();
+    assert!(vllm.is_permanent(Some(2), ""));
+    assert!(vllm.is_permanent(Some(1), "Value error, User-specified max_model_len (131072) is greater than"));
+    assert!(!vllm.is_permanent(Some(1), "torch.AcceleratorError: CUDA error: device-side assert triggered"));
+    assert!(!vllm.is_permanent(Some(1), "WARNING 11-22 [x.py:1] Pin memory is not supported on current platform"));
+    assert!(!vllm.is_permanent(Some(0), ""));
+    let sim = make(EngineSpec::Sim(SimEngine::default())).unwrap();
+    assert!(!sim.is_permanent(Some(2), "error: unrecognized arguments"));
+}

@@ -1,0 +1,150 @@
+//! What the node's configuration says about engines, and the times that the supervisor keeps.
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+/// What a node offers to run, and where its engines live on disk.
+#[derive(Debug, Clone)]
+pub struct SupervisorConfig {
+    /// Directory of the daemon's state; engines use `replicas/` and `run/` below it. Short, because the path of a Unix
+    /// socket is: at most 107 bytes with what is appended here.
+    pub state_dir: PathBuf,
+    /// The program whose `sim-engine` verb is the simulated engine.
+    pub shoal_binary: PathBuf,
+    /// Offer the simulated engine.
+    pub sim: bool,
+    /// Offer vLLM.
+    pub vllm: Option<VllmConfig>,
+    /// Programs that specs may refer to by name.
+    pub commands: BTreeMap<String, CommandConfig>,
+    /// Variables of the daemon's environment that engines get too; a `*` at the end matches the rest of the name.
+    pub inherited_env: Vec<String>,
+    /// Deadlines and intervals.
+    pub timings: Timings,
+}
+
+impl SupervisorConfig {
+    /// Offers nothing yet.
+    pub fn new(state_dir: PathBuf, shoal_binary: PathBuf) -> Self {
+        Self {
+            state_dir,
+            shoal_binary,
+            sim: false,
+            vllm: None,
+            commands: BTreeMap::new(),
+            inherited_env: INHERITED_ENV.map(str::to_owned).to_vec(),
+            timings: Timings::default(),
+        }
+    }
+}
+
+/// Everything else is dropped: each `VLLM_*` of the daemon would change the engine, and so would its Python settings.
+const INHERITED_ENV: [&str; 17] = [
+    "PATH",
+    "HOME",
+    "USER",
+    "LANG",
+    "LC_*",
+    "TZ",
+    "TMPDIR",
+    "HF_*",
+    "CUDA_HOME",
+    "LD_LIBRARY_PATH",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "SSL_CERT_FILE",
+];
+
+/// How vLLM is run on this node.
+#[derive(Debug, Clone, Default)]
+pub struct VllmConfig {
+    /// The program; one without a `/` is looked up on the PATH.
+    pub binary: PathBuf,
+    /// Flags that specs may use beside the built-in list, such as `--trust-remote-code`.
+    pub allowed_args: Vec<String>,
+    /// Variables that specs may set beside the built-in list.
+    pub allowed_env: Vec<String>,
+    /// Variables for every vLLM process of this node.
+    pub env: BTreeMap<String, String>,
+}
+
+/// A program that serves the OpenAI API. In `args` and in the values of `env`, `{model}`, `{name}`, `{socket}`,
+/// `{port}` and `{gpus}` (UUIDs, separated by commas) are replaced. Exactly one of `{socket}` and `{port}` must occur:
+/// it says whether the program listens on a Unix socket or on a port of 127.0.0.1.
+#[derive(Debug, Clone)]
+pub struct CommandConfig {
+    /// The program; one without a `/` is looked up on the PATH.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub args: Vec<String>,
+    /// Its environment, beside what is inherited.
+    pub env: BTreeMap<String, String>,
+    /// Path that answers 200 once it can serve.
+    pub health_path: String,
+    /// How long it may take until it serves; [`Timings::start`] unless set.
+    pub start: Option<Duration>,
+}
+
+impl CommandConfig {
+    /// `program` with `args`, and the usual health path.
+    pub fn new(program: impl Into<PathBuf>, args: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Self {
+            program: program.into(),
+            args: args.into_iter().map(Into::into).collect(),
+            env: BTreeMap::new(),
+            health_path: "/health".to_owned(),
+            start: None,
+        }
+    }
+}
+
+/// Deadlines and intervals of the life of an engine.
+#[derive(Debug, Clone)]
+pub struct Timings {
+    /// From launch to ready: large models take their time from slow storage.
+    pub start: Duration,
+    /// The same for the simulated engine, beside the load time that its spec asks for.
+    pub sim_start: Duration,
+    /// Between two questions whether a starting engine answers.
+    pub start_poll: Duration,
+    /// For the first token, which may compile kernels.
+    pub first_token: Duration,
+    /// Between two looks at a ready engine.
+    pub watch: Duration,
+    /// For one answer of a ready engine's health path.
+    pub health: Duration,
+    /// So many health checks missed in a row are a crash.
+    pub misses: u32,
+    /// Backoff after the first crash; doubles with each that follows.
+    pub backoff: Duration,
+    /// Longest backoff.
+    pub backoff_max: Duration,
+    /// So many crashes in a row make an engine [`Failed`](crate::EnginePhase::Failed).
+    pub crashes: u32,
+    /// An engine that was ready for so long starts counting its crashes anew.
+    pub stable: Duration,
+    /// From SIGTERM to SIGKILL.
+    pub grace: Duration,
+}
+
+impl Default for Timings {
+    fn default() -> Self {
+        Self {
+            start: Duration::from_secs(30 * 60),
+            sim_start: Duration::from_secs(30),
+            start_poll: Duration::from_millis(100),
+            first_token: Duration::from_secs(60),
+            watch: Duration::from_secs(1),
+            health: Duration::from_secs(2),
+            misses: 3,
+            backoff: Duration::from_secs(1),
+            backoff_max: Duration::from_secs(5 * 60),
+            crashes: 3,
+            stable: Duration::from_secs(60),
+            grace: Duration::from_secs(5),
+        }
+    }
+}

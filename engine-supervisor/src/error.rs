@@ -1,0 +1,97 @@
+//! Why a supervisor cannot start, and why it will not run a spec.
+
+use std::{io, path::PathBuf};
+
+use shoal_types::ClaimId;
+
+/// Why the supervisor cannot do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum SupervisorError {
+    /// Its directories cannot be used.
+    #[error("cannot {doing} {path}: {source}", path = .path.display())]
+    Directory {
+        /// What was being done.
+        doing: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Linux allows 107 bytes.
+    #[error(
+        "engine sockets would be {path}: {len} bytes, and a Unix socket's path has at most {max}; use a shorter state \
+         directory", path = .path.display()
+    )]
+    SocketPathTooLong {
+        /// Such a path.
+        path: PathBuf,
+        /// Its length in bytes.
+        len: usize,
+        /// The longest possible.
+        max: usize,
+    },
+    /// A command of the node's configuration cannot be run as it is written.
+    #[error("the engine command `{name}` of this node's configuration {problem}")]
+    Command {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// A claim is launched once.
+    #[error("replica {0} runs already")]
+    AlreadyRunning(ClaimId),
+    /// It is being shut down.
+    #[error("the engine supervisor is shutting down and starts nothing")]
+    ShuttingDown,
+    /// No port is left on loopback.
+    #[error("cannot reserve a port on 127.0.0.1 for the engine: {0}")]
+    NoPort(io::Error),
+    /// This node does not run such a spec.
+    #[error(transparent)]
+    Refused(#[from] RefusalReason),
+}
+
+/// Why this node does not run a spec: each a sentence for the one who wrote the spec or the node's configuration.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RefusalReason {
+    /// The kind is not configured.
+    #[error("this node does not offer the engine kind `{0}`")]
+    NotOffered(&'static str),
+    /// No command has that name.
+    #[error("this node's configuration defines no engine command `{0}`")]
+    UnknownCommand(String),
+    /// The engine's program is not there.
+    #[error("the engine's program `{0}` is not an executable file on this node")]
+    NoProgram(String),
+    /// A model or alias that the engine would take for a flag.
+    #[error("`{0}` cannot be the name of a model: it starts with `-`")]
+    ModelIsFlag(String),
+    /// A model path that does not exist.
+    #[error("the model path `{0}` does not exist on this node")]
+    NoModel(String),
+    /// A directory that is no model.
+    #[error("the model directory `{0}` holds no `config.json` or `params.json`")]
+    EmptyModel(String),
+    /// Neither a path nor a name of the hub.
+    #[error("`{0}` is neither an absolute path nor a hub id such as `organisation/model`")]
+    NotAModel(String),
+    /// A flag that is not allowed here.
+    #[error("this node does not allow the argument `{0}` of vLLM; its configuration can (`engines.vllm.allowedArgs`)")]
+    Argument(String),
+    /// A flag that the supervisor needs for itself.
+    #[error("the argument `{0}` of vLLM is set by shoal and cannot be in a spec")]
+    ReservedArgument(String),
+    /// A value with no flag before it.
+    #[error("`{0}` among the arguments of vLLM follows no flag")]
+    StrayArgument(String),
+    /// A variable that is not allowed here.
+    #[error("this node does not allow the variable `{0}` for vLLM; its configuration can (`engines.vllm.allowedEnv`)")]
+    Variable(String),
+    /// A variable that the supervisor needs for itself.
+    #[error("the variable `{0}` is set by shoal and cannot be in a spec")]
+    ReservedVariable(String),
+    /// A NUL byte, which no argument or variable can hold.
+    #[error("`{0}` holds a NUL byte, which no argument or variable of a process can")]
+    Nul(String),
+}
