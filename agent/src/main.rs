@@ -1,1 +1,21 @@
-fn main() {}
+//! The one binary: `shoal agent` is the daemon, every other verb talks to one.
+
+mod admin;
+mod cli;
+mod config;
+mod daemon;
+mod dev;
+mod inventory;
+mod ledger;
+mod metrics;
+mod node;
+mod peer;
+mod replicas;
+mod routing;
+mod telemetry;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main()
+}

@@ -1,0 +1,17 @@
+//! The admin API: what the command line talks to.
+
+mod listen;
+mod logs;
+mod model;
+mod problem;
+mod routes;
+mod view;
+
+pub(crate) use listen::AdminListeners;
+pub(crate) use logs::{LogQuery, local as local_logs};
+pub(crate) use model::{
+    AppliedStatus, DrainRequest, EndpointHealth, EndpointStatus, MeshStatus, NodeStatus, ReplicaStatus, TokenCreated,
+    TokenRequest,
+};
+pub(crate) use problem::{Code, Problem};
+pub(crate) use routes::Admin;

@@ -1,0 +1,185 @@
+//! Who may reach the admin API: whoever may open the socket, and over TCP whoever has the token.
+
+use std::{
+    fs, io,
+    net::SocketAddr,
+    os::unix::fs::{FileTypeExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use axum::{
+    Router,
+    extract::Request,
+    http::header,
+    middleware::{self, Next},
+    response::{IntoResponse as _, Response},
+};
+use tokio::net::{TcpListener, UnixListener};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{error, info};
+
+use super::{
+    problem::{Code, Problem},
+    routes::{Admin, api_router, open_router},
+};
+use crate::config::AdminConfig;
+
+/// Least length of the admin token: 128 bits in hexadecimal.
+const TOKEN_MIN: usize = 32;
+
+/// Why the admin API cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AdminError {
+    /// Another daemon listens there.
+    #[error(
+        "another shoal agent already listens on {0}: stop it first, or give this one its own admin.socket and stateDir"
+    )]
+    InUse(PathBuf),
+    /// The socket cannot be made.
+    #[error("cannot listen on the admin socket {path}: {source}")]
+    Socket {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The port cannot be had.
+    #[error("cannot listen on the admin address {address}: {source}")]
+    Address {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The token file is not right.
+    #[error("cannot use the admin token in {path}: {reason}")]
+    Token {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// The bound listeners.
+#[derive(Debug)]
+pub(crate) struct AdminListeners {
+    socket: UnixListener,
+    path: PathBuf,
+    tcp: Option<TcpListener>,
+    token: Option<Arc<str>>,
+}
+
+impl AdminListeners {
+    /// Binds the socket at `path`, mode 0600, and the TCP address if one is configured.
+    ///
+    /// # Errors
+    /// If another daemon has the socket, or an address cannot be bound.
+    pub(crate) async fn bind(config: &AdminConfig, path: PathBuf) -> Result<Self, AdminError> {
+        let token = config.token_file.as_deref().map(read_token).transpose()?;
+        let socket = bind_socket(&path)?;
+        let tcp = match config.listen {
+            Some(address) => {
+                Some(TcpListener::bind(address).await.map_err(|source| AdminError::Address { address, source })?)
+            }
+            None => None,
+        };
+        Ok(Self { socket, path, tcp, token })
+    }
+
+    /// The TCP address, with the port that was picked.
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        self.tcp.as_ref().and_then(|listener| listener.local_addr().ok())
+    }
+
+    /// Serves on tasks of `tasks` until `stop`.
+    pub(crate) fn serve(self, admin: &Arc<Admin>, tasks: &TaskTracker, stop: &CancellationToken) {
+        info!(socket = %self.path.display(), tcp = ?self.address(), "Admin API listening");
+        let open = open_router(Arc::clone(admin));
+        let api = api_router(Arc::clone(admin));
+        let stopped = stop.clone().cancelled_owned();
+        let (socket, path) = (self.socket, self.path);
+        let over_socket = api.clone().merge(open.clone());
+        tasks.spawn(async move {
+            report(axum::serve(socket, over_socket).with_graceful_shutdown(stopped).await);
+            // A socket that nobody listens on tells the next command the wrong story.
+            let _ = fs::remove_file(path);
+        });
+        let Some(tcp) = self.tcp else { return };
+        let over_tcp = match self.token {
+            Some(token) => guarded(api, token).merge(open),
+            None => open,
+        };
+        let stopped = stop.clone().cancelled_owned();
+        tasks.spawn(async move { report(axum::serve(tcp, over_tcp).with_graceful_shutdown(stopped).await) });
+    }
+}
+
+fn report(served: io::Result<()>) {
+    if let Err(error) = served {
+        error!(%error, "an admin listener failed");
+    }
+}
+
+fn bind_socket(path: &Path) -> Result<UnixListener, AdminError> {
+    let error = |source| AdminError::Socket { path: path.to_owned(), source };
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).map_err(error)?;
+    }
+    remove_stale(path)?;
+    let socket = UnixListener::bind(path).map_err(error)?;
+    // Between bind and this the umask decides; the directory keeps strangers out where it is made by the packages.
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(error)?;
+    Ok(socket)
+}
+
+/// Removes a socket that a killed daemon left behind; refuses if one still answers.
+fn remove_stale(path: &Path) -> Result<(), AdminError> {
+    let error = |source| AdminError::Socket { path: path.to_owned(), source };
+    match fs::symlink_metadata(path) {
+        Err(missing) if missing.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(other) => Err(error(other)),
+        Ok(metadata) if !metadata.file_type().is_socket() => {
+            Err(error(io::Error::new(io::ErrorKind::AlreadyExists, "something that is not a socket is there")))
+        }
+        Ok(_) if std::os::unix::net::UnixStream::connect(path).is_ok() => Err(AdminError::InUse(path.to_owned())),
+        Ok(_) => fs::remove_file(path).map_err(error),
+    }
+}
+
+fn read_token(path: &Path) -> Result<Arc<str>, AdminError> {
+    let error = |reason: String| AdminError::Token { path: path.to_owned(), reason };
+    let text = fs::read_to_string(path).map_err(|source| error(source.to_string()))?;
+    let token = text.trim();
+    if token.len() < TOKEN_MIN {
+        return Err(error(format!("it is {} characters long; at least {TOKEN_MIN} are needed", token.len())));
+    }
+    Ok(token.into())
+}
+
+/// `api` behind the bearer token.
+fn guarded(api: Router, token: Arc<str>) -> Router {
+    let check = move |request: Request, next: Next| {
+        let token = Arc::clone(&token);
+        async move { if authorised(&request, &token) { next.run(request).await } else { unauthorised() } }
+    };
+    api.layer(middleware::from_fn(check))
+}
+
+fn authorised(request: &Request, token: &str) -> bool {
+    let sent = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let sent = sent.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
+    same_in_constant_time(sent.as_bytes(), token.as_bytes())
+}
+
+/// Compares without telling by its duration how much is right.
+fn same_in_constant_time(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
+}
+
+fn unauthorised() -> Response {
+    Problem::new(Code::Forbidden, "the admin API over TCP needs the token of the node's admin.tokenFile")
+        .hint("send it as `Authorization: Bearer …`, or with --token-file")
+        .into_response()
+}

@@ -1,0 +1,240 @@
+//! The routes of the admin API.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::{Path, Query, State},
+    http::header,
+    response::{IntoResponse, Response},
+    routing::{delete, get, post},
+};
+use futures_util::StreamExt;
+use shoal_mesh::{Identity, Mesh, MeshError, StoreError, TokenLimits, TokenStatus, clock};
+use shoal_types::{Endpoint, EndpointName, NodeId, SpecError, View, parse_endpoints};
+
+use super::{
+    logs::{self, LogQuery},
+    model::{
+        AppliedStatus, DrainRequest, EndpointStatus, MeshStatus, NodeStatus, ReplicaStatus, TokenCreated, TokenRequest,
+    },
+    problem::{Code, Problem},
+    view,
+};
+use crate::{metrics::Metrics, node::NodeControl, peer::PeerClient};
+
+/// What the routes work on.
+#[derive(Debug)]
+pub(crate) struct Admin {
+    pub(crate) mesh: Arc<Mesh>,
+    pub(crate) control: NodeControl,
+    pub(crate) peers: PeerClient,
+    pub(crate) metrics: Metrics,
+    pub(crate) identity: Arc<Identity>,
+}
+
+type Shared = State<Arc<Admin>>;
+type Answer<T> = Result<Json<T>, Problem>;
+
+/// The API; who may reach it is the listener's business.
+pub(crate) fn api_router(admin: Arc<Admin>) -> Router {
+    Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/nodes", get(nodes))
+        .route("/v1/nodes/{node}/drain", post(drain))
+        .route("/v1/nodes/{node}", delete(revoke_node))
+        .route("/v1/endpoints", get(endpoints).post(apply))
+        .route("/v1/endpoints/{name}", delete(delete_endpoint))
+        .route("/v1/replicas", get(replicas))
+        .route("/v1/replicas/{replica}/logs", get(replica_logs))
+        .route("/v1/tokens", get(tokens).post(create_token))
+        .route("/v1/tokens/{id}", delete(revoke_token))
+        .with_state(admin)
+}
+
+/// What anybody may ask: health and metrics.
+pub(crate) fn open_router(admin: Arc<Admin>) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/livez", get(|| async { "ok\n" }))
+        // Ready once the daemon serves its own admin API; never a question of what peers do.
+        .route("/readyz", get(|| async { "ok\n" }))
+        .with_state(admin)
+}
+
+impl Admin {
+    fn view(&self) -> Arc<View> {
+        self.mesh.view().borrow().clone()
+    }
+
+    fn nodes(&self) -> Vec<NodeStatus> {
+        let rtt = self.mesh.peers().into_iter().filter_map(|peer| Some((peer.node, peer.rtt?))).collect();
+        view::nodes(&self.view(), &rtt, clock::now())
+    }
+
+    fn node(&self, text: &str) -> Result<NodeId, Problem> {
+        let view = self.view();
+        let by_name = |node: &&shoal_types::NodeView| node.facts.name == text || node.id.to_string().starts_with(text);
+        let mut found = view.nodes.values().filter(by_name);
+        match (found.next(), found.next()) {
+            (Some(node), None) => Ok(node.id),
+            (None, _) => {
+                Err(Problem::new(Code::NotFound, format!("there is no node `{text}`")).hint("shoal get nodes"))
+            }
+            (Some(_), Some(_)) => Err(Problem::new(Code::Invalid, format!("`{text}` means more than one node"))
+                .hint("give more of the id; shoal get nodes -o wide shows ids")),
+        }
+    }
+}
+
+async fn status(State(admin): Shared) -> Json<MeshStatus> {
+    let view = admin.view();
+    let nodes = admin.nodes();
+    let endpoints = view::endpoints(&view, clock::now());
+    let problems = view::problems(&nodes, &endpoints);
+    let own = view.nodes.get(&view.me);
+    Json(MeshStatus {
+        mesh: view.mesh.to_string(),
+        node: own.map_or_else(|| view.me.short(), |node| node.facts.name.clone()),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        certificate_expires: admin.identity.not_after(),
+        nodes,
+        endpoints,
+        problems,
+    })
+}
+
+async fn nodes(State(admin): Shared) -> Json<Vec<NodeStatus>> {
+    Json(admin.nodes())
+}
+
+async fn endpoints(State(admin): Shared) -> Json<Vec<EndpointStatus>> {
+    Json(view::endpoints(&admin.view(), clock::now()))
+}
+
+async fn replicas(State(admin): Shared) -> Json<Vec<ReplicaStatus>> {
+    Json(view::replicas(&admin.view(), clock::now()))
+}
+
+async fn apply(State(admin): Shared, body: String) -> Answer<Vec<AppliedStatus>> {
+    let endpoints = parse_endpoints(&body)?;
+    let mut applied = Vec::with_capacity(endpoints.len());
+    for endpoint in endpoints {
+        applied.push(apply_one(&admin, endpoint).await?);
+    }
+    Ok(Json(applied))
+}
+
+async fn apply_one(admin: &Admin, endpoint: Endpoint) -> Result<AppliedStatus, Problem> {
+    let name = endpoint.metadata.name.clone();
+    let known = admin.mesh.store().endpoints().contains_key(&name);
+    let applied = admin.mesh.store().apply(endpoint, None, clock::now()).await?;
+    let outcome = match (applied.changed, known) {
+        (false, _) => "unchanged",
+        (true, true) => "configured",
+        (true, false) => "created",
+    };
+    Ok(AppliedStatus { name, outcome: outcome.to_owned(), version: applied.record.version })
+}
+
+async fn delete_endpoint(State(admin): Shared, Path(name): Path<String>) -> Answer<()> {
+    let name: EndpointName = name.parse().map_err(|error| Problem::new(Code::Invalid, error))?;
+    admin.mesh.store().delete(&name, None, clock::now()).await?;
+    Ok(Json(()))
+}
+
+async fn drain(State(admin): Shared, Path(node): Path<String>, Json(request): Json<DrainRequest>) -> Answer<()> {
+    let node = admin.node(&node)?;
+    if node == admin.mesh.me() {
+        admin.control.set_draining(request.drain).await;
+    } else {
+        admin.peers.set_draining(node, request.drain).await?;
+    }
+    Ok(Json(()))
+}
+
+async fn revoke_node(State(admin): Shared, Path(node): Path<String>) -> Answer<()> {
+    let node = admin.node(&node)?;
+    if node == admin.mesh.me() {
+        return Err(Problem::new(Code::Invalid, "a node cannot revoke itself").hint("run this on another node"));
+    }
+    admin.mesh.revoke_node(node).await?;
+    Ok(Json(()))
+}
+
+async fn replica_logs(
+    State(admin): Shared,
+    Path(replica): Path<String>,
+    Query(query): Query<LogQuery>,
+) -> Result<Response, Problem> {
+    let view = admin.view();
+    let claim = view
+        .claims()
+        .map(|(_, claim)| claim)
+        .find(|claim| claim.id.replica_name(&claim.endpoint) == replica || claim.id.to_string() == replica)
+        .ok_or_else(|| {
+            Problem::new(Code::NotFound, format!("there is no replica `{replica}`")).hint("shoal get replicas")
+        })?
+        .id;
+    let lines = if claim.node == admin.mesh.me() {
+        logs::local(&admin.control, claim, query).map(StreamExt::boxed)
+    } else {
+        admin.peers.logs(claim, query).await.map(StreamExt::boxed)
+    }?;
+    Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], Body::from_stream(lines)).into_response())
+}
+
+async fn tokens(State(admin): Shared) -> Answer<Vec<TokenStatus>> {
+    Ok(Json(admin.mesh.tokens().await?))
+}
+
+async fn create_token(State(admin): Shared, Json(request): Json<TokenRequest>) -> Answer<TokenCreated> {
+    let limits = TokenLimits {
+        ttl: Duration::from_millis(request.ttl_ms),
+        uses: request.uses,
+        write: request.write,
+        issuer: request.issuer,
+        labels: request.labels,
+    };
+    let token = admin.mesh.create_token(limits).await?;
+    Ok(Json(TokenCreated { id: token.id().to_string(), expires: token.not_after(), token: token.to_string() }))
+}
+
+async fn revoke_token(State(admin): Shared, Path(id): Path<String>) -> Answer<()> {
+    let id = id.parse().map_err(|error| Problem::new(Code::Invalid, error))?;
+    admin.mesh.revoke_token(id).await?;
+    Ok(Json(()))
+}
+
+async fn metrics(State(admin): Shared) -> Response {
+    let text = admin.metrics.render(&admin.view(), admin.identity.not_after());
+    ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response()
+}
+
+impl From<SpecError> for Problem {
+    fn from(error: SpecError) -> Self {
+        Self::new(Code::Invalid, error).hint("`shoal config schema endpoint` prints all fields")
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        let code = match &error {
+            StoreError::Conflict { .. } => Code::Conflict,
+            StoreError::NotFound { .. } | StoreError::UnknownToken { .. } => Code::NotFound,
+            StoreError::NotAWriter { .. } => Code::Forbidden,
+            _ => Code::Failed,
+        };
+        Self::new(code, error)
+    }
+}
+
+impl From<MeshError> for Problem {
+    fn from(error: MeshError) -> Self {
+        match error {
+            MeshError::Store(error) => error.into(),
+            other => Self::new(Code::Failed, other),
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! From the view to what the admin API answers: pure.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use shoal_placement::candidates;
+use shoal_types::{Claim, EndpointRecord, GpuUse, Liveness, NodeId, NodeView, ReplicaState, UnixMillis, View};
+
+use super::model::{EndpointCondition, EndpointHealth, EndpointStatus, NodeStatus, ReplicaStatus};
+
+/// All nodes. `rtt` gives the round trip to a peer.
+pub(crate) fn nodes(view: &View, rtt: &BTreeMap<NodeId, Duration>, now: UnixMillis) -> Vec<NodeStatus> {
+    let mut nodes: Vec<_> =
+        view.nodes.values().map(|node| self::node(view, node, rtt.get(&node.id).copied(), now)).collect();
+    nodes.sort_by(|a, b| a.name.cmp(&b.name));
+    nodes
+}
+
+fn node(view: &View, node: &NodeView, rtt: Option<Duration>, now: UnixMillis) -> NodeStatus {
+    let age = if node.id == view.me { Duration::ZERO } else { now.since(node.heard) };
+    NodeStatus {
+        id: node.id,
+        name: node.facts.name.clone(),
+        liveness: node.liveness,
+        departure: node.departure.clone(),
+        facts: node.facts.clone(),
+        gpus: node.gpus.clone(),
+        gpus_free: node.gpus.iter().filter(|gpu| gpu.used_by == GpuUse::Free).count(),
+        replicas: node.claims.values().map(|claim| replica(node, claim, now)).collect(),
+        age_ms: millis(age),
+        rtt_ms: rtt.map(|rtt| rtt.as_secs_f64() * 1e3),
+    }
+}
+
+/// All replicas of all endpoints.
+pub(crate) fn replicas(view: &View, now: UnixMillis) -> Vec<ReplicaStatus> {
+    let mut replicas: Vec<_> = view.claims().map(|(node, claim)| replica(node, claim, now)).collect();
+    replicas.sort_by(|a, b| a.name.cmp(&b.name));
+    replicas
+}
+
+fn replica(node: &NodeView, claim: &Claim, now: UnixMillis) -> ReplicaStatus {
+    ReplicaStatus {
+        name: claim.id.replica_name(&claim.endpoint),
+        claim: claim.id,
+        endpoint: claim.endpoint.clone(),
+        revision: claim.revision,
+        node: node.facts.name.clone(),
+        liveness: node.liveness,
+        zone: node.facts.labels.zone.clone(),
+        state: claim.state,
+        since: claim.since,
+        since_ms: millis(now.since(claim.since)),
+        gpus: claim.gpus,
+        reason: claim.reason.clone(),
+        load: node.loads.get(&claim.id).copied(),
+    }
+}
+
+/// All endpoints.
+pub(crate) fn endpoints(view: &View, now: UnixMillis) -> Vec<EndpointStatus> {
+    view.endpoints.values().map(|record| endpoint(view, record, now)).collect()
+}
+
+fn endpoint(view: &View, record: &EndpointRecord, now: UnixMillis) -> EndpointStatus {
+    let name = &record.endpoint.metadata.name;
+    let current = |node: &NodeView, claim: &Claim| node.is_alive() && claim.revision == record.revision;
+    let counted = |state: fn(ReplicaState) -> bool| {
+        view.claims_of(name).filter(|(node, claim)| current(node, claim) && state(claim.state)).count()
+    };
+    let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    let ready = count(counted(ReplicaState::serves));
+    let coming = count(counted(|state| state != ReplicaState::Draining));
+    let desired = record.endpoint.spec.replicas.min;
+    let candidates = candidates(view, record, now);
+    let health = if ready >= desired {
+        EndpointHealth::Ready
+    } else if coming < desired && candidates.ranked.is_empty() {
+        EndpointHealth::Unplaceable
+    } else {
+        EndpointHealth::Progressing
+    };
+    let node_name = |id: &NodeId| view.nodes.get(id).map_or_else(|| id.short(), |node| node.facts.name.clone());
+    EndpointStatus {
+        endpoint: record.endpoint.clone(),
+        status: EndpointCondition {
+            health,
+            desired,
+            ready,
+            revision: record.revision,
+            version: record.version,
+            replicas: view.claims_of(name).map(|(node, claim)| replica(node, claim, now)).collect(),
+            excluded: candidates.excluded.iter().map(|(id, why)| (node_name(id), why.to_string())).collect(),
+        },
+    }
+}
+
+/// What needs somebody's attention.
+pub(crate) fn problems(nodes: &[NodeStatus], endpoints: &[EndpointStatus]) -> Vec<String> {
+    let quiet = nodes.iter().filter_map(|node| match node.liveness {
+        Liveness::Suspect { .. } => {
+            Some(format!("node {} has not been heard of for {} s", node.name, node.age_ms / 1000))
+        }
+        Liveness::Alive | Liveness::Left => None,
+    });
+    let lacking = endpoints.iter().filter_map(|endpoint| {
+        let name = &endpoint.endpoint.metadata.name;
+        let status = &endpoint.status;
+        match status.health {
+            EndpointHealth::Ready => None,
+            EndpointHealth::Progressing => {
+                Some(format!("endpoint {name}: {} of {} replicas ready", status.ready, status.desired))
+            }
+            EndpointHealth::Unplaceable => Some(format!(
+                "endpoint {name}: {} of {} replicas ready and no node can run another; see `shoal describe endpoint {name}`",
+                status.ready, status.desired
+            )),
+        }
+    });
+    quiet.chain(lacking).collect()
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,83 @@
+//! The command line: kubectl's verbs, tables on stdout, progress and errors on stderr, exit codes by name.
+
+mod apply;
+mod args;
+mod client;
+mod describe;
+mod get;
+mod identity;
+mod logs;
+mod node;
+mod output;
+mod schema;
+mod table;
+mod token;
+mod wait;
+
+use std::process::ExitCode;
+
+use clap::{Parser as _, error::ErrorKind};
+
+pub(crate) use args::{AgentArgs, DevArgs, DevVerb, SimEngineArgs};
+use args::{Cli, Verb};
+pub(crate) use client::Client;
+pub(crate) use identity::{IDENTITY_DIR, join_with, read_token};
+pub(crate) use output::note;
+pub(crate) use wait::ready as wait_until_ready;
+
+use crate::{
+    admin::{Code, Problem},
+    daemon, dev,
+};
+
+/// Parses the arguments, runs the verb, prints what went wrong.
+pub(crate) fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let code = match error.kind() {
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => 0,
+                _ => Code::Invalid.exit_code(),
+            };
+            // Nowhere to say so if even this cannot be printed.
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&Problem::new(Code::Failed, format!("cannot start the async runtime: {error}"))),
+    };
+    match runtime.block_on(run(cli)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => fail(&problem),
+    }
+}
+
+#[allow(clippy::print_stderr)]
+fn fail(problem: &Problem) -> ExitCode {
+    eprintln!("{problem}");
+    ExitCode::from(problem.code.exit_code())
+}
+
+async fn run(cli: Cli) -> Result<(), Problem> {
+    let client = cli.connection.client()?;
+    match cli.verb {
+        Verb::Agent(args) => daemon::run(args).await,
+        Verb::Init(args) => identity::init(args),
+        Verb::Join(args) => identity::join(args).await,
+        Verb::Token(verb) => token::run(&client, verb).await,
+        Verb::Apply(args) => apply::apply(&client, args).await,
+        Verb::Get(args) => get::run(&client, args).await,
+        Verb::Describe(args) => describe::run(&client, args).await,
+        Verb::Delete(args) => apply::delete(&client, args).await,
+        Verb::Logs(args) => logs::run(&client, args).await,
+        Verb::Drain(args) => node::drain(&client, args).await,
+        Verb::Undrain(args) => node::undrain(&client, args).await,
+        Verb::Revoke(args) => node::revoke(&client, args).await,
+        Verb::Status(args) => get::status(&client, args).await,
+        Verb::Config(verb) => schema::run(verb),
+        Verb::Dev(args) => dev::run(args).await,
+        Verb::SimEngine(args) => daemon::sim_engine(args).await,
+    }
+}

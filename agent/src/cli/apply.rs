@@ -1,0 +1,79 @@
+//! `shoal apply` and `shoal delete`.
+
+use std::{
+    fs,
+    io::{self, Read as _},
+    path::Path,
+};
+
+use shoal_types::{Endpoint, parse_endpoints};
+
+use super::{
+    args::{ApplyArgs, DeleteArgs},
+    client::Client,
+    output::{note, out},
+    table::Table,
+    wait,
+};
+use crate::admin::{AppliedStatus, Code, Problem};
+
+/// Largest document that is read.
+const DOCUMENT_MAX: u64 = 4 << 20;
+
+pub(super) async fn apply(client: &Client, args: ApplyArgs) -> Result<(), Problem> {
+    let text = read(&args.filename)?;
+    let endpoints = parse(&text, &args.filename)?;
+    let applied: Vec<AppliedStatus> = client.post_text("/v1/endpoints", text).await?;
+    args.output.output.print(&applied, |_| {
+        let mut table = Table::new(&["ENDPOINT", "RESULT"], &[], false);
+        for one in &applied {
+            table.row([one.name.to_string(), one.outcome.clone()]);
+        }
+        table
+    })?;
+    if !args.wait.wait {
+        return Ok(());
+    }
+    let names = endpoints.into_iter().map(|endpoint| endpoint.metadata.name).collect::<Vec<_>>();
+    wait::ready(client, &names, args.wait.timeout, &mut |line| note(line)).await
+}
+
+pub(super) async fn delete(client: &Client, args: DeleteArgs) -> Result<(), Problem> {
+    let names = match (&args.filename, args.target.as_slice()) {
+        (Some(path), _) => {
+            parse(&read(path)?, path)?.into_iter().map(|endpoint| endpoint.metadata.name).collect::<Vec<_>>()
+        }
+        (None, [resource, name]) if ["endpoint", "endpoints", "ep"].contains(&resource.as_str()) => {
+            vec![name.parse().map_err(|error| Problem::new(Code::Invalid, error))?]
+        }
+        (None, _) => {
+            return Err(Problem::new(Code::Invalid, "only endpoints can be deleted").hint("shoal delete endpoint NAME"));
+        }
+    };
+    for name in &names {
+        client.delete(&format!("/v1/endpoints/{name}")).await?;
+        out(&format!("endpoint {name} deleted\n"))?;
+    }
+    if args.wait.wait { wait::gone(client, &names, args.wait.timeout).await } else { Ok(()) }
+}
+
+/// Checks before anything is sent, so that the message names the file.
+fn parse(text: &str, path: &Path) -> Result<Vec<Endpoint>, Problem> {
+    parse_endpoints(text).map_err(|error| {
+        Problem::new(Code::Invalid, format!("{}: {error}", path.display()))
+            .hint("`shoal config schema endpoint` prints all fields")
+    })
+}
+
+fn read(path: &Path) -> Result<String, Problem> {
+    let mut text = String::new();
+    let result = if path == Path::new("-") {
+        io::stdin().lock().take(DOCUMENT_MAX).read_to_string(&mut text)
+    } else {
+        fs::File::open(path).and_then(|file| file.take(DOCUMENT_MAX).read_to_string(&mut text))
+    };
+    match result {
+        Ok(_) => Ok(text),
+        Err(error) => Err(Problem::new(Code::Invalid, format!("cannot read {}: {error}", path.display()))),
+    }
+}

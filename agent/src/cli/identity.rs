@@ -1,0 +1,68 @@
+//! `shoal init` and `shoal join`: this host becomes a node, before any daemon runs.
+
+use std::{
+    fmt::Display,
+    fs,
+    io::{self, Read as _},
+    path::Path,
+};
+
+use shoal_mesh::{JoinToken, Joined, KnownPeer, clock, init_mesh, join as join_mesh, remember_peers};
+use shoal_types::NodeId;
+
+use super::{
+    args::{InitArgs, JoinArgs},
+    output::out,
+};
+use crate::admin::{Code, Problem};
+
+/// Longest token that is read.
+const TOKEN_MAX: u64 = 64 << 10;
+/// Directory of the keys below the state directory.
+pub(crate) const IDENTITY_DIR: &str = "identity";
+
+pub(super) fn init(args: InitArgs) -> Result<(), Problem> {
+    let identity = init_mesh(&args.state_dir.join(IDENTITY_DIR), clock::now())
+        .map_err(|error| Problem::new(Code::Failed, error))?;
+    out(&format!(
+        "mesh {} is made, this host is its first node ({})\n\n  \
+         Run it:            shoal agent\n  \
+         Let another join:  shoal token create > token   (then on the other host: shoal join token; shoal agent)\n  \
+         The root key {} is needed again only to make issuers: keep a copy, and move it off this host.\n",
+        identity.mesh_id(),
+        identity.node_id(),
+        args.state_dir.join(IDENTITY_DIR).join("root.key").display(),
+    ))
+}
+
+pub(super) async fn join(args: JoinArgs) -> Result<(), Problem> {
+    let token = read_token(&args.token_file)?;
+    let node = join_with(&token, &args.state_dir).await?;
+    out(&format!("this host is node {node} of mesh {}; run it: shoal agent\n", token.mesh_id()))
+}
+
+/// Joins with a token that was read; the daemon finds its first peers in the state directory.
+pub(crate) async fn join_with(token: &JoinToken, state_dir: &Path) -> Result<NodeId, Problem> {
+    let failed = |why: &dyn Display| Problem::new(Code::Failed, format!("cannot join mesh {}: {why}", token.mesh_id()));
+    let Joined { identity, peers } =
+        join_mesh(token, &state_dir.join(IDENTITY_DIR), clock::now()).await.map_err(|error| failed(&error))?;
+    let known: Vec<KnownPeer> = peers.into_iter().map(|(node, addresses)| KnownPeer { node, addresses }).collect();
+    remember_peers(state_dir, &known)
+        .map_err(|error| failed(&format!("it is admitted, but cannot remember its peers: {error}")))?;
+    Ok(identity.node_id())
+}
+
+/// Reads a token from a file, or from standard input if that is `-`.
+pub(crate) fn read_token(path: &Path) -> Result<JoinToken, Problem> {
+    let mut text = String::new();
+    let read = if path == Path::new("-") {
+        io::stdin().lock().take(TOKEN_MAX).read_to_string(&mut text)
+    } else {
+        fs::File::open(path).and_then(|file| file.take(TOKEN_MAX).read_to_string(&mut text))
+    };
+    read.map_err(|error| {
+        Problem::new(Code::Invalid, format!("cannot read the join token from {}: {error}", path.display()))
+            .hint("give a file that holds the line that `shoal token create` printed, or - for standard input")
+    })?;
+    text.trim().parse().map_err(|error| Problem::new(Code::Invalid, error))
+}

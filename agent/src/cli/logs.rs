@@ -1,0 +1,35 @@
+//! `shoal logs`.
+
+use super::{
+    args::LogsArgs,
+    client::Client,
+    output::{note, out_bytes},
+};
+use crate::admin::{Code, LogQuery, Problem, ReplicaStatus};
+
+pub(super) async fn run(client: &Client, args: LogsArgs) -> Result<(), Problem> {
+    let replica = find(client, &args.name).await?;
+    let query = LogQuery { tail: args.tail, follow: args.follow };
+    let path = format!("/v1/replicas/{}/logs?tail={}&follow={}", replica.claim, query.tail, query.follow);
+    let mut lines = client.stream(&path).await?;
+    while let Some(piece) = lines.next().await? {
+        out_bytes(&piece)?;
+    }
+    Ok(())
+}
+
+/// The replica called `name`, or the newest of the endpoint called so.
+async fn find(client: &Client, name: &str) -> Result<ReplicaStatus, Problem> {
+    let replicas: Vec<ReplicaStatus> = client.get("/v1/replicas").await?;
+    let of_endpoint = |replica: &&ReplicaStatus| replica.endpoint.as_str() == name;
+    if replicas.iter().filter(of_endpoint).count() > 1 {
+        note("the endpoint has several replicas; showing the newest (shoal get replicas lists all)");
+    }
+    let exact = replicas.iter().find(|replica| replica.name == name);
+    exact
+        .or_else(|| replicas.iter().filter(of_endpoint).max_by_key(|replica| replica.claim.generation))
+        .cloned()
+        .ok_or_else(|| {
+            Problem::new(Code::NotFound, format!("there is no replica or endpoint `{name}`")).hint("shoal get replicas")
+        })
+}

@@ -1,0 +1,77 @@
+//! Columns as kubectl prints them: upper-case heads, three spaces between.
+
+use std::{fmt, time::Duration};
+
+/// A table of text.
+#[derive(Debug)]
+pub(super) struct Table {
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// A table with these heads; `wide` heads are only there where `is_wide`.
+    pub(super) fn new(heads: &[&str], wide: &[&str], is_wide: bool) -> Self {
+        let wide: &[&str] = if is_wide { wide } else { &[] };
+        Self { rows: vec![heads.iter().chain(wide).map(|&head| head.to_owned()).collect()] }
+    }
+
+    /// Adds a row; cells beyond the heads are left out, which is how wide ones disappear.
+    pub(super) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+        let columns = self.rows.first().map_or(0, Vec::len);
+        self.rows.push(cells.into_iter().take(columns).collect());
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let columns = self.rows.first().map_or(0, Vec::len);
+        let width = |column: usize| {
+            self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..columns).map(width).collect();
+        for row in &self.rows {
+            let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:<width$}")).collect();
+            writeln!(f, "{}", cells.join("   ").trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+/// `45s`, `12m`, `3h`, `8d`: one unit, as kubectl shows ages.
+pub(super) fn age(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match seconds {
+        0..120 => format!("{seconds}s"),
+        120..7_200 => format!("{}m", seconds / 60),
+        7_200..172_800 => format!("{}h", seconds / 3_600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+/// The text, or `-`.
+pub(super) fn or_dash(text: Option<impl ToString>) -> String {
+    text.map_or_else(|| "-".to_owned(), |text| text.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up_and_wide_ones_come_on_demand() {
+        let print = |wide| {
+            let mut table = Table::new(&["NAME", "N"], &["ID"], wide);
+            table.row(["long-name".to_owned(), "1".to_owned(), "x".to_owned()]);
+            table.to_string()
+        };
+        assert_eq!(print(false), "NAME        N\nlong-name   1\n");
+        assert_eq!(print(true), "NAME        N   ID\nlong-name   1   x\n");
+    }
+
+    #[test]
+    fn ages_have_one_unit() {
+        assert_eq!(age(Duration::from_secs(119)), "119s");
+        assert_eq!(age(Duration::from_secs(120)), "2m");
+        assert_eq!(age(Duration::from_secs(200_000)), "2d");
+    }
+}

@@ -1,0 +1,118 @@
+//! Waiting with visible progress: a line on standard error for every change.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use shoal_types::EndpointName;
+use tokio::time::{Instant, sleep};
+
+use super::{client::Client, get::replica_state, table::or_dash};
+use crate::admin::{Code, EndpointHealth, EndpointStatus, NodeStatus, Problem, ReplicaStatus};
+
+/// Time between two looks.
+const POLL: Duration = Duration::from_millis(100);
+/// How long "no node can run it" must last before a wait gives up: nodes may just be joining.
+const UNPLACEABLE_GRACE: Duration = Duration::from_secs(10);
+
+/// Takes lines of progress.
+pub(crate) type Progress<'a> = &'a mut (dyn FnMut(&str) + Send);
+
+/// Waits until all replicas of `names` serve.
+pub(crate) async fn ready(
+    client: &Client,
+    names: &[EndpointName],
+    limit: Duration,
+    progress: Progress<'_>,
+) -> Result<(), Problem> {
+    let start = Instant::now();
+    let mut shown = BTreeMap::new();
+    let mut placeable = start;
+    loop {
+        let endpoints = chosen(client, names).await?;
+        for replica in endpoints.iter().flat_map(|endpoint| &endpoint.status.replicas) {
+            show(replica, start.elapsed(), &mut shown, progress);
+        }
+        let unplaceable = endpoints.iter().find(|endpoint| endpoint.status.health == EndpointHealth::Unplaceable);
+        if endpoints.len() == names.len()
+            && endpoints.iter().all(|endpoint| endpoint.status.health == EndpointHealth::Ready)
+        {
+            return Ok(());
+        }
+        match unplaceable {
+            Some(endpoint) if placeable.elapsed() > UNPLACEABLE_GRACE => return Err(cannot_be_placed(endpoint)),
+            Some(_) => {}
+            None => placeable = Instant::now(),
+        }
+        if start.elapsed() > limit {
+            return Err(
+                Problem::new(Code::Timeout, format!("not ready after {limit:?}")).hint("shoal describe endpoint NAME")
+            );
+        }
+        sleep(POLL).await;
+    }
+}
+
+/// Waits until no replica of `names` is left.
+pub(super) async fn gone(client: &Client, names: &[EndpointName], limit: Duration) -> Result<(), Problem> {
+    until(limit, "replicas are left", "shoal get replicas", async || {
+        let replicas: Vec<ReplicaStatus> = client.get("/v1/replicas").await?;
+        Ok(!replicas.iter().any(|replica| names.contains(&replica.endpoint)))
+    })
+    .await
+}
+
+/// Waits until node `name` has no replica.
+pub(super) async fn empty(client: &Client, name: &str, limit: Duration) -> Result<(), Problem> {
+    until(limit, "the node still has replicas", "shoal get replicas", async || {
+        let nodes: Vec<NodeStatus> = super::get::list(client, Some(name)).await?;
+        Ok(nodes.iter().all(|node| node.replicas.is_empty()))
+    })
+    .await
+}
+
+async fn until(
+    limit: Duration,
+    otherwise: &str,
+    hint: &str,
+    done: impl AsyncFn() -> Result<bool, Problem>,
+) -> Result<(), Problem> {
+    let start = Instant::now();
+    while !done().await? {
+        if start.elapsed() > limit {
+            return Err(Problem::new(Code::Timeout, format!("{otherwise} after {limit:?}")).hint(hint));
+        }
+        sleep(POLL).await;
+    }
+    Ok(())
+}
+
+async fn chosen(client: &Client, names: &[EndpointName]) -> Result<Vec<EndpointStatus>, Problem> {
+    let mut endpoints: Vec<EndpointStatus> = client.get("/v1/endpoints").await?;
+    endpoints.retain(|endpoint| names.contains(&endpoint.endpoint.metadata.name));
+    Ok(endpoints)
+}
+
+fn show(replica: &ReplicaStatus, elapsed: Duration, shown: &mut BTreeMap<String, String>, progress: Progress<'_>) {
+    let state = replica_state(replica);
+    if shown.insert(replica.name.clone(), state.clone()) != Some(state.clone()) {
+        let reason = replica.reason.as_ref().map(|reason| format!("  {reason}")).unwrap_or_default();
+        let zone = or_dash(replica.zone.as_ref());
+        progress(&format!(
+            "{:>6.1}s  {}  on {} ({zone})  {state}{reason}",
+            elapsed.as_secs_f64(),
+            replica.name,
+            replica.node
+        ));
+    }
+}
+
+fn cannot_be_placed(endpoint: &EndpointStatus) -> Problem {
+    let name = &endpoint.endpoint.metadata.name;
+    let mut message = format!(
+        "endpoint {name}: {} of {} replicas ready, and no node can run another",
+        endpoint.status.ready, endpoint.status.desired
+    );
+    for (node, why) in &endpoint.status.excluded {
+        message += &format!("\n  {node}: {why}");
+    }
+    Problem::new(Code::NotReady, message).hint(format!("shoal describe endpoint {name}"))
+}

@@ -1,0 +1,327 @@
+//! The node's configuration: a YAML file, then `SHOAL_*` variables, then flags; each overrides the one before.
+//!
+//! Strings end here: what leaves this module are addresses, durations, sizes and paths.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use shoal_types::{HumanDuration, Labels, MemorySize, SpecError, parse_documents};
+
+/// Where the packages put the file.
+const DEFAULT_FILE: &str = "/etc/shoal/shoal.yaml";
+/// Default of `stateDir`.
+pub(crate) const DEFAULT_STATE_DIR: &str = "/var/lib/shoal";
+/// Default of `admin.socket`.
+pub(crate) const DEFAULT_SOCKET: &str = "/run/shoal/shoal.sock";
+
+/// Configuration of one node.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Config {
+    /// Who this node is.
+    pub(crate) node: NodeConfig,
+    /// Directory of keys, specs and replica logs; default /var/lib/shoal.
+    pub(crate) state_dir: Option<PathBuf>,
+    /// The port that nodes talk over.
+    pub(crate) mesh: MeshConfig,
+    /// The OpenAI-compatible listener.
+    pub(crate) ingress: IngressConfig,
+    /// The listener of the command line.
+    pub(crate) admin: AdminConfig,
+    /// GPUs.
+    pub(crate) gpus: GpuConfig,
+    /// Engines that this node offers to run.
+    pub(crate) engines: EnginesConfig,
+    /// Timing of elections; the same on all nodes of a mesh.
+    pub(crate) placement: PlacementConfig,
+    /// Logs of the daemon.
+    pub(crate) log: LogConfig,
+}
+
+/// Who this node is.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct NodeConfig {
+    /// What people call it; default the host name.
+    pub(crate) name: Option<String>,
+    /// Where it stands and what it costs.
+    pub(crate) labels: Labels,
+}
+
+/// The port that nodes talk over.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct MeshConfig {
+    /// UDP address to listen on.
+    pub(crate) listen: SocketAddr,
+    /// Addresses under which other nodes can reach it; default the listen address, or this host's addresses.
+    pub(crate) advertise: Vec<SocketAddr>,
+    /// Time between gossip rounds; shorter spreads faster and costs more.
+    pub(crate) gossip_interval: HumanDuration,
+}
+
+impl Default for MeshConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 7700)),
+            advertise: Vec::new(),
+            gossip_interval: HumanDuration::from_millis(500),
+        }
+    }
+}
+
+/// The OpenAI-compatible listener.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct IngressConfig {
+    /// TCP address to listen on. On loopback unless written out, because it asks for no key.
+    pub(crate) listen: SocketAddr,
+    /// Largest request body.
+    pub(crate) max_body: MemorySize,
+}
+
+impl Default for IngressConfig {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)), max_body: MemorySize::from_bytes(32 << 20) }
+    }
+}
+
+/// The listener of the command line.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct AdminConfig {
+    /// Unix socket, mode 0600; default /run/shoal/shoal.sock.
+    pub(crate) socket: Option<PathBuf>,
+    /// TCP address for metrics, health and, with a token, everything else; `null` turns it off.
+    pub(crate) listen: Option<SocketAddr>,
+    /// File with the bearer token that TCP clients must send; without it TCP serves only metrics and health.
+    pub(crate) token_file: Option<PathBuf>,
+}
+
+impl Default for AdminConfig {
+    fn default() -> Self {
+        Self { socket: None, listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 7701))), token_file: None }
+    }
+}
+
+/// GPUs.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct GpuConfig {
+    /// Path of NVIDIA's management library; default libnvidia-ml.so.1 as the loader finds it.
+    pub(crate) library: Option<PathBuf>,
+    /// GPUs to pretend having where the library does not load. They are shown as simulated everywhere.
+    pub(crate) simulated: Vec<SimulatedGpus>,
+}
+
+/// GPUs that do not exist.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct SimulatedGpus {
+    /// How many.
+    pub(crate) count: u32,
+    /// Name as NVML would give it.
+    pub(crate) name: String,
+    /// Memory of each.
+    pub(crate) memory: MemorySize,
+}
+
+/// Engines that this node offers to run. None is offered that is not written here.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct EnginesConfig {
+    /// Offer the simulated engine.
+    pub(crate) sim: bool,
+    /// Offer vLLM.
+    pub(crate) vllm: Option<VllmConfig>,
+    /// Programs that `engine: {kind: command, name: …}` may name.
+    pub(crate) commands: BTreeMap<String, CommandConfig>,
+}
+
+/// How vLLM is run here.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct VllmConfig {
+    /// The program; default `vllm` on the PATH.
+    pub(crate) binary: Option<PathBuf>,
+    /// Flags that specs may use beside the built-in list of harmless ones.
+    pub(crate) allowed_args: Vec<String>,
+    /// Variables that specs may set beside the built-in list of harmless ones.
+    pub(crate) allowed_env: Vec<String>,
+    /// Variables for every vLLM process of this node.
+    pub(crate) env: BTreeMap<String, String>,
+}
+
+/// One program that serves the OpenAI API.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct CommandConfig {
+    /// The program.
+    pub(crate) program: PathBuf,
+    /// Its arguments; `{model}`, `{name}`, `{socket}`, `{port}` and `{gpus}` are replaced. Exactly one of `{socket}`
+    /// and `{port}` must occur: it says where the program listens.
+    #[serde(default)]
+    pub(crate) args: Vec<String>,
+    /// Its environment, with the same replacements.
+    #[serde(default)]
+    pub(crate) env: BTreeMap<String, String>,
+    /// Path that answers 200 once it can serve; default /health.
+    #[serde(default)]
+    pub(crate) health: Option<String>,
+}
+
+/// Timing of elections.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct PlacementConfig {
+    /// How long a claim waits for competing ones before its engine starts; longer than news takes to reach all nodes.
+    pub(crate) settle: HumanDuration,
+    /// How much longer each lower-ranked candidate waits before it claims.
+    pub(crate) step: HumanDuration,
+}
+
+impl Default for PlacementConfig {
+    fn default() -> Self {
+        // Slowest propagation measured over 400 nodes was 2.65 s.
+        Self { settle: HumanDuration::from_secs(3), step: HumanDuration::from_millis(1500) }
+    }
+}
+
+/// Logs of the daemon.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct LogConfig {
+    /// For people or for machines.
+    pub(crate) format: LogFormat,
+    /// Filter such as `info` or `info,shoal_mesh=debug`; default `info`.
+    pub(crate) filter: Option<String>,
+}
+
+/// For whom logs are written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    /// One line for people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    /// The file that was named cannot be read.
+    #[error("cannot read the configuration {path}: {source}")]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is not right.
+    #[error("the configuration {path} is not right: {source}")]
+    Parse {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        source: SpecError,
+    },
+    /// The file has more than one document.
+    #[error("the configuration {0} has more than one YAML document; put everything into one")]
+    SeveralDocuments(PathBuf),
+    /// A label given by flag or environment cannot be what it should.
+    #[error("label {key}: {message}")]
+    Label {
+        /// Which.
+        key: String,
+        /// What is wrong.
+        message: String,
+    },
+}
+
+impl Config {
+    /// Reads `path`, or the default file if that exists, or takes the defaults.
+    ///
+    /// # Errors
+    /// If a file that was named is not there, or any file is not right.
+    pub(crate) fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
+        let default = Path::new(DEFAULT_FILE);
+        let Some(path) = path.or_else(|| default.exists().then_some(default)) else { return Ok(Self::default()) };
+        let text = fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        let documents: Vec<Self> =
+            parse_documents(&text).map_err(|source| ConfigError::Parse { path: path.to_owned(), source })?;
+        if documents.len() > 1 {
+            return Err(ConfigError::SeveralDocuments(path.to_owned()));
+        }
+        Ok(documents.into_iter().next().unwrap_or_default())
+    }
+
+    /// Directory of keys, specs and replica logs.
+    pub(crate) fn state_dir(&self) -> PathBuf {
+        self.state_dir.clone().unwrap_or_else(|| DEFAULT_STATE_DIR.into())
+    }
+
+    /// The admin socket.
+    pub(crate) fn admin_socket(&self) -> PathBuf {
+        self.admin.socket.clone().unwrap_or_else(|| DEFAULT_SOCKET.into())
+    }
+}
+
+impl MeshConfig {
+    /// Addresses to give to others when the socket is bound to `bound`.
+    pub(crate) fn advertised(&self, bound: SocketAddr, host_addresses: &[IpAddr]) -> Vec<SocketAddr> {
+        if !self.advertise.is_empty() {
+            return self.advertise.clone();
+        }
+        if !bound.ip().is_unspecified() {
+            return vec![bound];
+        }
+        let same_family = |address: &&IpAddr| bound.is_ipv6() || address.is_ipv4();
+        let mut addresses: Vec<SocketAddr> =
+            host_addresses.iter().filter(same_family).map(|&ip| SocketAddr::new(ip, bound.port())).collect();
+        if addresses.is_empty() {
+            addresses.push(SocketAddr::from((Ipv4Addr::LOCALHOST, bound.port())));
+        }
+        addresses
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, SpecError> {
+        parse_documents(text).map(|mut documents| documents.remove(0))
+    }
+
+    #[test]
+    fn the_file_is_read_strictly() {
+        let config = parse(
+            "node: {name: a, labels: {cluster: x, zone: z, price: 2.5, rack: '7'}}\nmesh: {gossipInterval: 200ms}\n\
+             gpus: {simulated: [{count: 2, name: H100, memory: 80GiB}]}\nengines: {sim: true}",
+        )
+        .unwrap();
+        assert_eq!(config.node.labels.get("rack").as_deref(), Some("7"));
+        assert_eq!(config.mesh.gossip_interval, HumanDuration::from_millis(200));
+        let error = parse("mesh: {listenn: 1.2.3.4:1}").unwrap_err().to_string();
+        assert_eq!(error, "unknown field `mesh.listenn`: did you mean `listen`?");
+    }
+
+    #[test]
+    fn a_wildcard_listener_advertises_the_hosts_addresses() {
+        let config = MeshConfig::default();
+        let bound: SocketAddr = "0.0.0.0:7700".parse().unwrap();
+        let host: IpAddr = "10.1.2.3".parse().unwrap();
+        assert_eq!(config.advertised(bound, &[host]), vec!["10.1.2.3:7700".parse().unwrap()]);
+        assert_eq!(config.advertised(bound, &[]), vec!["127.0.0.1:7700".parse().unwrap()]);
+        let loopback: SocketAddr = "127.0.0.1:9".parse().unwrap();
+        assert_eq!(config.advertised(loopback, &[host]), vec![loopback]);
+    }
+}

@@ -1,0 +1,127 @@
+//! Where the files of a node of `shoal dev` are, and what is in its configuration.
+
+use std::{
+    fs, io,
+    net::UdpSocket,
+    path::{Path, PathBuf},
+};
+
+use crate::admin::{Code, Problem};
+
+/// The endpoint that shows that it works.
+pub(super) const EXAMPLE: &str = include_str!("example.yaml");
+
+/// Files and addresses of one node.
+#[derive(Debug, Clone)]
+pub(super) struct NodeLayout {
+    dir: PathBuf,
+    index: u16,
+    spot: bool,
+    http_port: u16,
+}
+
+impl NodeLayout {
+    /// Makes the directory and writes the configuration, unless a mesh that ran here before left one.
+    pub(super) fn prepare(
+        home: &Path,
+        index: u16,
+        nodes: u16,
+        http_port: u16,
+        mesh_port: u16,
+    ) -> Result<Self, Problem> {
+        // The first two thirds are at home, the rest is rented.
+        let spot = u32::from(index) * 3 >= u32::from(nodes) * 2;
+        let layout = Self { dir: home.join(format!("node-{index}")), index, spot, http_port };
+        layout.write(mesh_port).map_err(|error| {
+            Problem::new(Code::Failed, format!("cannot write the files of {}: {error}", layout.name()))
+        })?;
+        Ok(layout)
+    }
+
+    fn write(&self, mesh_port: u16) -> io::Result<()> {
+        fs::create_dir_all(self.state_dir())?;
+        let mesh_port = match fs::read_to_string(self.mesh_port_file()) {
+            // Peers remember each other's addresses: a mesh that is started again keeps its ports.
+            Ok(port) => port.trim().parse().unwrap_or(mesh_port),
+            Err(_) => mesh_port,
+        };
+        fs::write(self.mesh_port_file(), mesh_port.to_string())?;
+        fs::write(self.config(), self.config_text(mesh_port))
+    }
+
+    fn config_text(&self, mesh_port: u16) -> String {
+        let (cluster, zone, capacity, price) = self.standing();
+        let (name, http) = (self.name(), self.http());
+        let (state, socket) = (self.state_dir(), self.socket());
+        format!(
+            "node:\n  name: {name}\n  labels: {{cluster: {cluster}, zone: {zone}, capacityType: {capacity}, price: {price}}}\n\
+             stateDir: {state:?}\nmesh: {{listen: \"127.0.0.1:{mesh_port}\", gossipInterval: 200ms}}\n\
+             ingress: {{listen: \"{http}\"}}\nadmin: {{socket: {socket:?}, listen: null}}\n\
+             # No real GPUs are used: these are shown as simulated everywhere.\n\
+             gpus: {{library: /nonexistent, simulated: [{{count: 2, name: H100 80GB HBM3, memory: 80GiB}}]}}\n\
+             engines: {{sim: true}}\nplacement: {{settle: 1200ms, step: 600ms}}\n"
+        )
+    }
+
+    const fn standing(&self) -> (&'static str, &'static str, &'static str, &'static str) {
+        if self.spot { ("burst", "burst-1", "spot", "1.90") } else { ("home", "home-1", "on-demand", "6.90") }
+    }
+
+    pub(super) fn write_token(&self, token: &str) -> Result<(), Problem> {
+        use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
+        let mut options = fs::OpenOptions::new();
+        let file = options.write(true).create(true).truncate(true).mode(0o600).open(self.token());
+        file.and_then(|mut file| file.write_all(token.as_bytes()))
+            .map_err(|error| Problem::new(Code::Failed, format!("cannot write the token of {}: {error}", self.name())))
+    }
+
+    pub(super) fn name(&self) -> String {
+        format!("node-{}", self.index)
+    }
+
+    /// `cluster/zone, capacity type`.
+    pub(super) fn place(&self) -> String {
+        let (cluster, zone, capacity, _) = self.standing();
+        format!("{cluster}/{zone}, {capacity}")
+    }
+
+    pub(super) fn http(&self) -> String {
+        format!("127.0.0.1:{}", self.http_port)
+    }
+
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(super) fn state_dir(&self) -> PathBuf {
+        self.dir.join("state")
+    }
+
+    pub(super) fn socket(&self) -> PathBuf {
+        self.dir.join("admin.sock")
+    }
+
+    pub(super) fn config(&self) -> PathBuf {
+        self.dir.join("shoal.yaml")
+    }
+
+    pub(super) fn token(&self) -> PathBuf {
+        self.dir.join("join-token")
+    }
+
+    pub(super) fn log(&self) -> PathBuf {
+        self.dir.join("agent.log")
+    }
+
+    fn mesh_port_file(&self) -> PathBuf {
+        self.dir.join("mesh-port")
+    }
+}
+
+/// UDP ports that are free now. All are held at once, so that they differ.
+pub(super) fn free_ports(count: u16) -> Result<Vec<u16>, Problem> {
+    let bind = || UdpSocket::bind("127.0.0.1:0");
+    let sockets: io::Result<Vec<UdpSocket>> = (0..count).map(|_| bind()).collect();
+    let ports = sockets.and_then(|sockets| sockets.iter().map(|socket| Ok(socket.local_addr()?.port())).collect());
+    ports.map_err(|error| Problem::new(Code::Failed, format!("cannot find free UDP ports on loopback: {error}")))
+}

@@ -1,0 +1,126 @@
+//! `/metrics`: the ingress's own families, and what the view says at the moment of asking.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
+    time::Duration,
+};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{family::Family, gauge::Gauge},
+    registry::Registry,
+};
+use shoal_ingress::Ingress;
+use shoal_types::{GpuUse, Liveness, UnixMillis, View};
+
+/// Most endpoints that get label values of their own; the rest is left out of the gauges below.
+const ENDPOINTS_MAX: usize = 1_000;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StateLabel {
+    state: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EndpointLabel {
+    endpoint: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BuildLabel {
+    version: &'static str,
+}
+
+/// All metrics of this node.
+#[derive(Debug, Clone)]
+pub(crate) struct Metrics {
+    registry: Arc<Registry>,
+    gauges: Gauges,
+    /// One rendering at a time: the gauges below are filled and then read.
+    rendering: Arc<Mutex<()>>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Gauges {
+    nodes: Family<StateLabel, Gauge>,
+    gpus: Family<StateLabel, Gauge>,
+    desired: Family<EndpointLabel, Gauge>,
+    ready: Family<EndpointLabel, Gauge>,
+    certificate: Gauge<f64, AtomicU64>,
+    build: Family<BuildLabel, Gauge>,
+}
+
+impl Metrics {
+    /// The ingress's metrics, and gauges for the rest.
+    pub(crate) fn new(ingress: &Ingress) -> Self {
+        let mut registry = Registry::with_prefix("shoal");
+        let gauges = Gauges::default();
+        gauges.build.get_or_create(&BuildLabel { version: env!("CARGO_PKG_VERSION") }).set(1);
+        let Gauges { nodes, gpus, desired, ready, certificate, build } = gauges.clone();
+        registry.register("nodes", "Nodes that this node knows, by state", nodes);
+        registry.register("gpus", "GPUs of this node, by use", gpus);
+        registry.register("endpoint_replicas_desired", "Replicas wanted", desired);
+        registry.register("endpoint_replicas_ready", "Replicas of the current revision that serve", ready);
+        registry.register("certificate_expiry_seconds", "When the node's certificate ends, Unix time", certificate);
+        registry.register("build_info", "Version of this node", build);
+        ingress.register_metrics(&mut registry);
+        Self { registry: Arc::new(registry), gauges, rendering: Arc::default() }
+    }
+
+    /// All metrics in OpenMetrics text.
+    pub(crate) fn render(&self, view: &View, certificate_expires: UnixMillis) -> String {
+        let _one_at_a_time = self.rendering.lock().unwrap_or_else(PoisonError::into_inner);
+        self.gauges.fill(view);
+        let expires = Duration::from_millis(certificate_expires.as_millis());
+        self.gauges.certificate.set(expires.as_secs_f64());
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}
+
+impl Gauges {
+    fn fill(&self, view: &View) {
+        for state in ["alive", "suspect", "left"] {
+            let of_state = view.nodes.values().filter(|node| liveness(node.liveness) == state).count();
+            set(&self.nodes.get_or_create(&StateLabel { state }), of_state);
+        }
+        let own = view.nodes.get(&view.me).map(|node| node.gpus.as_slice()).unwrap_or_default();
+        for state in ["free", "replica", "foreign", "unknown"] {
+            let of_state = own.iter().filter(|gpu| gpu_use(&gpu.used_by) == state).count();
+            set(&self.gpus.get_or_create(&StateLabel { state }), of_state);
+        }
+        self.desired.clear();
+        self.ready.clear();
+        for (name, record) in view.endpoints.iter().take(ENDPOINTS_MAX) {
+            let label = EndpointLabel { endpoint: name.to_string() };
+            let ready = view
+                .claims_of(name)
+                .filter(|(node, claim)| node.is_alive() && claim.state.serves() && claim.revision == record.revision);
+            set(&self.ready.get_or_create(&label), ready.count());
+            self.desired.get_or_create(&label).set(i64::from(record.endpoint.spec.replicas.min));
+        }
+    }
+}
+
+fn set(gauge: &Gauge, count: usize) {
+    gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+}
+
+const fn liveness(liveness: Liveness) -> &'static str {
+    match liveness {
+        Liveness::Alive => "alive",
+        Liveness::Suspect { .. } => "suspect",
+        Liveness::Left => "left",
+    }
+}
+
+const fn gpu_use(used_by: &GpuUse) -> &'static str {
+    match used_by {
+        GpuUse::Free => "free",
+        GpuUse::Replica(_) => "replica",
+        GpuUse::Foreign(_) => "foreign",
+        GpuUse::Unknown => "unknown",
+    }
+}

@@ -1,0 +1,46 @@
+//! The handle on this node's own replicas, for those who do not run them.
+
+use std::sync::Arc;
+
+use shoal_engine_supervisor::{LogReader, Supervisor};
+use shoal_types::ClaimId;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::replicas::Command;
+
+/// Asks the replica loop; cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct NodeControl {
+    inbox: mpsc::Sender<Command>,
+    supervisor: Arc<Supervisor>,
+}
+
+impl NodeControl {
+    pub(crate) const fn new(inbox: mpsc::Sender<Command>, supervisor: Arc<Supervisor>) -> Self {
+        Self { inbox, supervisor }
+    }
+
+    /// Starts or ends the drain of this node. Lost only if the daemon is stopping anyway.
+    pub(crate) async fn set_draining(&self, draining: bool) {
+        let _ = self.inbox.send(Command::SetDraining(draining)).await;
+    }
+
+    /// Whether this node serves `claim`, and means to go on.
+    pub(crate) async fn serves(&self, claim: ClaimId) -> bool {
+        let (reply, answer) = oneshot::channel();
+        self.inbox.send(Command::Serves(claim, reply)).await.is_ok() && answer.await.unwrap_or(false)
+    }
+
+    /// Gives up all replicas; returns when the last one is gone.
+    pub(crate) async fn leave(&self) {
+        let (reply, gone) = oneshot::channel();
+        if self.inbox.send(Command::Leave(reply)).await.is_ok() {
+            let _ = gone.await;
+        }
+    }
+
+    /// The log of a replica of this node.
+    pub(crate) fn logs(&self, claim: ClaimId) -> Option<LogReader> {
+        self.supervisor.logs(claim)
+    }
+}

@@ -1,0 +1,166 @@
+//! What nodes ask of each other beside gossip, specs and requests: drains, logs, and whether a replica serves.
+
+use std::{io, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use serde::{Deserialize, Serialize};
+use shoal_mesh::{InboundStream, Mesh, RecvStream, SendStream, Stream, StreamKind};
+use shoal_types::{ClaimId, NodeId};
+use tokio::{io::AsyncWriteExt as _, time::timeout};
+use tokio_util::io::ReaderStream;
+use tracing::debug;
+
+use crate::{
+    admin::{Code, LogQuery, Problem, local_logs},
+    node::NodeControl,
+};
+
+/// For one question and its answer.
+const DEADLINE: Duration = Duration::from_secs(5);
+/// For one more piece of a log to be taken by its reader.
+const LOG_WRITE_DEADLINE: Duration = Duration::from_secs(30);
+
+/// A question on an `Admin` stream. Variants are only added at the end.
+#[derive(Debug, Serialize, Deserialize)]
+enum Question {
+    SetDraining(bool),
+    /// Answered by `Done`, then the lines until the stream ends.
+    Logs {
+        claim: ClaimId,
+        tail: u32,
+        follow: bool,
+    },
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+enum Reply {
+    Done,
+    NoLog,
+}
+
+/// Asks other nodes; cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct PeerClient {
+    mesh: Arc<Mesh>,
+    own: NodeControl,
+}
+
+impl PeerClient {
+    pub(crate) const fn new(mesh: Arc<Mesh>, own: NodeControl) -> Self {
+        Self { mesh, own }
+    }
+
+    pub(crate) async fn set_draining(&self, node: NodeId, draining: bool) -> Result<(), Problem> {
+        self.ask(node, &Question::SetDraining(draining)).await.map(|_| ())
+    }
+
+    /// Lines of a replica of another node, as they come.
+    pub(crate) async fn logs(
+        &self,
+        claim: ClaimId,
+        query: LogQuery,
+    ) -> Result<impl futures_util::Stream<Item = io::Result<Bytes>> + Send + use<>, Problem> {
+        let tail = u32::try_from(query.tail).unwrap_or(u32::MAX);
+        let recv = self.ask(claim.node, &Question::Logs { claim, tail, follow: query.follow }).await?;
+        Ok(ReaderStream::new(recv))
+    }
+
+    /// Whether `claim` serves and means to go on; no answer is a no.
+    pub(crate) async fn serves(&self, node: NodeId, claim: ClaimId) -> bool {
+        if node == self.mesh.me() {
+            return self.own.serves(claim).await;
+        }
+        timeout(DEADLINE, self.probe(node, claim)).await.ok().flatten().unwrap_or(false)
+    }
+
+    async fn probe(&self, node: NodeId, claim: ClaimId) -> Option<bool> {
+        let Stream { mut send, mut recv } = self.mesh.open(node, StreamKind::Probe).await.ok()?;
+        send.write_frame(&claim).await.ok()?;
+        send.shutdown().await.ok()?;
+        recv.read_frame().await.ok()
+    }
+
+    async fn ask(&self, node: NodeId, question: &Question) -> Result<RecvStream, Problem> {
+        let exchange = async {
+            let Stream { mut send, mut recv } = self.mesh.open(node, StreamKind::Admin).await.map_err(text)?;
+            send.write_frame(question).await.map_err(text)?;
+            send.shutdown().await.map_err(text)?;
+            let reply: Reply = recv.read_frame().await.map_err(text)?;
+            Ok::<_, String>((reply, recv))
+        };
+        let unreachable =
+            |why: String| Problem::new(Code::Unreachable, format!("node {} cannot be asked: {why}", node.short()));
+        match timeout(DEADLINE, exchange).await {
+            Ok(Ok((Reply::Done, recv))) => Ok(recv),
+            Ok(Ok((Reply::NoLog, _))) => Err(Problem::new(Code::NotFound, "the replica has no log on its node")),
+            Ok(Err(why)) => Err(unreachable(why)),
+            Err(_) => Err(unreachable(format!("no answer within {DEADLINE:?}"))),
+        }
+    }
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+/// Answers one `Admin` or `Probe` stream. Whoever can open one is a member of the mesh.
+pub(crate) async fn answer(control: NodeControl, inbound: InboundStream) {
+    let InboundStream { from, kind, stream } = inbound;
+    let answered = match kind {
+        StreamKind::Probe => timeout(DEADLINE, answer_probe(&control, stream)).await.unwrap_or_else(|_| Err(late())),
+        _ => answer_question(&control, stream).await,
+    };
+    if let Err(error) = answered {
+        debug!(peer = %from, %error, "A question of a peer broke off");
+    }
+}
+
+async fn answer_probe(control: &NodeControl, Stream { mut send, mut recv }: Stream) -> io::Result<()> {
+    let claim = recv.read_frame().await.map_err(io::Error::other)?;
+    send.write_frame(&control.serves(claim).await).await.map_err(io::Error::other)?;
+    send.shutdown().await
+}
+
+async fn answer_question(control: &NodeControl, Stream { mut send, mut recv }: Stream) -> io::Result<()> {
+    let question = timeout(DEADLINE, recv.read_frame()).await.map_err(|_| late())?.map_err(io::Error::other)?;
+    match question {
+        Question::SetDraining(draining) => {
+            control.set_draining(draining).await;
+            send.write_frame(&Reply::Done).await.map_err(io::Error::other)?;
+        }
+        Question::Logs { claim, tail, follow } => {
+            let query = LogQuery { tail: usize::try_from(tail).unwrap_or(usize::MAX), follow };
+            match local_logs(control, claim, query) {
+                Err(_) => send.write_frame(&Reply::NoLog).await.map_err(io::Error::other)?,
+                Ok(lines) => {
+                    send.write_frame(&Reply::Done).await.map_err(io::Error::other)?;
+                    copy(lines, &mut send).await?;
+                }
+            }
+        }
+    }
+    send.shutdown().await
+}
+
+/// Copies until the log ends or its reader goes.
+async fn copy(
+    lines: impl futures_util::Stream<Item = io::Result<Bytes>> + Send,
+    send: &mut SendStream,
+) -> io::Result<()> {
+    let mut lines = std::pin::pin!(lines);
+    let gone = send.cancelled();
+    let mut gone = std::pin::pin!(gone);
+    loop {
+        let line = tokio::select! {
+            line = lines.next() => line,
+            () = &mut gone => return Ok(()),
+        };
+        let Some(line) = line else { return Ok(()) };
+        timeout(LOG_WRITE_DEADLINE, send.write_all(&line?)).await.map_err(|_| late())??;
+    }
+}
+
+fn late() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "the peer took too long")
+}

@@ -1,0 +1,342 @@
+//! The loop that acts on what placement decides: claims, starts, drains and gives up this node's replicas.
+//!
+//! It alone writes the node's claims, its GPU ledger, its refusals and its departure. What may be wrong in an interesting
+//! way is elsewhere: [`shoal_placement`] decides, [`book`] says what an engine's phase means for its claim.
+
+mod book;
+mod confirm;
+mod drain;
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+
+use shoal_engine_supervisor::{EngineStatus, LaunchPlan, Supervisor};
+use shoal_ingress::Ingress;
+use shoal_mesh::{Mesh, clock};
+use shoal_placement::{Action, Decision, Elector, Timing};
+use shoal_types::{
+    Claim, ClaimId, Departure, DepartureReason, EndpointName, Gpu, Load, Refusal, ReplicaState, Revision, UnixMillis,
+    View,
+};
+use tokio::{
+    select,
+    sync::{mpsc, oneshot, watch},
+    task::JoinSet,
+    time::{Instant, MissedTickBehavior, interval, sleep_until},
+};
+use tracing::{info, warn};
+
+use self::{
+    book::{Book, Change},
+    confirm::serve_all,
+    drain::DrainMark,
+};
+use crate::{inventory::GpuInventory, ledger::GpuLedger, peer::PeerClient, routing::Routes};
+
+/// Time between two looks at the GPUs.
+const GPU_PERIOD: Duration = Duration::from_secs(2);
+/// Time between two publications of load.
+const LOAD_PERIOD: Duration = Duration::from_secs(1);
+/// How long a stopping daemon lets its streams end.
+const LEAVE_GRACE: Duration = Duration::from_secs(30);
+/// How long a node does not claim again what its configuration refuses.
+const REFUSAL: Duration = Duration::from_secs(5 * 60);
+/// How long it does not claim again when its GPUs were not as free as they looked.
+const NO_GPU: Duration = Duration::from_secs(10);
+/// Longest sleep of the loop: a guard against a wake-up that was computed from a clock that then stepped back.
+const NAP_MAX: Duration = Duration::from_secs(5);
+
+/// What others ask of the loop.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Start or end the drain of this node.
+    SetDraining(bool),
+    /// Whether a claim serves and means to go on.
+    Serves(ClaimId, oneshot::Sender<bool>),
+    /// Give up everything, and say when it is done.
+    Leave(oneshot::Sender<()>),
+}
+
+/// What the loop works with.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) mesh: Arc<Mesh>,
+    pub(crate) supervisor: Arc<Supervisor>,
+    pub(crate) ingress: Arc<Ingress>,
+    pub(crate) routes: Arc<Routes>,
+    pub(crate) peers: PeerClient,
+    pub(crate) inventory: GpuInventory,
+    pub(crate) timing: Timing,
+    pub(crate) state_dir: PathBuf,
+}
+
+/// What the loop waited for beside its inputs.
+#[derive(Debug)]
+enum Finished {
+    /// Whether all that a drain would leave behind said that they serve.
+    Asked(ClaimId, bool),
+    /// The last request of a draining replica has ended, or its time is over.
+    Drained(ClaimId),
+}
+
+/// The loop and all that only it may change.
+#[derive(Debug)]
+pub(crate) struct Replicas {
+    parts: Parts,
+    elector: Elector,
+    book: Book,
+    ledger: GpuLedger,
+    gpus: Vec<Gpu>,
+    loads: BTreeMap<ClaimId, Load>,
+    refusals: Vec<Refusal>,
+    failures: BTreeMap<(EndpointName, Revision), u32>,
+    mark: DrainMark,
+    leaving: Option<oneshot::Sender<()>>,
+    tasks: JoinSet<Finished>,
+}
+
+impl Replicas {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let elector = Elector::new(parts.mesh.me(), parts.timing);
+        Self {
+            book: Book::new(parts.mesh.me(), parts.mesh.generation()),
+            mark: DrainMark::new(&parts.state_dir),
+            parts,
+            elector,
+            ledger: GpuLedger::default(),
+            gpus: Vec::new(),
+            loads: BTreeMap::new(),
+            refusals: Vec::new(),
+            failures: BTreeMap::new(),
+            leaving: None,
+            tasks: JoinSet::new(),
+        }
+    }
+
+    /// Runs until it has left, or the inbox is closed.
+    pub(crate) async fn run(mut self, mut inbox: mpsc::Receiver<Command>) {
+        let mut view = self.parts.mesh.view();
+        let mut engines = self.parts.supervisor.statuses();
+        let mut gpu_tick = ticker(GPU_PERIOD);
+        let mut load_tick = ticker(LOAD_PERIOD);
+        if self.mark.is_set() {
+            self.set_draining(true).await;
+        }
+        self.refresh_gpus().await;
+        loop {
+            let wake = self.step(&mut view, &mut engines).await;
+            if self.has_left() {
+                break;
+            }
+            select! {
+                changed = view.changed() => if changed.is_err() { break },
+                changed = engines.changed() => if changed.is_err() { break },
+                command = inbox.recv() => match command {
+                    Some(command) => self.obey(command).await,
+                    None => break,
+                },
+                Some(Ok(finished)) = self.tasks.join_next() => self.finish(finished).await,
+                _ = gpu_tick.tick() => self.refresh_gpus().await,
+                _ = load_tick.tick() => self.publish_loads().await,
+                () = sleep_until(wake) => {}
+            }
+        }
+        self.tasks.shutdown().await;
+        if let Some(gone) = self.leaving.take() {
+            // Whoever asked may have stopped waiting.
+            let _ = gone.send(());
+        }
+    }
+
+    fn has_left(&self) -> bool {
+        self.leaving.is_some() && self.book.is_empty()
+    }
+
+    /// Brings claims in line with engines, asks placement, acts; says when to come again at the latest.
+    async fn step(
+        &mut self,
+        view: &mut watch::Receiver<Arc<View>>,
+        engines: &mut watch::Receiver<Arc<BTreeMap<ClaimId, EngineStatus>>>,
+    ) -> Instant {
+        let statuses = engines.borrow_and_update().clone();
+        for change in self.book.follow(&statuses, clock::now()) {
+            self.apply(change).await;
+        }
+        let view = view.borrow_and_update().clone();
+        let now = clock::now();
+        let Decision { actions, wake } = self.elector.step(&view, now);
+        for action in actions {
+            self.act(action, &view).await;
+        }
+        let nap = wake.map_or(NAP_MAX, |wake| wake.since(now).clamp(Duration::from_millis(10), NAP_MAX));
+        Instant::now() + nap
+    }
+
+    async fn act(&mut self, action: Action, view: &View) {
+        match action {
+            Action::Claim { endpoint, revision, .. } => self.claim(&endpoint, revision, view).await,
+            Action::Start(claim) => self.start(claim).await,
+            Action::Withdraw { claim, reason } => self.withdraw(claim, &reason.to_string()).await,
+            Action::Drain { claim, reason, confirm } => {
+                if self.book.ask(claim, &reason.to_string()) {
+                    let peers = self.parts.peers.clone();
+                    self.tasks.spawn(async move { Finished::Asked(claim, serve_all(&peers, confirm).await) });
+                }
+            }
+        }
+    }
+
+    async fn claim(&mut self, endpoint: &EndpointName, revision: Revision, view: &View) {
+        let Some(record) = view.endpoints.get(endpoint).filter(|record| record.revision == revision) else { return };
+        let spec = &record.endpoint.spec;
+        if let Some(reason) = self.parts.supervisor.refuse(spec) {
+            return self.refuse(endpoint, revision, REFUSAL, reason).await;
+        }
+        let id = self.book.next_id();
+        let Some(gpus) = self.ledger.reserve(id, &spec.resources, &self.gpus) else {
+            return self.refuse(endpoint, revision, NO_GPU, "its GPUs are not free".to_owned()).await;
+        };
+        info!(%endpoint, %revision, replica = id.replica_name(endpoint), "Claiming a replica");
+        let claim = self.book.open(id, endpoint.clone(), revision, spec.clone(), gpus, clock::now());
+        self.parts.mesh.publish_claim(&claim).await;
+        self.refresh_gpus().await;
+    }
+
+    async fn start(&mut self, claim: ClaimId) {
+        let Some(plan) = self.book.start(claim, clock::now()) else { return };
+        let LaunchPlan { endpoint, .. } = &plan;
+        info!(%endpoint, replica = claim.replica_name(endpoint), "Starting a replica");
+        match self.parts.supervisor.launch(plan) {
+            Ok(()) => self.publish(claim).await,
+            Err(error) => self.fail(claim, error.to_string()).await,
+        }
+    }
+
+    async fn withdraw(&mut self, claim: ClaimId, reason: &str) {
+        match self.book.withdraw(claim, reason, clock::now()) {
+            Some(Change::Publish(claim)) => {
+                self.parts.supervisor.stop(claim);
+                self.publish(claim).await;
+            }
+            Some(change) => self.apply(change).await,
+            None => {}
+        }
+    }
+
+    async fn apply(&mut self, change: Change) {
+        match change {
+            Change::Publish(claim) => self.publish(claim).await,
+            Change::Close(claim) => self.close(claim).await,
+            Change::Fail(claim, reason) => Box::pin(self.fail(claim, reason)).await,
+        }
+    }
+
+    async fn publish(&self, claim: ClaimId) {
+        if let Some(claim) = self.book.claim(claim) {
+            self.parts.mesh.publish_claim(claim).await;
+        }
+    }
+
+    /// The replica is gone, and its GPUs with it.
+    async fn close(&mut self, claim: ClaimId) {
+        self.book.close(claim);
+        self.ledger.release(claim);
+        self.loads.remove(&claim);
+        self.parts.mesh.retract_claim(claim).await;
+        self.refresh_gpus().await;
+    }
+
+    /// The replica cannot run here: others should try.
+    async fn fail(&mut self, claim: ClaimId, reason: String) {
+        let Some(Claim { endpoint, revision, .. }) = self.book.claim(claim).cloned() else { return };
+        warn!(%endpoint, %reason, "A replica cannot run on this node");
+        self.withdraw(claim, &reason).await;
+        let failures = self.failures.entry((endpoint.clone(), revision)).or_default();
+        *failures += 1;
+        let wait = book::retry_after(*failures);
+        self.refuse(&endpoint, revision, wait, reason).await;
+    }
+
+    async fn refuse(&mut self, endpoint: &EndpointName, revision: Revision, wait: Duration, reason: String) {
+        let now = clock::now();
+        self.refusals.retain(|refusal| refusal.until > now && refusal.endpoint != *endpoint);
+        let reason = book::shorten(reason);
+        self.refusals.push(Refusal { endpoint: endpoint.clone(), revision, until: now.plus(wait), reason });
+        self.parts.mesh.publish_refusals(&self.refusals).await;
+    }
+
+    async fn finish(&mut self, finished: Finished) {
+        match finished {
+            Finished::Asked(claim, false) => self.book.unask(claim),
+            Finished::Asked(claim, true) => self.drain(claim).await,
+            Finished::Drained(claim) => self.parts.supervisor.stop(claim),
+        }
+    }
+
+    async fn drain(&mut self, claim: ClaimId) {
+        let Some(limit) = self.book.drain(claim, clock::now()) else { return };
+        let limit = if self.leaving.is_some() { limit.min(LEAVE_GRACE) } else { limit };
+        self.publish(claim).await;
+        // Only now is what the ingress counts all that there will be.
+        self.parts.routes.refresh();
+        let ingress = Arc::clone(&self.parts.ingress);
+        self.tasks.spawn(async move {
+            // Streams that outlive the limit are cut when the engine stops; their clients see an error event.
+            let _ = tokio::time::timeout(limit, ingress.drained(claim)).await;
+            Finished::Drained(claim)
+        });
+    }
+
+    async fn obey(&mut self, command: Command) {
+        match command {
+            Command::SetDraining(draining) => self.set_draining(draining).await,
+            Command::Serves(claim, reply) => {
+                let _ = reply.send(self.book.stays(claim));
+            }
+            Command::Leave(gone) => {
+                self.leaving = Some(gone);
+                self.depart(DepartureReason::Shutdown, Some(clock::now())).await;
+            }
+        }
+    }
+
+    async fn set_draining(&mut self, draining: bool) {
+        self.mark.set(draining);
+        if draining {
+            self.depart(DepartureReason::Drain, None).await;
+        } else if self.leaving.is_none() {
+            self.parts.mesh.publish_departure(None).await;
+        }
+    }
+
+    async fn depart(&self, reason: DepartureReason, deadline: Option<UnixMillis>) {
+        let departure = Departure { reason, since: clock::now(), deadline };
+        self.parts.mesh.publish_departure(Some(&departure)).await;
+    }
+
+    async fn refresh_gpus(&mut self) {
+        let readings = self.parts.inventory.read().await;
+        let groups: Vec<u32> = self.parts.supervisor.statuses().borrow().values().filter_map(|s| s.pid).collect();
+        let gpus = self.ledger.describe(&readings, |process| book::in_groups(process, &groups));
+        if gpus != self.gpus {
+            self.gpus = gpus;
+            self.parts.mesh.publish_gpus(&self.gpus).await;
+        }
+    }
+
+    async fn publish_loads(&mut self) {
+        let statuses = self.parts.supervisor.statuses().borrow().clone();
+        for (&claim, status) in statuses.iter() {
+            let load = Load { inflight: book::quantise(self.parts.ingress.inflight(claim)), ..status.load };
+            let serving = self.book.claim(claim).is_some_and(|claim| claim.state >= ReplicaState::Ready);
+            if serving && self.loads.insert(claim, load) != Some(load) {
+                self.parts.mesh.publish_load(claim, load).await;
+            }
+        }
+    }
+}
+
+fn ticker(period: Duration) -> tokio::time::Interval {
+    let mut ticker = interval(period);
+    ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticker
+}

@@ -1,0 +1,136 @@
+//! Between the mesh and the ingress: the view becomes a routing table, mesh streams become tunnels.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+};
+
+use futures_util::future::BoxFuture;
+use shoal_engine_supervisor::{EnginePhase, EngineStatus, Supervisor};
+use shoal_ingress::{Dial, DialError, Ingress, Place, Replica, Route, RoutingTable, Tunnel, TunnelSend};
+use shoal_mesh::{Mesh, SendStream, Stream, StreamKind};
+use shoal_types::{Claim, ClaimId, EndpointRecord, NodeId, NodeView, View};
+use tokio::{io::AsyncWrite, select};
+use tokio_util::sync::CancellationToken;
+
+type Engines = BTreeMap<ClaimId, EngineStatus>;
+
+/// Keeps the ingress's table in line with the view and the engines.
+#[derive(Debug)]
+pub(crate) struct Routes {
+    mesh: Arc<Mesh>,
+    supervisor: Arc<Supervisor>,
+    ingress: Arc<Ingress>,
+    /// Held from reading to setting, so that an older table never replaces a newer one.
+    setting: Mutex<()>,
+}
+
+impl Routes {
+    pub(crate) fn new(mesh: Arc<Mesh>, supervisor: Arc<Supervisor>, ingress: Arc<Ingress>) -> Self {
+        Self { mesh, supervisor, ingress, setting: Mutex::default() }
+    }
+
+    /// Brings the table in line with what is known now; afterwards no new request goes to what is not in it.
+    pub(crate) fn refresh(&self) {
+        let _one_at_a_time = self.setting.lock().unwrap_or_else(PoisonError::into_inner);
+        let view = self.mesh.view().borrow().clone();
+        let engines = self.supervisor.statuses().borrow().clone();
+        self.ingress.set_routes(table(&view, &engines));
+    }
+
+    /// Refreshes on every change, until `stop`.
+    pub(crate) async fn keep(self: Arc<Self>, stop: CancellationToken) {
+        let mut view = self.mesh.view();
+        let mut engines = self.supervisor.statuses();
+        loop {
+            view.mark_unchanged();
+            engines.mark_unchanged();
+            self.refresh();
+            select! {
+                changed = view.changed() => if changed.is_err() { return },
+                changed = engines.changed() => if changed.is_err() { return },
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+}
+
+/// All endpoints with the replicas that can be given new requests.
+fn table(view: &View, engines: &Engines) -> RoutingTable {
+    RoutingTable::new(view.endpoints.values().map(|record| route(view, engines, record)))
+}
+
+fn route(view: &View, engines: &Engines, record: &EndpointRecord) -> Route {
+    let spec = &record.endpoint.spec;
+    let name = &record.endpoint.metadata.name;
+    Route {
+        endpoint: name.clone(),
+        model: spec.model.clone(),
+        aliases: spec.aliases.clone(),
+        created: record.version.time,
+        timeout: spec.routing.timeout.0,
+        replicas: view.claims_of(name).filter_map(|(node, claim)| replica(view, engines, node, claim)).collect(),
+    }
+}
+
+fn replica(view: &View, engines: &Engines, node: &NodeView, claim: &Claim) -> Option<Replica> {
+    if !claim.state.serves() || !node.is_alive() {
+        return None;
+    }
+    let place = if node.id == view.me {
+        // Gossip may be behind an engine that has just died.
+        let engine = engines.get(&claim.id).filter(|engine| engine.phase == EnginePhase::Ready)?;
+        Place::Local(engine.address.clone())
+    } else {
+        Place::Remote
+    };
+    Some(Replica { claim: claim.id, node: node.id, place, load: node.loads.get(&claim.id).copied() })
+}
+
+/// Opens tunnels over mesh connections.
+#[derive(Debug)]
+pub(crate) struct MeshDial(pub(crate) Arc<Mesh>);
+
+impl Dial for MeshDial {
+    fn open(&self, node: NodeId) -> BoxFuture<'static, Result<Tunnel, DialError>> {
+        let mesh = Arc::clone(&self.0);
+        Box::pin(async move {
+            match mesh.open(node, StreamKind::Forward).await {
+                Ok(stream) => Ok(tunnel(stream)),
+                Err(error) => Err(DialError::new(error)),
+            }
+        })
+    }
+}
+
+/// A mesh stream as the ingress sees it.
+pub(crate) fn tunnel(Stream { send, recv }: Stream) -> Tunnel {
+    Tunnel { send: Box::new(MeshSend(send)), recv: Box::new(recv) }
+}
+
+/// The sending half; [`SendStream`] already ends with a RESET unless it was shut down.
+#[derive(Debug)]
+struct MeshSend(SendStream);
+
+impl TunnelSend for MeshSend {
+    fn cancelled(&self) -> BoxFuture<'static, ()> {
+        Box::pin(self.0.cancelled())
+    }
+}
+
+impl AsyncWrite for MeshSend {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
