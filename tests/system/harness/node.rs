@@ -1,0 +1,190 @@
+//! One daemon and the files it lives in.
+
+use std::{
+    fs,
+    io::Write as _,
+    os::unix::process::CommandExt as _,
+    path::PathBuf,
+    process::{Child, Command, Output, Stdio},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use super::{eventually, free_tcp_port, free_udp_port, shoal, stderr, stdout};
+
+/// Where a node stands.
+#[derive(Clone, Copy)]
+pub(crate) enum Placement {
+    /// cluster home, zone home-1, on demand.
+    Home,
+    /// cluster burst, zone burst-1, spot.
+    Burst,
+}
+
+pub(crate) struct Node {
+    dir: PathBuf,
+    index: usize,
+    http_port: u16,
+    child: Option<Child>,
+}
+
+impl Node {
+    /// Writes the configuration of a node that does not run yet.
+    pub(crate) fn prepare(dir: PathBuf, index: usize, placement: Placement) -> Self {
+        fs::create_dir_all(dir.join("state")).expect("a directory for the node");
+        let node = Self { dir, index, http_port: free_tcp_port(), child: None };
+        let labels = match placement {
+            Placement::Home => "{cluster: home, zone: home-1, capacityType: on-demand, price: 6.9}",
+            Placement::Burst => "{cluster: burst, zone: burst-1, capacityType: spot, price: 1.9}",
+        };
+        let config = format!(
+            "node: {{name: {}, labels: {labels}}}\nstateDir: {}\n\
+             mesh: {{listen: '127.0.0.1:{}', gossipInterval: 200ms}}\ningress: {{listen: '{}'}}\n\
+             admin: {{socket: {}, listen: null}}\nengines: {{sim: true}}\nplacement: {{settle: 1200ms, step: 400ms}}\n\
+             gpus: {{library: /nonexistent, simulated: [{{count: 2, name: H100, memory: 80GiB}}]}}\n",
+            node.name(),
+            node.state_dir(),
+            free_udp_port(),
+            node.http(),
+            node.socket().display(),
+        );
+        fs::write(node.config(), config).expect("the configuration is written");
+        node
+    }
+
+    pub(crate) fn name(&self) -> String {
+        format!("node-{}", self.index)
+    }
+
+    pub(crate) fn http(&self) -> String {
+        format!("127.0.0.1:{}", self.http_port)
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}/v1", self.http())
+    }
+
+    pub(crate) fn state_dir(&self) -> String {
+        self.dir.join("state").display().to_string()
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.dir.join("admin.sock")
+    }
+
+    fn config(&self) -> PathBuf {
+        self.dir.join("shoal.yaml")
+    }
+
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.dir.join("agent.log")).unwrap_or_default()
+    }
+
+    /// Runs a verb against this node; whatever it ends with.
+    pub(crate) fn run(&self, args: &[&str], stdin: &str) -> Output {
+        let mut child = self
+            .command()
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        // A verb that does not read its input closes it early, which is its right.
+        let _ = child.stdin.take().map(|mut pipe| pipe.write_all(stdin.as_bytes()));
+        child.wait_with_output().expect("the program ends")
+    }
+
+    /// Runs a verb that must succeed; its standard output.
+    pub(crate) fn run_ok(&self, args: &[&str]) -> String {
+        let output = self.run(args, "");
+        assert!(output.status.success(), "{args:?}: {}{}\n{}", stdout(&output), stderr(&output), self.log());
+        stdout(&output)
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(shoal());
+        command.env("SHOAL_SOCKET", self.socket());
+        command
+    }
+
+    pub(crate) fn join_with(&self, token: &str) -> String {
+        let output = self.run(&["join", "-", "--state-dir", &self.state_dir()], token);
+        assert!(output.status.success(), "{}", stderr(&output));
+        stdout(&output)
+    }
+
+    pub(crate) fn apply(&self, yaml: &str) -> String {
+        let output = self.run(&["apply", "-f", "-"], yaml);
+        assert!(output.status.success(), "{}{}", stderr(&output), self.log());
+        stdout(&output)
+    }
+
+    /// Starts the daemon and waits until it answers.
+    pub(crate) async fn start(&mut self) {
+        let log = fs::File::options().create(true).append(true).open(self.dir.join("agent.log")).expect("a log");
+        let child = self
+            .command()
+            .args(["agent", "--config"])
+            .arg(self.config())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .process_group(0)
+            .spawn()
+            .expect("the daemon starts");
+        self.child = Some(child);
+        eventually("the daemon to answer", async || self.try_status()).await;
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        self.child.is_some()
+    }
+
+    /// As if the host lost power: nothing is said to anybody.
+    pub(crate) fn kill(&mut self) {
+        self.end(Signal::KILL);
+    }
+
+    /// As an operator stops it.
+    pub(crate) fn stop(&mut self) {
+        self.end(Signal::TERM);
+    }
+
+    fn end(&mut self, signal: Signal) {
+        let Some(mut child) = self.child.take() else { return };
+        let pid = Pid::from_raw(child.id() as i32).expect("a pid is not 0");
+        kill_process(pid, signal).expect("the daemon can be signalled");
+        child.wait().expect("the daemon can be reaped");
+    }
+
+    fn try_status(&self) -> Option<Value> {
+        let output = self.run(&["status", "-o", "json"], "");
+        serde_json::from_slice(&output.stdout).ok()
+    }
+
+    pub(crate) fn status(&self) -> Value {
+        self.try_status().unwrap_or_else(|| panic!("{} does not answer:\n{}", self.name(), self.log()))
+    }
+
+    /// Waits until this node's status is as wanted.
+    pub(crate) async fn wait_for(&self, what: &str, check: impl Fn(&Value) -> bool) -> Value {
+        let start = tokio::time::Instant::now();
+        loop {
+            let status = self.status();
+            if check(&status) {
+                return status;
+            }
+            let log = self.log();
+            assert!(start.elapsed() < super::PATIENCE, "waited for {what} at {}\n{status:#}\n{log}", self.name());
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}

@@ -1,0 +1,109 @@
+//! Specs and replicas over crashes, restarts, deletions and drains.
+
+use super::harness::{Mesh, alive, chat, endpoint, find, list, ready, serving_nodes, stderr};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_all_nodes_were_killed_the_endpoint_comes_back_by_itself() {
+    let mut mesh = Mesh::start(3).await;
+    mesh.apply(1, "hello", 2).await;
+    for node in &mesh.nodes {
+        node.wait_for("the spec to be everywhere", |status| find(status, "hello").is_some()).await;
+    }
+    mesh.nodes.iter_mut().for_each(|node| node.kill());
+    for node in &mut mesh.nodes {
+        node.start().await;
+    }
+    for node in &mesh.nodes {
+        node.wait_for("the endpoint to be back", |status| alive(status) == 3 && ready(status, "hello") == 2).await;
+        assert_eq!(chat(&node.http(), "hello", "x", 3).await.unwrap().status, 200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spec_survives_the_node_that_it_was_applied_on() {
+    let mut mesh = Mesh::start(3).await;
+    mesh.nodes[2].apply(&endpoint("hello", 1, "5ms"));
+    for node in &mesh.nodes[..2] {
+        node.wait_for("the spec to be everywhere", |status| find(status, "hello").is_some()).await;
+    }
+    mesh.nodes[2].kill();
+    for node in &mesh.nodes[..2] {
+        node.wait_for("a replica on another node", |status| {
+            serving_nodes(status, "hello").iter().any(|node| node != "node-2")
+        })
+        .await;
+    }
+    assert_eq!(chat(&mesh.nodes[1].http(), "hello", "x", 3).await.unwrap().status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spec_deleted_while_a_node_was_down_stays_deleted() {
+    let mut mesh = Mesh::start(3).await;
+    mesh.apply(0, "hello", 1).await;
+    mesh.nodes[2].wait_for("the spec to be everywhere", |status| find(status, "hello").is_some()).await;
+    mesh.nodes[2].kill();
+    mesh.nodes[0].run_ok(&["delete", "endpoint", "hello"]);
+    mesh.nodes[2].start().await;
+    for node in &mesh.nodes {
+        node.wait_for("the deletion to be everywhere", |status| alive(status) == 3 && find(status, "hello").is_none())
+            .await;
+    }
+    let gone = |status: &serde_json::Value| list(&status["nodes"]).all(|node| node["replicas"][0].is_null());
+    mesh.nodes[1].wait_for("its replicas to be gone", gone).await;
+    assert!(find(&mesh.nodes[2].status(), "hello").is_none(), "the returning node did not bring it back");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drained_node_gives_its_replicas_away_first() {
+    let mesh = Mesh::start(3).await;
+    mesh.apply(0, "hello", 1).await;
+    let (serving, other) = mesh.serving_and_not("hello").await;
+    let name = mesh.nodes[serving].name();
+    mesh.nodes[other].run_ok(&["drain", &name, "--wait", "--timeout", "40s"]);
+    let status = mesh.nodes[other].status();
+    let nodes = serving_nodes(&status, "hello");
+    assert!(nodes.len() == 1 && nodes[0] != name, "another node serves: {nodes:?}");
+    mesh.nodes[other].run_ok(&["undrain", &name]);
+    let back = |status: &serde_json::Value| list(&status["nodes"]).all(|node| node["departure"].is_null());
+    mesh.nodes[other].wait_for("the node to be back", back).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_placed_says_why() {
+    let mesh = Mesh::start(1).await;
+    let yaml = endpoint("big", 1, "5ms").replace("gpus: 1", "gpus: 8");
+    let output = mesh.nodes[0].run(&["apply", "-f", "-", "--wait", "--timeout", "30s"], &yaml);
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert!(stderr(&output).contains("node-0"), "{}", stderr(&output));
+    assert_eq!(chat(&mesh.nodes[0].http(), "big", "x", 1).await.unwrap().status, 503);
+    let described = mesh.nodes[0].run_ok(&["describe", "endpoint", "big"]);
+    assert!(described.contains("Why:") && described.contains("GPU"), "{described}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn errors_have_their_exit_codes() {
+    let mesh = Mesh::start(1).await;
+    let node = &mesh.nodes[0];
+    let code = |args: &[&str], stdin: &str| node.run(args, stdin).status.code();
+    let wrong = endpoint("a", 1, "5ms").replace("replicas", "replica");
+    let output = node.run(&["apply", "-f", "-"], &wrong);
+    assert_eq!(output.status.code(), Some(64));
+    assert!(stderr(&output).contains("did you mean `replicas`?"), "{}", stderr(&output));
+    assert_eq!(code(&["get", "endpoint", "nothing"], ""), Some(5));
+    assert_eq!(code(&["delete", "endpoint", "nothing"], ""), Some(5));
+    assert_eq!(code(&["logs", "nothing"], ""), Some(5));
+    assert_eq!(code(&["--socket", "/nonexistent/shoal.sock", "status"], ""), Some(3));
+    assert_eq!(code(&["frobnicate"], ""), Some(64));
+    assert_eq!(code(&["status"], ""), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logs_of_an_engine_can_be_read_on_any_node() {
+    let mesh = Mesh::start(2).await;
+    mesh.apply(0, "hello", 1).await;
+    for node in &mesh.nodes {
+        node.wait_for("the replica to be heard of", |status| ready(status, "hello") == 1).await;
+        let log = node.run_ok(&["logs", "hello"]);
+        assert!(log.contains("simulated"), "{log}");
+    }
+}

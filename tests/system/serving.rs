@@ -1,0 +1,192 @@
+//! Requests: through any node, and while nodes die.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{sync::watch, task::JoinSet};
+
+use super::harness::{Mesh, alive, chat, ready, request, serving_nodes, stream_chat};
+
+/// Text of the deltas of a stream of server-sent events.
+fn text_of(events: &str) -> String {
+    events
+        .lines()
+        .filter_map(|line| line.strip_prefix("data: "))
+        .filter(|data| *data != "[DONE]")
+        .map(|data| serde_json::from_str::<serde_json::Value>(data).unwrap_or_else(|error| panic!("{error}: {data}")))
+        .filter_map(|event| event["choices"][0]["delta"]["content"].as_str().map(str::to_owned))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_can_be_had_from_every_node() {
+    let mesh = Mesh::start(3).await;
+    mesh.apply(0, "hello", 1).await;
+    let mut texts = Vec::new();
+    for node in &mesh.nodes {
+        // A spec applied on one node is on all; each must also have heard of the replica.
+        node.wait_for("the replica to be heard of", |status| ready(status, "hello") == 1).await;
+        let mut answer = stream_chat(&node.http(), "hello", "Tell me", 20).await.unwrap();
+        assert_eq!(answer.status, 200);
+        let mut pieces = 0;
+        let mut events = String::new();
+        while let Some(piece) = answer.next().await {
+            events.push_str(std::str::from_utf8(&piece.unwrap()).unwrap());
+            pieces += 1;
+        }
+        assert!(events.trim_end().ends_with("data: [DONE]"), "{events}");
+        assert!(pieces >= 20, "tokens were merged: {pieces} pieces for 20 tokens");
+        texts.push(text_of(&events));
+    }
+    assert!(texts[0].contains("simulated"), "the engine says that it is simulated: {}", texts[0]);
+    assert!(texts.iter().all(|text| *text == texts[0]), "the same prompt gives the same text everywhere: {texts:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_node_lists_all_models_and_refuses_unknown_ones() {
+    let mesh = Mesh::start(2).await;
+    mesh.apply(0, "hello", 1).await;
+    for node in &mesh.nodes {
+        node.wait_for("the replica to be heard of", |status| ready(status, "hello") == 1).await;
+        let models = request(&node.http(), "GET", "/v1/models", String::new()).await.unwrap().json().await;
+        assert!(models["data"].as_array().unwrap().iter().any(|model| model["id"] == "hello"), "{models}");
+        let mut unknown = chat(&node.http(), "helo", "x", 1).await.unwrap();
+        assert_eq!(unknown.status, 404);
+        let body = unknown.json().await;
+        assert_eq!(body["error"]["code"], "model_not_found");
+        assert!(body["error"]["message"].as_str().unwrap().contains("hello"), "{body}");
+    }
+}
+
+/// How a request of the load ended.
+#[derive(Debug)]
+enum Outcome {
+    Complete,
+    /// Broke off after its first byte.
+    Cut {
+        started_after_kill: bool,
+    },
+    /// Failed before its first byte.
+    Refused(String),
+}
+
+async fn one_request(http: &str, killed: &AtomicBool, index: usize) -> Outcome {
+    let started_after_kill = killed.load(Ordering::SeqCst);
+    let mut answer = match stream_chat(http, "hello", &format!("prompt {index}"), 30).await {
+        Ok(answer) if answer.status == 200 => answer,
+        Ok(mut answer) => {
+            let (body, _) = answer.rest().await;
+            return Outcome::Refused(format!("{} {body}", answer.status));
+        }
+        Err(error) => return Outcome::Refused(error),
+    };
+    let (events, clean) = answer.rest().await;
+    if clean && events.trim_end().ends_with("data: [DONE]") && !events.contains("\"error\"") {
+        return Outcome::Complete;
+    }
+    assert!(events.contains("\"error\""), "a cut stream says so, and how: clean={clean} {events}");
+    Outcome::Cut { started_after_kill }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_serving_node_killed_under_load_costs_only_streams_that_had_begun_there() {
+    let mut mesh = Mesh::start(3).await;
+    mesh.apply(0, "hello", 2).await;
+    let holders = mesh.holders("hello").await;
+    let ingress = holders.iter().position(|holds| !holds).unwrap_or(0);
+    let victim = (0..3).rev().find(|&node| holders[node] && node != ingress).expect("a serving node to kill");
+    mesh.nodes[ingress].wait_for("both replicas to be heard of", |status| ready(status, "hello") == 2).await;
+
+    let killed = Arc::new(AtomicBool::new(false));
+    let (stop, stopped) = watch::channel(false);
+    let http = mesh.nodes[ingress].http();
+    let mut load = JoinSet::new();
+    for worker in 0..32 {
+        let (http, killed, stopped) = (http.clone(), Arc::clone(&killed), stopped.clone());
+        load.spawn(async move {
+            let mut outcomes = Vec::new();
+            while !*stopped.borrow() {
+                outcomes.push(one_request(&http, &killed, worker).await);
+            }
+            outcomes
+        });
+    }
+    let under_load = |status: &serde_json::Value| status.to_string().contains("\"inflight\":");
+    mesh.nodes[ingress].wait_for("the load to be seen", under_load).await;
+
+    let victim_name = mesh.nodes[victim].name();
+    mesh.nodes[victim].kill();
+    killed.store(true, Ordering::SeqCst);
+    mesh.nodes[ingress]
+        .wait_for("the replica to be elected elsewhere", |status| {
+            let nodes = serving_nodes(status, "hello");
+            nodes.len() == 2 && !nodes.contains(&victim_name)
+        })
+        .await;
+    stop.send(true).unwrap();
+    let outcomes: Vec<Outcome> = load.join_all().await.into_iter().flatten().collect();
+
+    for outcome in &outcomes {
+        if let Outcome::Refused(why) = outcome {
+            panic!("a request failed before its first byte: {why}");
+        }
+    }
+    let late = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Cut { started_after_kill: true })).count();
+    assert_eq!(late, 0, "requests that came after the kill are whole");
+    let cut = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Cut { .. })).count();
+    assert!(cut <= 32, "only streams that ran there at the kill can be cut: {cut}");
+    assert!(outcomes.len() > 64, "the load went on: {}", outcomes.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_hangs_up_frees_its_place_at_the_engine() {
+    let mesh = Mesh::start(2).await;
+    mesh.apply(0, "hello", 1).await;
+    let (serving, other) = mesh.serving_and_not("hello").await;
+    mesh.nodes[other].wait_for("the replica to be heard of", |status| ready(status, "hello") == 1).await;
+    let mut answer = stream_chat(&mesh.nodes[other].http(), "hello", "long", 4_000).await.unwrap();
+    answer.next().await.expect("a first piece").unwrap();
+    let inflight = |wanted: u64| {
+        move |status: &serde_json::Value| {
+            super::harness::find(status, "hello")
+                .and_then(|endpoint| endpoint["status"]["replicas"][0]["load"]["running"].as_u64())
+                == Some(wanted)
+        }
+    };
+    mesh.nodes[serving].wait_for("the engine to run it", inflight(1)).await;
+    drop(answer);
+    mesh.nodes[serving].wait_for("the engine to have dropped it", inflight(0)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_stopped_hands_over_without_an_error() {
+    let mut mesh = Mesh::start(3).await;
+    mesh.apply(0, "hello", 2).await;
+    let (serving, other) = mesh.serving_and_not("hello").await;
+    let http = mesh.nodes[other].http();
+    mesh.nodes[other].wait_for("both replicas to be heard of", |status| ready(status, "hello") == 2).await;
+    let (stop, stopped) = watch::channel(false);
+    let mut load = JoinSet::new();
+    load.spawn(async move {
+        let mut answers = 0;
+        while !*stopped.borrow() {
+            let mut answer = chat(&http, "hello", "x", 5).await.unwrap();
+            let body = answer.rest().await;
+            assert_eq!(answer.status, 200, "{body:?}");
+            answers += 1;
+        }
+        answers
+    });
+    let mut leaver = mesh.nodes.remove(serving);
+    let stopping = tokio::task::spawn_blocking(move || leaver.stop());
+    tokio::time::timeout(Duration::from_secs(30), stopping).await.expect("it stops in time").unwrap();
+    let survivor = mesh.running().next().unwrap();
+    survivor.wait_for("two replicas again", |status| ready(status, "hello") == 2 && alive(status) == 2).await;
+    stop.send(true).unwrap();
+    assert!(load.join_next().await.unwrap().unwrap() > 0);
+}
