@@ -11,7 +11,12 @@ use shoal_ingress::{Ingress, IngressConfig, Limits};
 use shoal_mesh::{Identity, IdentityError, InboundStream, Mesh, MeshConfig, StreamKind, clock};
 use shoal_placement::Timing;
 use shoal_types::{EngineAddress, NodeFacts, wire};
-use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle, time::timeout};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+    task::JoinHandle,
+    time::timeout,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
@@ -123,6 +128,7 @@ impl Daemon {
         let supervisor = Supervisor::start(settings::supervisor(&config)?).await.map_err(|error| failed(&error))?;
         let supervisor = Arc::new(supervisor);
         let inventory = GpuInventory::open(&config.gpus);
+        let (known_gpus, readings) = watch::channel(inventory.read().await);
         let facts = facts(&config, &identity, &inventory, &supervisor, &listener);
         let mesh_config = MeshConfig {
             state_dir: config.state_dir(),
@@ -163,11 +169,12 @@ impl Daemon {
             ingress: Arc::clone(&ingress),
             routes: Arc::clone(&routes),
             peers: peers.clone(),
-            inventory,
+            readings,
             timing: Timing { settle: config.placement.settle.0, step: config.placement.step.0, ..Timing::default() },
             state_dir: config.state_dir(),
         });
         let admin = Admin { mesh: Arc::clone(&mesh), control, peers, metrics, identity };
+        daemon.tasks.spawn(inventory.keep(known_gpus, daemon.stop.clone()));
         daemon.tasks.spawn(replicas.run(commands));
         daemon.tasks.spawn(routes.keep(daemon.stop.clone()));
         daemon.tasks.spawn(daemon.answer_peers(inbound, ingress));

@@ -30,10 +30,8 @@ use self::{
     confirm::serve_all,
     drain::DrainMark,
 };
-use crate::{inventory::GpuInventory, ledger::GpuLedger, peer::PeerClient, routing::Routes};
+use crate::{inventory::GpuReading, ledger::GpuLedger, peer::PeerClient, routing::Routes};
 
-/// Time between two looks at the GPUs.
-const GPU_PERIOD: Duration = Duration::from_secs(2);
 /// Time between two publications of load.
 const LOAD_PERIOD: Duration = Duration::from_secs(1);
 /// How long a stopping daemon lets its streams end.
@@ -64,7 +62,7 @@ pub(crate) struct Parts {
     pub(crate) ingress: Arc<Ingress>,
     pub(crate) routes: Arc<Routes>,
     pub(crate) peers: PeerClient,
-    pub(crate) inventory: GpuInventory,
+    pub(crate) readings: watch::Receiver<Vec<GpuReading>>,
     pub(crate) timing: Timing,
     pub(crate) state_dir: PathBuf,
 }
@@ -116,8 +114,9 @@ impl Replicas {
     pub(crate) async fn run(mut self, mut inbox: mpsc::Receiver<Command>) {
         let mut view = self.parts.mesh.view();
         let mut engines = self.parts.supervisor.statuses();
-        let mut gpu_tick = ticker(GPU_PERIOD);
-        let mut load_tick = ticker(LOAD_PERIOD);
+        let mut readings = self.parts.readings.clone();
+        let mut load_tick = interval(LOAD_PERIOD);
+        load_tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         if self.mark.is_set() {
             self.set_draining(true).await;
         }
@@ -135,7 +134,10 @@ impl Replicas {
                     None => break,
                 },
                 Some(Ok(finished)) = self.tasks.join_next() => self.finish(finished).await,
-                _ = gpu_tick.tick() => self.refresh_gpus().await,
+                changed = readings.changed() => match changed {
+                    Ok(()) => self.refresh_gpus().await,
+                    Err(_) => break,
+                },
                 _ = load_tick.tick() => self.publish_loads().await,
                 () = sleep_until(wake) => {}
             }
@@ -162,6 +164,7 @@ impl Replicas {
             self.apply(change).await;
         }
         let view = view.borrow_and_update().clone();
+        self.failures.retain(|(name, revision), _| view.endpoints.get(name).is_some_and(|e| e.revision == *revision));
         let now = clock::now();
         let Decision { actions, wake } = self.elector.step(&view, now);
         for action in actions {
@@ -314,8 +317,9 @@ impl Replicas {
     }
 
     async fn refresh_gpus(&mut self) {
-        let readings = self.parts.inventory.read().await;
-        let groups: Vec<u32> = self.parts.supervisor.statuses().borrow().values().filter_map(|s| s.pid).collect();
+        let engines = self.parts.supervisor.statuses().borrow().clone();
+        let groups: Vec<u32> = engines.values().filter_map(|engine| engine.pid).collect();
+        let readings = self.parts.readings.borrow().clone();
         let gpus = self.ledger.describe(&readings, |process| book::in_groups(process, &groups));
         if gpus != self.gpus {
             self.gpus = gpus;
@@ -333,10 +337,4 @@ impl Replicas {
             }
         }
     }
-}
-
-fn ticker(period: Duration) -> tokio::time::Interval {
-    let mut ticker = interval(period);
-    ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    ticker
 }

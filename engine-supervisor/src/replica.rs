@@ -3,7 +3,7 @@
 use std::{
     fs,
     net::{Ipv4Addr, SocketAddr, TcpListener},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitStatus,
     sync::Arc,
 };
@@ -221,7 +221,7 @@ impl Drop for Replica {
 }
 
 /// Where the next launch listens. A port is free when this returns, and with luck still when the engine binds it.
-pub(crate) fn address(listens: Listens, socket: &std::path::Path) -> Result<EngineAddress, SupervisorError> {
+pub(crate) fn address(listens: Listens, socket: &Path) -> Result<EngineAddress, SupervisorError> {
     match listens {
         Listens::Unix => Ok(EngineAddress::Unix(socket.to_owned())),
         Listens::Loopback => TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))

@@ -53,8 +53,8 @@ pub struct EngineStatus {
     pub gpus: Vec<GpuId>,
     /// Crashes in a row.
     pub crashes: u32,
-    /// What the engine says of its load, rounded to three binary digits and 5 %, so that gossip stays quiet. `inflight` is 0: only the
-    /// ingress knows it.
+    /// What the engine says of its load, rounded to three binary digits and 5 %, so that gossip stays quiet. `inflight`
+    /// is 0: only the ingress knows it.
     pub load: Load,
     /// The leader of its process group, while there is one.
     pub pid: Option<u32>,

@@ -10,13 +10,16 @@ use std::{
 use nvml_wrapper::{Device, Nvml, enum_wrappers::device::TemperatureSensor, error::NvmlError};
 use shoal_types::{GpuId, GpuSource, MemorySize};
 use tokio::{
-    sync::{Mutex, oneshot},
-    time::timeout,
+    sync::{Mutex, oneshot, watch},
+    time::{sleep, timeout},
 };
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::config::GpuConfig;
 
+/// Time between two looks at the GPUs.
+const PERIOD: Duration = Duration::from_secs(2);
 /// How long the driver may take to answer for all GPUs before they count as unknown.
 const READ_DEADLINE: Duration = Duration::from_secs(2);
 
@@ -76,6 +79,18 @@ impl GpuInventory {
     /// Where the list comes from.
     pub(crate) const fn source(&self) -> GpuSource {
         self.source
+    }
+
+    /// Reads until `stop`, so that whoever needs the GPUs never waits for the driver.
+    pub(crate) async fn keep(self, readings: watch::Sender<Vec<GpuReading>>, stop: CancellationToken) {
+        while stop.run_until_cancelled(sleep(PERIOD)).await.is_some() {
+            let read = self.read().await;
+            readings.send_if_modified(|known| {
+                let changed = *known != read;
+                *known = read;
+                changed
+            });
+        }
     }
 
     /// The GPUs now. With a driver that does not answer, those last seen, without any of their changing values.

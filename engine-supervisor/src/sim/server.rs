@@ -81,7 +81,7 @@ pub async fn sim_engine(options: SimOptions, stop: CancellationToken) -> Result<
 
 /// A daemon that is killed takes its simulated engines with it.
 fn die_with(parent: u32) -> Result<(), SimError> {
-    set_parent_process_death_signal(None)
+    set_parent_process_death_signal(Some(Signal::KILL))
         .map_err(|error| SimError::Parent { parent, source: error.into() })?;
     // It may have ended before that.
     let is_parent = |pid: Pid| pid.as_raw_nonzero().get().unsigned_abs() == parent;

@@ -37,7 +37,10 @@ pub enum IdentityError {
         dir: PathBuf,
     },
     /// There is one, or a part of one, already.
-    #[error("{} exists: this host has an identity, or a part of one; move its directory away to make another", .path.display())]
+    #[error(
+        "{} exists: this host has an identity, or a part of one; move its directory away to make another",
+        .path.display()
+    )]
     Exists {
         /// The file that was found.
         path: PathBuf,
@@ -61,7 +64,10 @@ pub enum IdentityError {
         reason: String,
     },
     /// A private key that other users can read.
-    #[error("{} is readable by others (mode {mode:o}): run `chmod 600` on it, or join again if it may have leaked", .path.display())]
+    #[error(
+        "{} is readable by others (mode {mode:o}): run `chmod 600` on it, or join again if it may have leaked",
+        .path.display()
+    )]
     Exposed {
         /// The file.
         path: PathBuf,

@@ -111,6 +111,7 @@ impl IdentityDir {
     pub(super) fn key(&self, file: IdentityFile) -> Result<PrivateKey, IdentityError> {
         let path = self.path(file);
         let mode = fs::metadata(&path).map_err(|source| self.error("read", file, source))?.permissions().mode() & 0o777;
+        // The group is the administrator's choice: Kubernetes' fsGroup, for one, adds it to every file of a volume.
         if mode & 0o007 != 0 {
             return Err(IdentityError::Exposed { path, mode });
         }

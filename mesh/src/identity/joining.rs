@@ -65,7 +65,7 @@ pub struct JoinRequest {
 }
 
 impl JoinRequest {
-    /// The node that asks; true only once [`Self::is_proven`] says so.
+    /// The node that asks, by its own word; [`super::Issuer::admit`] finds out whether it is.
     pub fn node(&self) -> NodeId {
         self.keys.node.node_id()
     }

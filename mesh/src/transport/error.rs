@@ -49,6 +49,9 @@ pub struct Attempts(pub Vec<(SocketAddr, String)>);
 
 impl fmt::Display for Attempts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("nothing else was tried");
+        }
         for (index, (address, outcome)) in self.0.iter().enumerate() {
             let separator = if index == 0 { "" } else { "; " };
             write!(f, "{separator}{address}: {outcome}")?;

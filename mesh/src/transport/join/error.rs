@@ -76,7 +76,8 @@ pub enum JoinError {
     },
     /// Members answered, but not the one that can admit with this token.
     #[error(
-        "node {reached} answered, but only node {issuer}, which made the token, can admit with it: start that node, or make a token on an issuer that runs ({attempts})"
+        "node {reached} answered, but only node {issuer}, which made the token, can admit with it: \
+         start that node, or make a token on an issuer that runs ({attempts})"
     )]
     NotTheIssuer {
         /// Who answered.
