@@ -13,7 +13,7 @@ mod mesh;
 mod store;
 pub mod transport;
 
-pub use gossip::{GossipError, KnownPeer, remember_peers};
+pub use gossip::{GossipError, remember_peers};
 pub use identity::{
     Identity, IdentityError, Issuer, JoinRefusal, JoinToken, TokenError, TokenId, TokenLimits, init_mesh,
 };

@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use shoal_mesh::{JoinToken, Joined, KnownPeer, clock, init_mesh, join as join_mesh, remember_peers};
+use shoal_mesh::{JoinToken, Joined, clock, init_mesh, join as join_mesh, remember_peers};
 use shoal_types::NodeId;
 
 use super::{
@@ -46,8 +46,7 @@ pub(crate) async fn join_with(token: &JoinToken, state_dir: &Path) -> Result<Nod
     let failed = |why: &dyn Display| Problem::new(Code::Failed, format!("cannot join mesh {}: {why}", token.mesh_id()));
     let Joined { identity, peers } =
         join_mesh(token, &state_dir.join(IDENTITY_DIR), clock::now()).await.map_err(|error| failed(&error))?;
-    let known: Vec<KnownPeer> = peers.into_iter().map(|(node, addresses)| KnownPeer { node, addresses }).collect();
-    remember_peers(state_dir, &known)
+    remember_peers(state_dir, &peers)
         .map_err(|error| failed(&format!("it is admitted, but cannot remember its peers: {error}")))?;
     Ok(identity.node_id())
 }

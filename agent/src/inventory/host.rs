@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use shoal_types::{Host, MemorySize};
-use sysinfo::System;
+use sysinfo::{Networks, System};
 
 /// Processors, memory and system as they are now.
 pub(crate) fn host() -> Host {
@@ -30,9 +30,26 @@ pub(crate) fn host_name() -> String {
     }
 }
 
-/// The addresses from which this host would talk to others: the sources that the kernel picks for a far destination.
-/// Connecting a UDP socket only consults the routing table; nothing is sent.
+/// The addresses under which others may reach this host: those from which it would talk to a far one, or, where it has
+/// no route to any, those of its interfaces.
 pub(crate) fn host_addresses() -> Vec<IpAddr> {
+    let sources = source_addresses();
+    if sources.is_empty() { interface_addresses() } else { sources }
+}
+
+fn interface_addresses() -> Vec<IpAddr> {
+    let Ok(networks) = Networks::new_with_refreshed_list() else { return Vec::new() };
+    let addresses = networks.values().flat_map(|network| network.ip_networks()).map(|network| network.addr);
+    let usable = |address: &IpAddr| match address {
+        IpAddr::V4(address) => !address.is_loopback() && !address.is_link_local(),
+        IpAddr::V6(address) => !address.is_loopback() && !address.is_unicast_link_local(),
+    };
+    addresses.filter(usable).collect()
+}
+
+/// The sources that the kernel picks for a far destination. Connecting a UDP socket only consults the routing table;
+/// nothing is sent.
+fn source_addresses() -> Vec<IpAddr> {
     // Documentation addresses (RFC 5737, RFC 3849): routed like any far host, owned by nobody.
     let far = [("0.0.0.0:0", "192.0.2.1:9"), ("[::]:0", "[2001:db8::1]:9")];
     let source = |(bind, to): (&str, &str)| -> Option<IpAddr> {

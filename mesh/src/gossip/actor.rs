@@ -98,7 +98,9 @@ impl Actor {
             roster.own.set(me, *key, text).map_err(|_| GossipError::Facts)?;
         }
         let wire = Arc::new(Wire::new(parts.link.clone(), parts.inbound));
-        let peers = PeerBook::load(&state_dir);
+        let directory = state_dir.clone();
+        let loading = tasks.spawn_blocking(move || PeerBook::load(&directory));
+        let peers = loading.await.map_err(|panic| GossipError::Start(panic.into()))?;
         for (node, addresses) in peers.iter() {
             wire.book.note(node);
             parts.link.learn(node, addresses);

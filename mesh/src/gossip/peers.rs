@@ -19,13 +19,11 @@ const PEERS_MAX: usize = 128;
 /// Addresses kept per peer.
 const ADDRESSES_MAX: usize = 8;
 
-/// A node and where it could be dialled.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KnownPeer {
-    /// Who.
-    pub node: NodeId,
-    /// Where, best first.
-    pub addresses: Vec<SocketAddr>,
+/// A node and where it could be dialled, best first.
+#[derive(Debug, Serialize, Deserialize)]
+struct KnownPeer {
+    node: NodeId,
+    addresses: Vec<SocketAddr>,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -33,17 +31,17 @@ struct PeersFile {
     peers: Vec<KnownPeer>,
 }
 
-/// Adds `peers` to those that a daemon with this state directory tries first, as after joining. Blocks.
+/// Adds `peers`, each with the addresses where it can be dialled, to those that a daemon with this state directory tries
+/// first: to be called after joining, before the daemon starts. Blocks.
 ///
 /// # Errors
 /// Of the file system.
-pub fn remember_peers(state_dir: &Path, peers: &[KnownPeer]) -> io::Result<()> {
+pub fn remember_peers(state_dir: &Path, peers: &[(NodeId, Vec<SocketAddr>)]) -> io::Result<()> {
     let mut known = PeerBook::load(state_dir);
-    let nodes = peers.iter().map(|peer| peer.node).collect();
-    for peer in peers {
-        known.learn(peer.node, &peer.addresses);
+    for (node, addresses) in peers {
+        known.learn(*node, addresses);
     }
-    known.page(&nodes).write()
+    known.page(&peers.iter().map(|(node, _)| *node).collect()).write()
 }
 
 /// All peers with a known address.
@@ -154,7 +152,7 @@ mod tests {
     #[test]
     fn peers_outlive_a_restart_and_the_living_come_first() {
         let dir = tempfile::tempdir().unwrap();
-        remember_peers(dir.path(), &[KnownPeer { node: node(1), addresses: address(1) }]).unwrap();
+        remember_peers(dir.path(), &[(node(1), address(1))]).unwrap();
         let mut book = PeerBook::load(dir.path());
         assert!(book.learn(node(2), &address(2)));
         assert!(!book.learn(node(2), &address(2)), "no news");
@@ -168,7 +166,7 @@ mod tests {
     #[test]
     fn the_file_is_bounded() {
         let dir = tempfile::tempdir().unwrap();
-        let peers: Vec<_> = (0..=255).map(|byte| KnownPeer { node: node(byte), addresses: address(9) }).collect();
+        let peers: Vec<_> = (0..=255).map(|byte| (node(byte), address(9))).collect();
         remember_peers(dir.path(), &peers).unwrap();
         assert_eq!(PeerBook::load(dir.path()).iter().count(), PEERS_MAX);
     }

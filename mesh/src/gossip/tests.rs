@@ -78,7 +78,7 @@ impl Node {
         let state_dir = state_dir(dir, byte);
         std::fs::create_dir_all(&state_dir).unwrap();
         if byte != 1 {
-            let first = KnownPeer { node: id(1), addresses: vec!["10.0.0.1:1".parse().unwrap()] };
+            let first = (id(1), vec!["10.0.0.1:1".parse().unwrap()]);
             remember_peers(&state_dir, &[first]).unwrap();
         }
         let (inbox, inbound) = mpsc::channel(256);

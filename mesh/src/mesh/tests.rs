@@ -5,11 +5,11 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    KnownPeer,
     fixture::{endpoint, eventually, facts, first_node, joined_node},
     identity::testing::limits,
     remember_peers,
     store::tests::age,
+    transport::join,
 };
 
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -29,7 +29,7 @@ impl Host {
     /// A node that joined through this one and knows where it is.
     fn joins(&self, mesh: &Member) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let peer = KnownPeer { node: self.identity.node_id(), addresses: vec![mesh.mesh.local_addr()] };
+        let peer = (self.identity.node_id(), vec![mesh.mesh.local_addr()]);
         remember_peers(dir.path(), &[peer]).unwrap();
         Self { identity: joined_node(&self.identity, dir.path(), true), dir }
     }
@@ -207,6 +207,24 @@ async fn streams_for_the_agent_arrive_there() {
     let mut arrived = a.streams.recv().await.unwrap();
     assert_eq!((arrived.from, arrived.kind), (b.me(), StreamKind::Forward));
     assert_eq!(arrived.stream.recv.read_frame::<String>().await.unwrap(), "hello");
+}
+
+#[tokio::test]
+async fn a_host_joins_with_a_token_and_is_in_the_mesh() {
+    let first = Host::first();
+    let mut a = first.start().await;
+    let token = a.mesh.create_token(limits(1)).await.unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let joined = join(&token, &dir.path().join("identity"), clock::now()).await.unwrap();
+    remember_peers(dir.path(), &joined.peers).unwrap();
+    let second = Host { dir, identity: Arc::new(joined.identity) };
+    let mut b = second.start().await;
+    a.sees(b.me(), "the new node", NodeView::is_alive).await;
+    b.sees(a.me(), "the first node", NodeView::is_alive).await;
+    assert_eq!(a.mesh.tokens().await.unwrap()[0].used_by, [b.me()]);
+    let other = tempfile::tempdir().unwrap();
+    let refused = join(&token, &other.path().join("identity"), clock::now()).await;
+    assert!(refused.is_err(), "the token is used up");
 }
 
 #[tokio::test]

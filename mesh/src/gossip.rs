@@ -26,6 +26,6 @@ mod tests;
 pub use handle::GossipError;
 pub(crate) use handle::{Gossip, GossipConfig, GossipParts};
 pub(crate) use key::Key;
-pub use peers::{KnownPeer, remember_peers};
+pub use peers::remember_peers;
 pub(crate) use state_file::next_generation;
 pub(crate) use wire::Link;
