@@ -168,8 +168,8 @@ impl Core {
             return Err(StoreError::Full { max: ENTRIES_MAX });
         }
         let entry = seal(&self.identity, key, version, body)?;
-        let batch = Batch { put: vec![&entry], remove: Vec::new(), clock: self.clock.last(), seen: now };
-        self.disk.commit(&batch)?;
+        let (clock, seen) = (self.clock.last(), self.seen(now));
+        self.disk.commit(&Batch { put: vec![&entry], remove: Vec::new(), clock, seen })?;
         Ok(self.stand(entry))
     }
 
@@ -211,7 +211,8 @@ impl Core {
             return Ok(merged);
         }
         let put = accepted.values().collect();
-        self.disk.commit(&Batch { put, remove: Vec::new(), clock: self.clock.last(), seen: now })?;
+        let (clock, seen) = (self.clock.last(), self.seen(now));
+        self.disk.commit(&Batch { put, remove: Vec::new(), clock, seen })?;
         merged.accepted = accepted.len();
         for entry in accepted.into_values() {
             self.stand(entry);
@@ -251,12 +252,12 @@ impl Core {
         entry
     }
 
-    /// Writes down that this node was here, and forgets deletions that all nodes have heard of. To be called every
-    /// hour or so. Returns whether anything was forgotten.
+    /// Writes down that this node was here, if it is current, and forgets deletions that all nodes have heard of. To be
+    /// called every hour or so. Returns whether anything was forgotten.
     pub(super) fn sweep(&mut self, now: UnixMillis) -> Result<bool, StoreError> {
         let old = self.entries.values().filter(|entry| is_forgotten(entry, now)).map(|entry| entry.key.clone());
         let old: Vec<EntryKey> = old.collect();
-        self.remove(&old, now)?;
+        self.remove(&old, self.seen(now))?;
         Ok(!old.is_empty())
     }
 
@@ -264,21 +265,27 @@ impl Core {
     /// not, was deleted meanwhile. Returns how many entries those were.
     pub(super) fn catch_up(&mut self, now: UnixMillis) -> Result<usize, StoreError> {
         let gone: Vec<EntryKey> = self.doubtful.iter().cloned().collect();
-        self.remove(&gone, now)?;
+        self.remove(&gone, Some(now))?;
         self.current = true;
         Ok(gone.len())
     }
 
     /// This node and another have the same: that is all there is, as far as anybody can tell.
-    pub(super) fn settle(&mut self) -> Result<(), StoreError> {
+    pub(super) fn settle(&mut self, now: UnixMillis) -> Result<(), StoreError> {
         self.doubtful.clear();
         self.current = true;
-        Ok(())
+        self.remove(&[], self.seen(now))
     }
 
-    fn remove(&mut self, keys: &[EntryKey], now: UnixMillis) -> Result<(), StoreError> {
+    /// What to write down as the time at which this node was last up to date. A node that is not must not: restarted,
+    /// it would take itself for current, and offer what others have deleted and forgotten.
+    fn seen(&self, now: UnixMillis) -> Option<UnixMillis> {
+        self.current.then_some(now)
+    }
+
+    fn remove(&mut self, keys: &[EntryKey], seen: Option<UnixMillis>) -> Result<(), StoreError> {
         let remove = keys.iter().collect();
-        self.disk.commit(&Batch { put: Vec::new(), remove, clock: self.clock.last(), seen: now })?;
+        self.disk.commit(&Batch { put: Vec::new(), remove, clock: self.clock.last(), seen })?;
         for key in keys {
             if let Some(old) = self.entries.remove(key) {
                 self.snapshot.remove(&old);

@@ -17,7 +17,7 @@ const ENTRIES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("entries"
 const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
 /// Physical part of the latest tick of the node's hybrid clock.
 const CLOCK: &str = "clock";
-/// When this node was last running.
+/// When this node last had everything that its peers have.
 const SEEN: &str = "seen";
 
 /// The open file.
@@ -42,7 +42,8 @@ pub(super) struct Batch<'a> {
     pub(super) put: Vec<&'a Entry>,
     pub(super) remove: Vec<&'a EntryKey>,
     pub(super) clock: UnixMillis,
-    pub(super) seen: UnixMillis,
+    /// `None` leaves what is written there.
+    pub(super) seen: Option<UnixMillis>,
 }
 
 impl Disk {
@@ -149,7 +150,9 @@ fn write(database: &Database, batch: &Batch<'_>) -> Result<(), redb::Error> {
         }
         let mut numbers = transaction.open_table(NUMBERS)?;
         numbers.insert(CLOCK, batch.clock.as_millis())?;
-        numbers.insert(SEEN, batch.seen.as_millis())?;
+        if let Some(seen) = batch.seen {
+            numbers.insert(SEEN, seen.as_millis())?;
+        }
     }
     transaction.commit()?;
     Ok(())

@@ -108,8 +108,8 @@ impl Store {
     }
 
     /// Another node has exactly what this one has; see [`Core::settle`].
-    pub(super) async fn settle(&self) -> Result<(), StoreError> {
-        self.blocking(Core::settle).await
+    pub(super) async fn settle(&self, now: UnixMillis) -> Result<(), StoreError> {
+        self.blocking(move |core| core.settle(now)).await
     }
 
     /// Hands an own write to whoever pushes it.

@@ -257,11 +257,22 @@ fn rule_2_a_node_that_was_away_too_long_does_not_bring_back_what_was_deleted() {
     let (mut on_a, mut on_b) = (a.open(now), b.open(now));
     on_a.apply(endpoint("deleted", "m", 1), None, now).unwrap();
     on_a.apply(endpoint("kept", "m", 1), None, now).unwrap();
+    on_a.settle(now).unwrap();
     on_b.merge(a.id(), everything(&on_a), now).unwrap();
+    on_b.settle(now).unwrap();
     drop(on_b);
+    assert!(b.open(now.plus(DAY)).is_current(), "a short absence does no harm");
     on_a.delete(&"deleted".parse().unwrap(), None, now).unwrap();
+    on_a.apply(endpoint("new", "m", 1), None, now).unwrap();
     let later = now.plus(TOMBSTONES_KEPT + DAY);
     on_a.sweep(later).unwrap();
+    // Restarts do not make it current, whatever it did before it had caught up.
+    let mut on_b = b.open(later);
+    on_b.sweep(later).unwrap();
+    let mut pushed = everything(&on_a);
+    pushed.retain(|entry| entry.key == EntryKey::Endpoint("new".parse().unwrap()));
+    assert_eq!(on_b.merge(a.id(), pushed, later).unwrap(), accepted(1));
+    drop(on_b);
     let mut on_b = b.open(later);
     assert!(!on_b.is_current());
     let (from_a, wanted) = on_a.compare(on_b.stamps(false), later);
@@ -270,7 +281,9 @@ fn rule_2_a_node_that_was_away_too_long_does_not_bring_back_what_was_deleted() {
     assert_eq!(on_b.catch_up(later).unwrap(), 1);
     assert!(on_b.is_current());
     assert_eq!(on_a.digest(), on_b.digest());
-    assert_eq!(on_b.snapshot().endpoints.len(), 1);
+    assert_eq!(on_b.snapshot().endpoints.len(), 2);
+    drop(on_b);
+    assert!(b.open(later).is_current(), "having caught up is remembered");
 }
 
 /// Makes the store at `path` one that was last open 40 days ago and holds an endpoint that no peer has.
@@ -280,7 +293,7 @@ pub(crate) fn age(path: &Path, identity: Arc<Identity>) {
     core.apply(endpoint("ghost", "m", 1), None, now).unwrap();
     drop(core);
     let (mut disk, loaded) = Disk::open(path).unwrap();
-    let seen = UnixMillis::from_millis(now.as_millis() - 40 * 24 * 3600 * 1000);
+    let seen = Some(UnixMillis::from_millis(now.as_millis() - 40 * 24 * 3600 * 1000));
     disk.commit(&Batch { clock: loaded.clock, seen, ..Batch::default() }).unwrap();
 }
 

@@ -38,7 +38,7 @@ pub(super) async fn compare(store: &Store, peer: NodeId, mut stream: Stream) -> 
         let gone = store.blocking(|core| core.catch_up(clock::now())).await?;
         info!(%peer, gone, "the store is up to date again after a long absence");
     } else if !current {
-        store.settle().await?;
+        store.settle(clock::now()).await?;
     }
     Ok(accepted + entries.len())
 }
@@ -69,7 +69,7 @@ pub(super) async fn answer(store: &Store, peer: NodeId, mut stream: Stream) -> R
             send_list(&mut stream.send, newer_there).await?;
             receive(store, peer, &mut stream.recv).await?;
             if !current && !theirs {
-                store.settle().await?;
+                store.settle(clock::now()).await?;
             }
         }
     }

@@ -150,7 +150,7 @@ impl Sync {
             self.agreed = true;
             let store = self.parts.store.clone();
             self.running.spawn(async move {
-                if let Err(error) = store.settle().await {
+                if let Err(error) = store.settle(clock::now()).await {
                     warn!(%error, "the store does not know that it is up to date");
                 }
                 Finished::Settled
