@@ -38,13 +38,9 @@ fn samples<'a>(metrics: &'a str, names: &'a [&str]) -> impl Iterator<Item = f64>
     })
 }
 
-/// To three significant binary digits: at most an eighth off, and exact up to 8. Never to zero.
 fn round_count(value: f64) -> u32 {
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // saturates
-    let count = value.round() as u32;
-    let Some(dropped) = (u32::BITS - count.leading_zeros()).checked_sub(3) else { return count };
-    let half = (1 << dropped) >> 1;
-    (count.saturating_add(half) >> dropped) << dropped
+    Load::round_count(value.round() as u32)
 }
 
 /// A share, in percent, to [`PERCENT_STEP`].

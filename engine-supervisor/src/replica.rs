@@ -9,7 +9,7 @@ use std::{
 };
 
 use futures_util::{FutureExt as _, future::BoxFuture};
-use shoal_types::{EngineAddress, Load, REASON_MAX};
+use shoal_types::{EngineAddress, Load, clip_reason};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -19,7 +19,7 @@ use crate::{
     error::SupervisorError,
     lifecycle::{Action, Crash, Event, Lifecycle},
     log::ReplicaLog,
-    probe::{Probe, clip},
+    probe::Probe,
     process::{Process, ProcessEvent},
     reason,
     status::StatusBoard,
@@ -251,7 +251,7 @@ async fn answer(question: &mut Option<BoxFuture<'static, (Event, Option<Load>)>>
 }
 
 fn clipped(phase: EnginePhase) -> EnginePhase {
-    let clipped = |reason: String| clip(&reason, REASON_MAX).to_owned();
+    let clipped = |reason: String| clip_reason(&reason);
     match phase {
         EnginePhase::Backoff { reason } => EnginePhase::Backoff { reason: clipped(reason) },
         EnginePhase::Failed { reason } => EnginePhase::Failed { reason: clipped(reason) },

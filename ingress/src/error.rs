@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `route_not_found` | 404 | no such path, or not with this method |
 //! | `model_not_found` | 404 | no endpoint has this name |
+//! | `not_known_yet` | 503 | no endpoint has this name so far, and this node has not heard of all yet |
 //! | `invalid_body` | 400 | not a JSON object, or `model` missing or not text |
 //! | `request_incomplete` | 400 | the body broke off |
 //! | `request_timeout` | 408 | the body did not arrive in time |
@@ -46,6 +47,8 @@ pub(crate) enum RequestError {
     Head(#[from] HeadError),
     #[error("the model `{model}` does not exist{}", did_you_mean(.nearest.as_deref()))]
     UnknownModel { model: String, nearest: Option<String> },
+    #[error("the model `{model}` is not known to this node yet, which has just started; try again, or another node")]
+    NotKnownYet { model: String },
     #[error("no replica of `{endpoint}` is ready; `shoal get endpoints` shows why")]
     NoReadyReplica { endpoint: EndpointName },
     #[error("all replicas of `{endpoint}` that were tried are busy or leaving: {tried}")]
@@ -97,6 +100,9 @@ impl RequestError {
             Self::Head(_) => Terms::of_client(StatusCode::BAD_REQUEST, "invalid_body"),
             Self::UnknownModel { .. } => {
                 Terms { param: Some("model"), ..Terms::of_client(StatusCode::NOT_FOUND, "model_not_found") }
+            }
+            Self::NotKnownYet { .. } => {
+                Terms::of_server(StatusCode::SERVICE_UNAVAILABLE, "not_known_yet", "starting", Some(1))
             }
             Self::Overloaded => {
                 Terms::of_server(StatusCode::SERVICE_UNAVAILABLE, "overloaded", "request-bodies", Some(1))

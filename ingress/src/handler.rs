@@ -113,7 +113,12 @@ impl Ingress {
 
 fn unknown_model(routes: &RoutingTable, model: &str) -> RequestError {
     let nearest = routes.nearest(model).map(str::to_owned);
-    RequestError::UnknownModel { model: model.chars().take(NAME_MAX).collect(), nearest }
+    let model = model.chars().take(NAME_MAX).collect();
+    if routes.is_complete() {
+        RequestError::UnknownModel { model, nearest }
+    } else {
+        RequestError::NotKnownYet { model }
+    }
 }
 
 /// `value`, which is letters and digits, as a header.

@@ -64,6 +64,7 @@ pub struct RoutingTable {
     routes: Vec<Arc<Route>>,
     by_name: HashMap<String, Arc<Route>>,
     local: HashMap<ClaimId, LocalReplica>,
+    complete: bool,
 }
 
 /// Longest timeout that is given: a deadline must be a point in time.
@@ -77,7 +78,18 @@ impl RoutingTable {
         let bounded = |route: Route| Arc::new(Route { timeout: route.timeout.min(TIMEOUT_MAX), ..route });
         let mut routes: Vec<Arc<Route>> = routes.into_iter().map(bounded).collect();
         routes.sort_by(|a, b| a.endpoint.cmp(&b.endpoint));
-        Self { by_name: by_name(&routes), local: local(&routes), routes }
+        Self { by_name: by_name(&routes), local: local(&routes), routes, complete: true }
+    }
+
+    /// The same table of a node that may not have heard of all endpoints yet: what it does not know may exist, so it
+    /// asks to be asked again instead of saying that there is no such model.
+    pub fn incomplete(self) -> Self {
+        Self { complete: false, ..self }
+    }
+
+    /// Whether what is not in the table does not exist.
+    pub(crate) const fn is_complete(&self) -> bool {
+        self.complete
     }
 
     /// The route that `name` means: an endpoint's name, its model id or one of its aliases.

@@ -94,7 +94,7 @@ async fn requests_of_other_nodes_over_the_limit_go_elsewhere() {
 
 /// Rule 10: the model never changes silently.
 #[tokio::test]
-async fn an_unknown_model_is_a_404_that_names_the_nearest() {
+async fn rule_10_an_unknown_model_is_a_404_that_names_the_nearest() {
     let engine = Engine::start();
     let node = Node::start([local(1, engine.address(), 0)]).await;
     let mut client = node.client().await;
@@ -145,4 +145,14 @@ async fn models_are_listed_and_found_under_all_their_names() {
     }
     let mut unknown = client.get("/v1/models/lama").await;
     assert_eq!((unknown.status.as_u16(), unknown.error().await.0.as_str()), (404, "model_not_found"));
+}
+
+/// Rule 10: a node that has not heard of all endpoints yet does not say that a model does not exist.
+#[tokio::test]
+async fn rule_10_a_node_that_may_not_know_all_models_asks_to_be_asked_again() {
+    let node = Node::start([]).await;
+    node.ingress.set_routes(shoal_ingress::RoutingTable::new([]).incomplete());
+    let mut client = node.client().await;
+    let mut answer = client.post(CHAT, r#"{"model":"lama"}"#).await;
+    assert_eq!((answer.status.as_u16(), answer.error().await.0.as_str()), (503, "not_known_yet"));
 }

@@ -9,6 +9,13 @@ use crate::{ClaimId, EndpointName, Revision, UnixMillis};
 /// Longest reason that is gossiped, in bytes; the whole text stays in the node's log.
 pub const REASON_MAX: usize = 300;
 
+/// `reason` as it may be gossiped: on one line, without control characters, at most [`REASON_MAX`] bytes.
+pub fn clip_reason(reason: &str) -> String {
+    let mut clipped: String = reason.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    clipped.truncate(clipped.floor_char_boundary(REASON_MAX));
+    clipped
+}
+
 /// "I run, or am about to run, replica `id` of `endpoint` at `revision`." Only node `id.node` writes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claim {
@@ -86,6 +93,16 @@ pub struct Load {
     pub kv_cache: Option<u8>,
 }
 
+impl Load {
+    /// `count` to three significant binary digits, so that gossip stays quiet: at most an eighth off, exact up to 8,
+    /// and never zero for what is not.
+    pub const fn round_count(count: u32) -> u32 {
+        let Some(dropped) = (u32::BITS - count.leading_zeros()).checked_sub(3) else { return count };
+        let half = (1 << dropped) >> 1;
+        (count.saturating_add(half) >> dropped) << dropped
+    }
+}
+
 /// "I will not run this revision before `until`", because it failed here. Others then rank without this node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
@@ -114,5 +131,21 @@ impl fmt::Display for EngineAddress {
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
             Self::Loopback(address) => address.fmt(f),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_are_cut_between_characters_and_stay_on_one_line() {
+        assert_eq!(clip_reason(&format!("a{}", "ä".repeat(REASON_MAX))).len(), REASON_MAX - 1);
+        assert_eq!(clip_reason("exit 1\n\u{1b}[31mred"), "exit 1  [31mred");
+    }
+
+    #[test]
+    fn loads_keep_three_digits_and_are_never_rounded_to_nothing() {
+        assert_eq!([0, 1, 7, 9, 33, 1_000].map(Load::round_count), [0, 1, 7, 10, 32, 1_024]);
     }
 }

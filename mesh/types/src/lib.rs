@@ -18,7 +18,7 @@ mod units;
 mod view;
 pub mod wire;
 
-pub use claim::{Claim, EngineAddress, Load, REASON_MAX, Refusal, ReplicaState};
+pub use claim::{Claim, EngineAddress, Load, REASON_MAX, Refusal, ReplicaState, clip_reason};
 pub use gpu::{Gpu, GpuId, GpuSource, GpuUse};
 pub use hash::{rendezvous_weight, stable_hash};
 pub use hlc::{Hlc, HlcClock, Revision};
