@@ -5,6 +5,7 @@ mod logs;
 mod model;
 mod problem;
 mod routes;
+mod serve;
 mod view;
 
 pub(crate) use listen::AdminListeners;

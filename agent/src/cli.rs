@@ -63,7 +63,7 @@ fn fail(problem: &Problem) -> ExitCode {
 async fn run(cli: Cli) -> Result<(), Problem> {
     let client = cli.connection.client()?;
     match cli.verb {
-        Verb::Agent(args) => daemon::run(args).await,
+        Verb::Agent(args) => daemon::run(args, cli.connection.socket).await,
         Verb::Init(args) => identity::init(args),
         Verb::Join(args) => identity::join(args).await,
         Verb::Token(verb) => token::run(&client, verb).await,

@@ -7,6 +7,7 @@ use std::{
     fs,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use schemars::JsonSchema;
@@ -17,6 +18,8 @@ use shoal_types::{HumanDuration, Labels, MemorySize, SpecError, parse_documents}
 const DEFAULT_FILE: &str = "/etc/shoal/shoal.yaml";
 /// Default of `stateDir`.
 pub(crate) const DEFAULT_STATE_DIR: &str = "/var/lib/shoal";
+/// Most simulated GPUs of one node.
+const SIMULATED_MAX: u64 = 64;
 /// Default of `admin.socket`.
 pub(crate) const DEFAULT_SOCKET: &str = "/run/shoal/shoal.sock";
 
@@ -236,6 +239,14 @@ pub(crate) enum ConfigError {
     /// The file has more than one document.
     #[error("the configuration {0} has more than one YAML document; put everything into one")]
     SeveralDocuments(PathBuf),
+    /// A value that cannot work.
+    #[error("configuration: {field}: {message}")]
+    Value {
+        /// Which.
+        field: &'static str,
+        /// What is wrong, and what would be right.
+        message: String,
+    },
     /// A label given by flag or environment cannot be what it should.
     #[error("label {key}: {message}")]
     Label {
@@ -261,6 +272,34 @@ impl Config {
             return Err(ConfigError::SeveralDocuments(path.to_owned()));
         }
         Ok(documents.into_iter().next().unwrap_or_default())
+    }
+
+    /// Whether the values can work together.
+    ///
+    /// # Errors
+    /// Naming the first that cannot.
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        let wrong = |field, message: String| Err(ConfigError::Value { field, message });
+        let gossip = self.mesh.gossip_interval.0;
+        if !(Duration::from_millis(20)..=Duration::from_secs(10)).contains(&gossip) {
+            return wrong("mesh.gossipInterval", format!("{} is not between 20ms and 10s", self.mesh.gossip_interval));
+        }
+        // News reaches all within some rounds; a claim that does not wait for it starts engines twice.
+        if self.placement.settle.0 < gossip * 4 {
+            let least = HumanDuration(gossip * 4);
+            return wrong("placement.settle", format!("must be at least four gossip intervals, that is {least}"));
+        }
+        if self.placement.step.0.is_zero() {
+            return wrong("placement.step", "must be more than zero".to_owned());
+        }
+        let simulated: u64 = self.gpus.simulated.iter().map(|gpus| u64::from(gpus.count)).sum();
+        if simulated > SIMULATED_MAX {
+            return wrong(
+                "gpus.simulated",
+                format!("{simulated} GPUs are more than a host has; at most {SIMULATED_MAX}"),
+            );
+        }
+        Ok(())
     }
 
     /// Directory of keys, specs and replica logs.
@@ -312,6 +351,20 @@ mod tests {
         assert_eq!(config.mesh.gossip_interval, HumanDuration::from_millis(200));
         let error = parse("mesh: {listenn: 1.2.3.4:1}").unwrap_err().to_string();
         assert_eq!(error, "unknown field `mesh.listenn`: did you mean `listen`?");
+    }
+
+    #[test]
+    fn values_that_cannot_work_are_named() {
+        assert!(Config::default().check().is_ok());
+        let field = |text| match parse(text).unwrap().check() {
+            Err(ConfigError::Value { field, .. }) => Some(field),
+            _ => None,
+        };
+        assert_eq!(field("mesh: {gossipInterval: 0s}"), Some("mesh.gossipInterval"));
+        assert_eq!(field("placement: {settle: 1s}"), Some("placement.settle"));
+        assert_eq!(field("placement: {step: 0s}"), Some("placement.step"));
+        let gpus = "gpus: {simulated: [{count: 4000000000, name: a, memory: 1GiB}]}";
+        assert_eq!(field(gpus), Some("gpus.simulated"));
     }
 
     #[test]

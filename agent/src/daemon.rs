@@ -1,11 +1,13 @@
 //! `shoal agent`: builds the parts, runs them, takes them down in order.
 
+mod lock;
 mod settings;
 
 pub(crate) use settings::signalled;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 use shoal_engine_supervisor::{SimOptions, Supervisor, sim_engine as serve_sim_engine};
 use shoal_ingress::{Ingress, IngressConfig, Limits};
 use shoal_mesh::{Identity, IdentityError, InboundStream, Mesh, MeshConfig, StreamKind, clock};
@@ -14,12 +16,13 @@ use shoal_types::{EngineAddress, NodeFacts, wire};
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
-    task::JoinHandle,
+    task::{JoinHandle, JoinSet},
     time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
+use self::lock::StateLock;
 use crate::{
     admin::{Admin, AdminListeners, Code, Problem},
     cli::{AgentArgs, IDENTITY_DIR, SimEngineArgs, join_with, note, read_token},
@@ -40,23 +43,33 @@ const LEAVE_DEADLINE: Duration = Duration::from_secs(45);
 /// Longest wait for the remaining tasks.
 const JOIN_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Set by `shoal dev` for nodes that must not outlive it.
+/// Set by `shoal dev`, to its pid, for nodes that must not outlive it.
 pub(crate) const DIE_WITH_PARENT: &str = "SHOAL_DIE_WITH_PARENT";
 
-/// Runs the daemon until SIGTERM or Ctrl-C.
-pub(crate) async fn run(args: AgentArgs) -> Result<(), Problem> {
-    if std::env::var_os(DIE_WITH_PARENT).is_some() {
-        let bound = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM));
-        bound
-            .map_err(|error| Problem::new(Code::Failed, format!("cannot bind this process to its parent: {error}")))?;
+/// Runs the daemon until SIGTERM or Ctrl-C. `socket` overrides where its admin socket is.
+pub(crate) async fn run(args: AgentArgs, socket: Option<PathBuf>) -> Result<(), Problem> {
+    if let Ok(parent) = std::env::var(DIE_WITH_PARENT) {
+        die_with(&parent)
+            .map_err(|why| Problem::new(Code::Failed, format!("cannot bind this process to {parent}: {why}")))?;
     }
-    let config = settings::load(&args).map_err(|error| Problem::new(Code::Invalid, error))?;
+    let config = settings::load(&args, socket).map_err(|error| Problem::new(Code::Invalid, error))?;
     telemetry::init(&config.log)?;
     let identity = identity(&config, &args).await?;
-    let daemon = Daemon::start(config, identity).await?;
-    daemon.until_signal().await;
-    daemon.stop().await;
-    Ok(())
+    let mut daemon = Daemon::start(config, identity).await?;
+    let ended = daemon.until_signal().await;
+    tokio::select! {
+        () = daemon.stop() => info!("Stopped"),
+        () = signalled() => warn!("Told to stop a second time: leaving at once"),
+    }
+    ended
+}
+
+/// Asks the kernel to end this process with the one whose pid is `parent`, which must be the one that started it.
+fn die_with(parent: &str) -> Result<(), String> {
+    set_parent_process_death_signal(Some(Signal::TERM)).map_err(|errno| errno.to_string())?;
+    let actual = getppid().map(|pid| pid.as_raw_nonzero().to_string());
+    // It may have died before the kernel was asked.
+    if actual.as_deref() == Some(parent) { Ok(()) } else { Err("it is not the parent, or is gone".to_owned()) }
 }
 
 /// `shoal sim-engine`, as the supervisor starts it.
@@ -102,12 +115,16 @@ async fn identity(config: &Config, args: &AgentArgs) -> Result<Arc<Identity>, Pr
 
 /// The running parts.
 struct Daemon {
+    /// Held as long as this daemon may touch the state directory.
+    _lock: StateLock,
     mesh: Arc<Mesh>,
     supervisor: Arc<Supervisor>,
     control: NodeControl,
     tasks: TaskTracker,
     /// The ingress; ends once its last request has.
     serving: JoinHandle<()>,
+    /// What the node is nothing without: the loop over its replicas, and the one over its routes.
+    loops: JoinSet<()>,
     /// Ends the ingress.
     closing: CancellationToken,
     /// Ends everything else.
@@ -117,7 +134,9 @@ struct Daemon {
 impl Daemon {
     async fn start(config: Config, identity: Arc<Identity>) -> Result<Self, Problem> {
         let failed = |error: &dyn std::fmt::Display| Problem::new(Code::Failed, error);
-        // Whatever can be wrong with ports is found before anything else starts.
+        // Whatever can be wrong with files and ports is found before anything is touched: the supervisor begins by
+        // killing what the daemon before left behind, which must not be the engines of one that still runs.
+        let lock = StateLock::take(&config.state_dir()).map_err(|error| failed(&error))?;
         let admin_listeners =
             AdminListeners::bind(&config.admin, config.admin_socket()).await.map_err(|error| failed(&error))?;
         let listen = config.ingress.listen;
@@ -152,17 +171,19 @@ impl Daemon {
 
         let (tasks, closing) = (TaskTracker::new(), CancellationToken::new());
         info!(node = %mesh.me(), ingress = ?listener.local_addr().ok(), "Node is up");
-        let daemon = Self {
+        let routes = Arc::new(Routes::new(Arc::clone(&mesh), Arc::clone(&supervisor), Arc::clone(&ingress)));
+        let mut daemon = Self {
+            _lock: lock,
             mesh: Arc::clone(&mesh),
             supervisor: Arc::clone(&supervisor),
             control: control.clone(),
             serving: tasks.spawn(Arc::clone(&ingress).serve(listener, closing.clone())),
+            loops: JoinSet::new(),
             tasks,
             closing,
             stop: CancellationToken::new(),
         };
         let metrics = Metrics::new(&ingress);
-        let routes = Arc::new(Routes::new(Arc::clone(&mesh), Arc::clone(&supervisor), Arc::clone(&ingress)));
         let replicas = Replicas::new(Parts {
             mesh: Arc::clone(&mesh),
             supervisor: Arc::clone(&supervisor),
@@ -173,10 +194,10 @@ impl Daemon {
             timing: Timing { settle: config.placement.settle.0, step: config.placement.step.0, ..Timing::default() },
             state_dir: config.state_dir(),
         });
-        let admin = Admin { mesh: Arc::clone(&mesh), control, peers, metrics, identity };
+        let admin = Admin { mesh, control, peers, metrics, identity, closing: daemon.closing.clone() };
         daemon.tasks.spawn(inventory.keep(known_gpus, daemon.stop.clone()));
-        daemon.tasks.spawn(replicas.run(commands));
-        daemon.tasks.spawn(routes.keep(daemon.stop.clone()));
+        daemon.loops.spawn(replicas.run(commands));
+        daemon.loops.spawn(routes.keep(daemon.stop.clone()));
         daemon.tasks.spawn(daemon.answer_peers(inbound, ingress));
         admin_listeners.serve(&Arc::new(admin), &daemon.tasks, &daemon.stop);
         Ok(daemon)
@@ -207,15 +228,22 @@ impl Daemon {
         }
     }
 
-    async fn until_signal(&self) {
-        signalled().await;
+    /// Returns when told to stop, or with a problem when a part has ended that must not.
+    async fn until_signal(&mut self) -> Result<(), Problem> {
+        let ended = tokio::select! {
+            () = signalled() => Ok(()),
+            ended = self.loops.join_next() => Err(format!("a loop of the daemon ended by itself: {ended:?}")),
+            ended = &mut self.serving => Err(format!("the ingress ended by itself: {ended:?}")),
+        };
         info!("Stopping: streams end, then engines, then the node says goodbye");
+        ended.map_err(|why| Problem::new(Code::Failed, why).hint("the log says more; please report it"))
     }
 
     /// No new requests; then replicas, with their streams; then the mesh; then the rest.
-    async fn stop(self) {
+    async fn stop(mut self) {
         self.closing.cancel();
-        let left = async { tokio::join!(self.control.leave(), self.serving) };
+        let serving = async { if self.serving.is_finished() { Ok(()) } else { self.serving.await } };
+        let left = async { tokio::join!(self.control.leave(), serving) };
         if timeout(LEAVE_DEADLINE, left).await.is_err() {
             warn!(deadline = ?LEAVE_DEADLINE, "requests or replicas did not end in time and are cut off");
         }
@@ -223,10 +251,13 @@ impl Daemon {
         self.mesh.shutdown().await;
         self.stop.cancel();
         self.tasks.close();
-        if timeout(JOIN_DEADLINE, self.tasks.wait()).await.is_err() {
+        let joined = async {
+            self.tasks.wait().await;
+            while self.loops.join_next().await.is_some() {}
+        };
+        if timeout(JOIN_DEADLINE, joined).await.is_err() {
             warn!(tasks = self.tasks.len(), "tasks did not end in time and are dropped");
         }
-        info!("Stopped");
     }
 }
 

@@ -1,6 +1,6 @@
 //! The handle on this node's own replicas, for those who do not run them.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use shoal_engine_supervisor::{LogReader, Supervisor};
 use shoal_types::ClaimId;
@@ -20,9 +20,15 @@ impl NodeControl {
         Self { inbox, supervisor }
     }
 
-    /// Starts or ends the drain of this node. Lost only if the daemon is stopping anyway.
-    pub(crate) async fn set_draining(&self, draining: bool) {
-        let _ = self.inbox.send(Command::SetDraining(draining)).await;
+    /// Starts or ends the drain of this node, and remembers it over restarts.
+    ///
+    /// # Errors
+    /// If it cannot be remembered, or the daemon is stopping; then nothing has changed.
+    pub(crate) async fn set_draining(&self, draining: bool) -> io::Result<()> {
+        let stopping = || io::Error::other("the daemon is stopping");
+        let (reply, answer) = oneshot::channel();
+        self.inbox.send(Command::SetDraining(draining, reply)).await.map_err(|_| stopping())?;
+        answer.await.unwrap_or_else(|_| Err(stopping()))
     }
 
     /// Whether this node serves `claim`, and means to go on.

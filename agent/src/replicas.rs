@@ -7,7 +7,7 @@ mod book;
 mod confirm;
 mod drain;
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc, time::Duration};
 
 use shoal_engine_supervisor::{EngineStatus, LaunchPlan, Supervisor};
 use shoal_ingress::Ingress;
@@ -15,7 +15,7 @@ use shoal_mesh::{Mesh, clock};
 use shoal_placement::{Action, Decision, Elector, Timing};
 use shoal_types::{
     Claim, ClaimId, Departure, DepartureReason, EndpointName, Gpu, Load, Refusal, ReplicaState, Revision, UnixMillis,
-    View,
+    View, clip_reason,
 };
 use tokio::{
     select,
@@ -23,7 +23,7 @@ use tokio::{
     task::JoinSet,
     time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use self::{
     book::{Book, Change},
@@ -40,14 +40,16 @@ const LEAVE_GRACE: Duration = Duration::from_secs(30);
 const REFUSAL: Duration = Duration::from_secs(5 * 60);
 /// How long it does not claim again when its GPUs were not as free as they looked.
 const NO_GPU: Duration = Duration::from_secs(10);
+/// Shortest sleep of the loop: what placement repeats until it is done must not keep a core busy.
+const NAP_MIN: Duration = Duration::from_millis(50);
 /// Longest sleep of the loop: a guard against a wake-up that was computed from a clock that then stepped back.
 const NAP_MAX: Duration = Duration::from_secs(5);
 
 /// What others ask of the loop.
 #[derive(Debug)]
 pub(crate) enum Command {
-    /// Start or end the drain of this node.
-    SetDraining(bool),
+    /// Start or end the drain of this node; answered once that is remembered.
+    SetDraining(bool, oneshot::Sender<io::Result<()>>),
     /// Whether a claim serves and means to go on.
     Serves(ClaimId, oneshot::Sender<bool>),
     /// Give up everything, and say when it is done.
@@ -118,7 +120,7 @@ impl Replicas {
         let mut load_tick = interval(LOAD_PERIOD);
         load_tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         if self.mark.is_set() {
-            self.set_draining(true).await;
+            self.depart(DepartureReason::Drain, None).await;
         }
         self.refresh_gpus().await;
         loop {
@@ -133,7 +135,13 @@ impl Replicas {
                     Some(command) => self.obey(command).await,
                     None => break,
                 },
-                Some(Ok(finished)) = self.tasks.join_next() => self.finish(finished).await,
+                Some(finished) = self.tasks.join_next() => match finished {
+                    Ok(finished) => self.finish(finished).await,
+                    Err(error) => {
+                        error!(%error, "a task of the replica loop died; the daemon stops rather than forget a replica");
+                        break;
+                    }
+                },
                 changed = readings.changed() => match changed {
                     Ok(()) => self.refresh_gpus().await,
                     Err(_) => break,
@@ -170,7 +178,7 @@ impl Replicas {
         for action in actions {
             self.act(action, &view).await;
         }
-        let nap = wake.map_or(NAP_MAX, |wake| wake.since(now).clamp(Duration::from_millis(10), NAP_MAX));
+        let nap = wake.map_or(NAP_MAX, |wake| wake.since(now).clamp(NAP_MIN, NAP_MAX));
         Instant::now() + nap
     }
 
@@ -190,6 +198,12 @@ impl Replicas {
 
     async fn claim(&mut self, endpoint: &EndpointName, revision: Revision, view: &View) {
         let Some(record) = view.endpoints.get(endpoint).filter(|record| record.revision == revision) else { return };
+        let now = clock::now();
+        let refused = |refusal: &Refusal| refusal.endpoint == *endpoint && refusal.revision == revision;
+        if self.refusals.iter().any(|refusal| refused(refusal) && refusal.until > now) {
+            // Said before, and not heard by placement: there were more refusals than gossip carries.
+            return;
+        }
         let spec = &record.endpoint.spec;
         if let Some(reason) = self.parts.supervisor.refuse(spec) {
             return self.refuse(endpoint, revision, REFUSAL, reason).await;
@@ -233,10 +247,22 @@ impl Replicas {
         }
     }
 
-    async fn publish(&self, claim: ClaimId) {
-        if let Some(claim) = self.book.claim(claim) {
-            self.parts.mesh.publish_claim(claim).await;
+    async fn publish(&mut self, claim: ClaimId) {
+        let Some(claim) = self.book.claim(claim) else { return };
+        if claim.state.serves() {
+            self.failures.remove(&(claim.endpoint.clone(), claim.revision));
         }
+        self.parts.mesh.publish_claim(claim).await;
+    }
+
+    /// Lets a draining replica finish, for `limit` at the most.
+    fn finish_streams(&mut self, claim: ClaimId, limit: Duration) {
+        let ingress = Arc::clone(&self.parts.ingress);
+        self.tasks.spawn(async move {
+            // Streams that outlive the limit are cut when the engine stops; their clients see an error event.
+            let _ = tokio::time::timeout(limit, ingress.drained(claim)).await;
+            Finished::Drained(claim)
+        });
     }
 
     /// The replica is gone, and its GPUs with it.
@@ -262,7 +288,7 @@ impl Replicas {
     async fn refuse(&mut self, endpoint: &EndpointName, revision: Revision, wait: Duration, reason: String) {
         let now = clock::now();
         self.refusals.retain(|refusal| refusal.until > now && refusal.endpoint != *endpoint);
-        let reason = book::shorten(reason);
+        let reason = clip_reason(&reason);
         self.refusals.push(Refusal { endpoint: endpoint.clone(), revision, until: now.plus(wait), reason });
         self.parts.mesh.publish_refusals(&self.refusals).await;
     }
@@ -281,34 +307,39 @@ impl Replicas {
         self.publish(claim).await;
         // Only now is what the ingress counts all that there will be.
         self.parts.routes.refresh();
-        let ingress = Arc::clone(&self.parts.ingress);
-        self.tasks.spawn(async move {
-            // Streams that outlive the limit are cut when the engine stops; their clients see an error event.
-            let _ = tokio::time::timeout(limit, ingress.drained(claim)).await;
-            Finished::Drained(claim)
-        });
+        self.finish_streams(claim, limit);
     }
 
     async fn obey(&mut self, command: Command) {
         match command {
-            Command::SetDraining(draining) => self.set_draining(draining).await,
+            Command::SetDraining(draining, reply) => {
+                // Whoever asked may have stopped waiting.
+                let _ = reply.send(self.set_draining(draining).await);
+            }
             Command::Serves(claim, reply) => {
                 let _ = reply.send(self.book.stays(claim));
             }
             Command::Leave(gone) => {
                 self.leaving = Some(gone);
                 self.depart(DepartureReason::Shutdown, Some(clock::now())).await;
+                for claim in self.book.draining() {
+                    self.finish_streams(claim, LEAVE_GRACE);
+                }
             }
         }
     }
 
-    async fn set_draining(&mut self, draining: bool) {
-        self.mark.set(draining);
+    async fn set_draining(&self, draining: bool) -> io::Result<()> {
+        if self.leaving.is_some() {
+            return Err(io::Error::other("the daemon is stopping"));
+        }
+        self.mark.set(draining)?;
         if draining {
             self.depart(DepartureReason::Drain, None).await;
-        } else if self.leaving.is_none() {
+        } else {
             self.parts.mesh.publish_departure(None).await;
         }
+        Ok(())
     }
 
     async fn depart(&self, reason: DepartureReason, deadline: Option<UnixMillis>) {
@@ -330,7 +361,7 @@ impl Replicas {
     async fn publish_loads(&mut self) {
         let statuses = self.parts.supervisor.statuses().borrow().clone();
         for (&claim, status) in statuses.iter() {
-            let load = Load { inflight: book::quantise(self.parts.ingress.inflight(claim)), ..status.load };
+            let load = Load { inflight: Load::round_count(self.parts.ingress.inflight(claim)), ..status.load };
             let serving = self.book.claim(claim).is_some_and(|claim| claim.state >= ReplicaState::Ready);
             if serving && self.loads.insert(claim, load) != Some(load) {
                 self.parts.mesh.publish_load(claim, load).await;

@@ -6,6 +6,7 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
+    time::Duration,
 };
 
 use futures_util::future::BoxFuture;
@@ -13,8 +14,15 @@ use shoal_engine_supervisor::{EnginePhase, EngineStatus, Supervisor};
 use shoal_ingress::{Dial, DialError, Ingress, Place, Replica, Route, RoutingTable, Tunnel, TunnelSend};
 use shoal_mesh::{Mesh, SendStream, Stream, StreamKind};
 use shoal_types::{Claim, ClaimId, EndpointRecord, NodeId, NodeView, View};
-use tokio::{io::AsyncWrite, select};
+use tokio::{
+    io::AsyncWrite,
+    select,
+    time::{Instant, sleep_until},
+};
 use tokio_util::sync::CancellationToken;
+
+/// How long a node that has just started says "not known yet" of a model that it has not heard of.
+const SETTLE_PATIENCE: Duration = Duration::from_secs(5);
 
 type Engines = BTreeMap<ClaimId, EngineStatus>;
 
@@ -24,21 +32,30 @@ pub(crate) struct Routes {
     mesh: Arc<Mesh>,
     supervisor: Arc<Supervisor>,
     ingress: Arc<Ingress>,
+    /// When the node has surely heard of all endpoints that there are, as far as it can.
+    patience_ends: Instant,
     /// Held from reading to setting, so that an older table never replaces a newer one.
-    setting: Mutex<()>,
+    setting: Mutex<Settled>,
 }
+
+/// Whether this node has once had the same specs as another, or has waited long enough for one.
+#[derive(Debug, Default)]
+struct Settled(bool);
 
 impl Routes {
     pub(crate) fn new(mesh: Arc<Mesh>, supervisor: Arc<Supervisor>, ingress: Arc<Ingress>) -> Self {
-        Self { mesh, supervisor, ingress, setting: Mutex::default() }
+        let patience_ends = Instant::now() + SETTLE_PATIENCE;
+        Self { mesh, supervisor, ingress, patience_ends, setting: Mutex::default() }
     }
 
     /// Brings the table in line with what is known now; afterwards no new request goes to what is not in it.
     pub(crate) fn refresh(&self) {
-        let _one_at_a_time = self.setting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut settled = self.setting.lock().unwrap_or_else(PoisonError::into_inner);
         let view = self.mesh.view().borrow().clone();
         let engines = self.supervisor.statuses().borrow().clone();
-        self.ingress.set_routes(table(&view, &engines));
+        settled.0 |= agrees_with_another(&view) || Instant::now() >= self.patience_ends;
+        let table = table(&view, &engines);
+        self.ingress.set_routes(if settled.0 { table } else { table.incomplete() });
     }
 
     /// Refreshes on every change, until `stop`.
@@ -52,10 +69,17 @@ impl Routes {
             select! {
                 changed = view.changed() => if changed.is_err() { return },
                 changed = engines.changed() => if changed.is_err() { return },
+                () = sleep_until(self.patience_ends), if Instant::now() < self.patience_ends => {}
                 () = stop.cancelled() => return,
             }
         }
     }
+}
+
+/// Whether another node that is there has the same specs.
+fn agrees_with_another(view: &View) -> bool {
+    let own = view.nodes.get(&view.me).map(|node| &node.specs);
+    view.nodes.values().any(|node| node.id != view.me && node.is_alive() && Some(&node.specs) == own)
 }
 
 /// All endpoints with the replicas that can be given new requests.

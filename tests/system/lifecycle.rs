@@ -3,7 +3,7 @@
 use super::harness::{Mesh, alive, chat, endpoint, find, list, ready, serving_nodes, stderr};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_all_nodes_were_killed_the_endpoint_comes_back_by_itself() {
+async fn rule_5_after_all_nodes_were_killed_the_endpoint_comes_back_whole() {
     let mut mesh = Mesh::start(3).await;
     mesh.apply(1, "hello", 2).await;
     for node in &mesh.nodes {
@@ -20,7 +20,7 @@ async fn after_all_nodes_were_killed_the_endpoint_comes_back_by_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_spec_survives_the_node_that_it_was_applied_on() {
+async fn rule_2_a_spec_survives_the_node_that_it_was_applied_on() {
     let mut mesh = Mesh::start(3).await;
     mesh.nodes[2].apply(&endpoint("hello", 1, "5ms"));
     for node in &mesh.nodes[..2] {
@@ -37,7 +37,7 @@ async fn a_spec_survives_the_node_that_it_was_applied_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_spec_deleted_while_a_node_was_down_stays_deleted() {
+async fn rule_2_a_spec_deleted_while_a_node_was_down_stays_deleted() {
     let mut mesh = Mesh::start(3).await;
     mesh.apply(0, "hello", 1).await;
     mesh.nodes[2].wait_for("the spec to be everywhere", |status| find(status, "hello").is_some()).await;
@@ -54,7 +54,7 @@ async fn a_spec_deleted_while_a_node_was_down_stays_deleted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_drained_node_gives_its_replicas_away_first() {
+async fn rule_4_a_drained_node_gives_its_replicas_away_first() {
     let mesh = Mesh::start(3).await;
     mesh.apply(0, "hello", 1).await;
     let (serving, other) = mesh.serving_and_not("hello").await;

@@ -17,11 +17,12 @@ use axum::{
 };
 use tokio::net::{TcpListener, UnixListener};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::{error, info};
+use tracing::info;
 
 use super::{
     problem::{Code, Problem},
     routes::{Admin, api_router, open_router},
+    serve::serve,
 };
 use crate::config::AdminConfig;
 
@@ -52,6 +53,11 @@ pub(crate) enum AdminError {
         /// Why.
         source: io::Error,
     },
+    /// The token would be sent unencrypted.
+    #[error(
+        "admin.listen {0} is not on loopback: with admin.tokenFile the token would cross the network unencrypted; listen on 127.0.0.1 and forward the port over ssh"
+    )]
+    InTheClear(SocketAddr),
     /// The token file is not right.
     #[error("cannot use the admin token in {path}: {reason}")]
     Token {
@@ -78,6 +84,11 @@ impl AdminListeners {
     /// If another daemon has the socket, or an address cannot be bound.
     pub(crate) async fn bind(config: &AdminConfig, path: PathBuf) -> Result<Self, AdminError> {
         let token = config.token_file.as_deref().map(read_token).transpose()?;
+        if let (Some(address), Some(_)) = (config.listen, &token)
+            && !address.ip().is_loopback()
+        {
+            return Err(AdminError::InTheClear(address));
+        }
         let socket = bind_socket(&path)?;
         let tcp = match config.listen {
             Some(address) => {
@@ -98,11 +109,10 @@ impl AdminListeners {
         info!(socket = %self.path.display(), tcp = ?self.address(), "Admin API listening");
         let open = open_router(Arc::clone(admin));
         let api = api_router(Arc::clone(admin));
-        let stopped = stop.clone().cancelled_owned();
         let (socket, path) = (self.socket, self.path);
-        let over_socket = api.clone().merge(open.clone());
+        let over_socket = serve(socket, api.clone().merge(open.clone()), stop.clone());
         tasks.spawn(async move {
-            report(axum::serve(socket, over_socket).with_graceful_shutdown(stopped).await);
+            over_socket.await;
             // A socket that nobody listens on tells the next command the wrong story.
             let _ = fs::remove_file(path);
         });
@@ -111,26 +121,23 @@ impl AdminListeners {
             Some(token) => guarded(api, token).merge(open),
             None => open,
         };
-        let stopped = stop.clone().cancelled_owned();
-        tasks.spawn(async move { report(axum::serve(tcp, over_tcp).with_graceful_shutdown(stopped).await) });
+        tasks.spawn(serve(tcp, over_tcp, stop.clone()));
     }
 }
 
-fn report(served: io::Result<()>) {
-    if let Err(error) = served {
-        error!(%error, "an admin listener failed");
-    }
-}
-
+/// Binds where nobody else can reach it, and moves the socket to its place once its mode is right: between bind and
+/// chmod the umask would decide who may connect.
 fn bind_socket(path: &Path) -> Result<UnixListener, AdminError> {
     let error = |source| AdminError::Socket { path: path.to_owned(), source };
-    if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent).map_err(error)?;
-    }
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    fs::create_dir_all(parent).map_err(error)?;
     remove_stale(path)?;
-    let socket = UnixListener::bind(path).map_err(error)?;
-    // Between bind and this the umask decides; the directory keeps strangers out where it is made by the packages.
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(error)?;
+    // Made with mode 0700.
+    let private = tempfile::Builder::new().prefix(".s").rand_bytes(4).tempdir_in(parent).map_err(error)?;
+    let unseen = private.path().join("s");
+    let socket = UnixListener::bind(&unseen).map_err(error)?;
+    fs::set_permissions(&unseen, fs::Permissions::from_mode(0o600)).map_err(error)?;
+    fs::rename(&unseen, path).map_err(error)?;
     Ok(socket)
 }
 
@@ -180,6 +187,53 @@ fn same_in_constant_time(a: &[u8], b: &[u8]) -> bool {
 
 fn unauthorised() -> Response {
     Problem::new(Code::Forbidden, "the admin API over TCP needs the token of the node's admin.tokenFile")
-        .hint("send it as `Authorization: Bearer …`, or with --token-file")
+        .hint("send it as `Authorization: Bearer …`, or with --admin-token-file")
         .into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[tokio::test]
+    async fn the_socket_is_for_its_owner_alone_and_replaces_a_stale_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("admin.sock");
+        drop(bind_socket(&path).unwrap());
+        let socket = bind_socket(&path).unwrap();
+        assert_eq!(mode(&path), 0o600);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        assert!(matches!(bind_socket(&path), Err(AdminError::InUse(_))));
+        drop(socket);
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "precious").unwrap();
+        assert!(matches!(bind_socket(&path), Err(AdminError::Socket { .. })));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+    }
+
+    #[tokio::test]
+    async fn a_token_is_never_asked_for_over_an_open_network() {
+        let dir = tempfile::tempdir().unwrap();
+        let token_file = dir.path().join("token");
+        fs::write(&token_file, "0123456789abcdef0123456789abcdef\n").unwrap();
+        let config = AdminConfig {
+            listen: Some("0.0.0.0:0".parse().unwrap()),
+            token_file: Some(token_file),
+            ..AdminConfig::default()
+        };
+        let bound = AdminListeners::bind(&config, dir.path().join("s")).await;
+        assert!(matches!(bound, Err(AdminError::InTheClear(_))), "{bound:?}");
+    }
+
+    #[test]
+    fn only_the_whole_token_is_the_token() {
+        let request = |value: &str| Request::builder().header("authorization", value).body(axum::body::Body::empty());
+        for (value, right) in [("Bearer abc", true), ("Bearer ab", false), ("abc", false), ("Bearer abcd", false)] {
+            assert_eq!(authorised(&request(value).unwrap(), "abc"), right, "{value}");
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! What the admin API answers. Tables and JSON of the command line both come from these.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 use shoal_types::{
@@ -160,10 +160,32 @@ pub(crate) struct ReplicaStatus {
 pub(crate) struct AppliedStatus {
     /// Which endpoint.
     pub(crate) name: EndpointName,
-    /// `created`, `configured` or `unchanged`.
-    pub(crate) outcome: String,
+    /// What that did.
+    pub(crate) outcome: ApplyOutcome,
     /// The write that made it what it is.
     pub(crate) version: Hlc,
+}
+
+/// What an apply did to an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ApplyOutcome {
+    /// It is new.
+    Created,
+    /// It was another.
+    Configured,
+    /// It was like that before.
+    Unchanged,
+}
+
+impl fmt::Display for ApplyOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Created => "created",
+            Self::Configured => "configured",
+            Self::Unchanged => "unchanged",
+        })
+    }
 }
 
 /// Body of a drain.

@@ -6,7 +6,7 @@ use axum::{
     Json, Router,
     body::Body,
     extract::{Path, Query, State},
-    http::header,
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing::{delete, get, post},
 };
@@ -14,10 +14,13 @@ use futures_util::StreamExt;
 use shoal_mesh::{Identity, Mesh, MeshError, StoreError, TokenLimits, TokenStatus, clock};
 use shoal_types::{Endpoint, EndpointName, NodeId, SpecError, View, parse_endpoints};
 
+use tokio_util::sync::CancellationToken;
+
 use super::{
     logs::{self, LogQuery},
     model::{
-        AppliedStatus, DrainRequest, EndpointStatus, MeshStatus, NodeStatus, ReplicaStatus, TokenCreated, TokenRequest,
+        AppliedStatus, ApplyOutcome, DrainRequest, EndpointStatus, MeshStatus, NodeStatus, ReplicaStatus, TokenCreated,
+        TokenRequest,
     },
     problem::{Code, Problem},
     view,
@@ -32,6 +35,8 @@ pub(crate) struct Admin {
     pub(crate) peers: PeerClient,
     pub(crate) metrics: Metrics,
     pub(crate) identity: Arc<Identity>,
+    /// Cancelled once the node takes no new requests.
+    pub(crate) closing: CancellationToken,
 }
 
 type Shared = State<Arc<Admin>>;
@@ -58,8 +63,7 @@ pub(crate) fn open_router(admin: Arc<Admin>) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
         .route("/livez", get(|| async { "ok\n" }))
-        // Ready once the daemon serves its own admin API; never a question of what peers do.
-        .route("/readyz", get(|| async { "ok\n" }))
+        .route("/readyz", get(readyz))
         .with_state(admin)
 }
 
@@ -74,6 +78,10 @@ impl Admin {
     }
 
     fn node(&self, text: &str) -> Result<NodeId, Problem> {
+        if let Ok(id) = text.parse() {
+            // Also one that has been quiet for so long that it is in no view.
+            return Ok(id);
+        }
         let view = self.view();
         let by_name = |node: &&shoal_types::NodeView| node.facts.name == text || node.id.to_string().starts_with(text);
         let mut found = view.nodes.values().filter(by_name);
@@ -121,9 +129,20 @@ async fn apply(State(admin): Shared, body: String) -> Answer<Vec<AppliedStatus>>
     let endpoints = parse_endpoints(&body)?;
     let mut applied = Vec::with_capacity(endpoints.len());
     for endpoint in endpoints {
-        applied.push(apply_one(&admin, endpoint).await?);
+        let name = endpoint.metadata.name.clone();
+        match apply_one(&admin, endpoint).await {
+            Ok(one) => applied.push(one),
+            Err(problem) => return Err(partly(problem, &name, &applied)),
+        }
     }
     Ok(Json(applied))
+}
+
+/// The problem, and what stands of the documents before it.
+fn partly(problem: Problem, name: &EndpointName, applied: &[AppliedStatus]) -> Problem {
+    let before: Vec<String> = applied.iter().map(|one| format!("{} {}", one.name, one.outcome)).collect();
+    let before = if before.is_empty() { String::new() } else { format!(" (before it: {})", before.join(", ")) };
+    Problem { message: format!("endpoint {name}: {}{before}", problem.message), ..problem }
 }
 
 async fn apply_one(admin: &Admin, endpoint: Endpoint) -> Result<AppliedStatus, Problem> {
@@ -131,11 +150,11 @@ async fn apply_one(admin: &Admin, endpoint: Endpoint) -> Result<AppliedStatus, P
     let known = admin.mesh.store().endpoints().contains_key(&name);
     let applied = admin.mesh.store().apply(endpoint, None, clock::now()).await?;
     let outcome = match (applied.changed, known) {
-        (false, _) => "unchanged",
-        (true, true) => "configured",
-        (true, false) => "created",
+        (false, _) => ApplyOutcome::Unchanged,
+        (true, true) => ApplyOutcome::Configured,
+        (true, false) => ApplyOutcome::Created,
     };
-    Ok(AppliedStatus { name, outcome: outcome.to_owned(), version: applied.record.version })
+    Ok(AppliedStatus { name, outcome, version: applied.record.version })
 }
 
 async fn delete_endpoint(State(admin): Shared, Path(name): Path<String>) -> Answer<()> {
@@ -147,7 +166,9 @@ async fn delete_endpoint(State(admin): Shared, Path(name): Path<String>) -> Answ
 async fn drain(State(admin): Shared, Path(node): Path<String>, Json(request): Json<DrainRequest>) -> Answer<()> {
     let node = admin.node(&node)?;
     if node == admin.mesh.me() {
-        admin.control.set_draining(request.drain).await;
+        admin.control.set_draining(request.drain).await.map_err(|error| {
+            Problem::new(Code::Failed, format!("the drain of this node cannot be changed: {error}"))
+        })?;
     } else {
         admin.peers.set_draining(node, request.drain).await?;
     }
@@ -205,6 +226,15 @@ async fn revoke_token(State(admin): Shared, Path(id): Path<String>) -> Answer<()
     let id = id.parse().map_err(|error| Problem::new(Code::Invalid, error))?;
     admin.mesh.revoke_token(id).await?;
     Ok(Json(()))
+}
+
+/// Ready from when the daemon serves until it stops; never a question of what peers do.
+async fn readyz(State(admin): Shared) -> (StatusCode, &'static str) {
+    if admin.closing.is_cancelled() {
+        (StatusCode::SERVICE_UNAVAILABLE, "stopping\n")
+    } else {
+        (StatusCode::OK, "ok\n")
+    }
 }
 
 async fn metrics(State(admin): Shared) -> Response {

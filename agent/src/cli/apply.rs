@@ -22,20 +22,19 @@ const DOCUMENT_MAX: u64 = 4 << 20;
 
 pub(super) async fn apply(client: &Client, args: ApplyArgs) -> Result<(), Problem> {
     let text = read(&args.filename)?;
-    let endpoints = parse(&text, &args.filename)?;
+    parse(&text, &args.filename)?;
     let applied: Vec<AppliedStatus> = client.post_text("/v1/endpoints", text).await?;
     args.output.output.print(&applied, |_| {
         let mut table = Table::new(&["ENDPOINT", "RESULT"], &[], false);
         for one in &applied {
-            table.row([one.name.to_string(), one.outcome.clone()]);
+            table.row([one.name.to_string(), one.outcome.to_string()]);
         }
         table
     })?;
     if !args.wait.wait {
         return Ok(());
     }
-    let names = endpoints.into_iter().map(|endpoint| endpoint.metadata.name).collect::<Vec<_>>();
-    wait::ready(client, &names, args.wait.timeout, &mut |line| note(line)).await
+    wait::ready(client, &applied, args.wait.timeout, &mut |line| note(line)).await
 }
 
 pub(super) async fn delete(client: &Client, args: DeleteArgs) -> Result<(), Problem> {

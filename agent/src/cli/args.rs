@@ -28,9 +28,9 @@ pub(super) struct Cli {
 /// Which daemon to talk to.
 #[derive(Debug, Args)]
 pub(super) struct Connection {
-    /// Admin socket of the daemon to talk to
-    #[arg(long, global = true, env = "SHOAL_SOCKET", default_value = DEFAULT_SOCKET, value_name = "PATH")]
-    socket: PathBuf,
+    /// Admin socket of the daemon to talk to, or, for `agent`, to listen on [default: /run/shoal/shoal.sock]
+    #[arg(long, global = true, env = "SHOAL_SOCKET", value_name = "PATH")]
+    pub(super) socket: Option<PathBuf>,
     /// Admin TCP address of the daemon to talk to, instead of the socket
     #[arg(long, global = true, env = "SHOAL_ADDR", value_name = "HOST:PORT")]
     addr: Option<String>,
@@ -42,7 +42,7 @@ pub(super) struct Connection {
 impl Connection {
     pub(super) fn client(&self) -> Result<Client, Problem> {
         match &self.addr {
-            None => Ok(Client::unix(self.socket.clone())),
+            None => Ok(Client::unix(self.socket.clone().unwrap_or_else(|| DEFAULT_SOCKET.into()))),
             Some(addr) => Client::tcp(addr.clone(), self.admin_token_file.as_deref()),
         }
     }
@@ -164,7 +164,7 @@ pub(super) struct TokenCreateArgs {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(super) uses: u32,
     /// The node may admit others and make tokens
-    #[arg(long)]
+    #[arg(long, conflicts_with = "no_write")]
     pub(super) issuer: bool,
     /// The node may not write specs: for hosts that are trusted less
     #[arg(long)]
@@ -244,7 +244,7 @@ pub(super) struct DeleteArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct LogsArgs {
-    /// A replica, or an endpoint that has one replica
+    /// A replica, or an endpoint, of which the newest replica is shown
     pub(super) name: String,
     /// Go on with new lines
     #[arg(short, long)]

@@ -26,10 +26,7 @@ async fn find(client: &Client, name: &str) -> Result<ReplicaStatus, Problem> {
         note("the endpoint has several replicas; showing the newest (shoal get replicas lists all)");
     }
     let exact = replicas.iter().find(|replica| replica.name == name);
-    exact
-        .or_else(|| replicas.iter().filter(of_endpoint).max_by_key(|replica| replica.claim.generation))
-        .cloned()
-        .ok_or_else(|| {
-            Problem::new(Code::NotFound, format!("there is no replica or endpoint `{name}`")).hint("shoal get replicas")
-        })
+    exact.or_else(|| replicas.iter().filter(of_endpoint).min_by_key(|replica| replica.since_ms)).cloned().ok_or_else(
+        || Problem::new(Code::NotFound, format!("there is no replica or endpoint `{name}`")).hint("shoal get replicas"),
+    )
 }

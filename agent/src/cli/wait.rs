@@ -6,7 +6,7 @@ use shoal_types::EndpointName;
 use tokio::time::{Instant, sleep};
 
 use super::{client::Client, get::replica_state, table::or_dash};
-use crate::admin::{Code, EndpointHealth, EndpointStatus, NodeStatus, Problem, ReplicaStatus};
+use crate::admin::{AppliedStatus, Code, EndpointHealth, EndpointStatus, NodeStatus, Problem, ReplicaStatus};
 
 /// Time between two looks.
 const POLL: Duration = Duration::from_millis(100);
@@ -16,10 +16,10 @@ const UNPLACEABLE_GRACE: Duration = Duration::from_secs(10);
 /// Takes lines of progress.
 pub(crate) type Progress<'a> = &'a mut (dyn FnMut(&str) + Send);
 
-/// Waits until all replicas of `names` serve.
+/// Waits until all replicas of what was applied serve, at that version or a later one.
 pub(crate) async fn ready(
     client: &Client,
-    names: &[EndpointName],
+    applied: &[AppliedStatus],
     limit: Duration,
     progress: Progress<'_>,
 ) -> Result<(), Problem> {
@@ -27,12 +27,12 @@ pub(crate) async fn ready(
     let mut shown = BTreeMap::new();
     let mut placeable = start;
     loop {
-        let endpoints = chosen(client, names).await?;
+        let endpoints = chosen(client, applied).await?;
         for replica in endpoints.iter().flat_map(|endpoint| &endpoint.status.replicas) {
             show(replica, start.elapsed(), &mut shown, progress);
         }
         let unplaceable = endpoints.iter().find(|endpoint| endpoint.status.health == EndpointHealth::Unplaceable);
-        if endpoints.len() == names.len()
+        if endpoints.len() == applied.len()
             && endpoints.iter().all(|endpoint| endpoint.status.health == EndpointHealth::Ready)
         {
             return Ok(());
@@ -85,9 +85,12 @@ async fn until(
     Ok(())
 }
 
-async fn chosen(client: &Client, names: &[EndpointName]) -> Result<Vec<EndpointStatus>, Problem> {
+async fn chosen(client: &Client, applied: &[AppliedStatus]) -> Result<Vec<EndpointStatus>, Problem> {
     let mut endpoints: Vec<EndpointStatus> = client.get("/v1/endpoints").await?;
-    endpoints.retain(|endpoint| names.contains(&endpoint.endpoint.metadata.name));
+    let is = |endpoint: &EndpointStatus, applied: &AppliedStatus| {
+        endpoint.endpoint.metadata.name == applied.name && endpoint.status.version >= applied.version
+    };
+    endpoints.retain(|endpoint| applied.iter().any(|applied| is(endpoint, applied)));
     Ok(endpoints)
 }
 

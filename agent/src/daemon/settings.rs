@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// The file, overridden by flags and environment.
-pub(super) fn load(args: &AgentArgs) -> Result<Config, ConfigError> {
+pub(super) fn load(args: &AgentArgs, socket: Option<PathBuf>) -> Result<Config, ConfigError> {
     let mut config = Config::load(args.config.as_deref())?;
     let AgentArgs { name, labels, mesh_listen, mesh_advertise, ingress_listen, admin_listen, .. } = args;
     config.state_dir = args.state_dir.clone().or(config.state_dir);
@@ -31,6 +31,8 @@ pub(super) fn load(args: &AgentArgs) -> Result<Config, ConfigError> {
     config.admin.listen = admin_listen.or(config.admin.listen);
     config.log.format = args.log_format.unwrap_or(config.log.format);
     config.log.filter = args.log.clone().or(config.log.filter);
+    config.admin.socket = socket.or(config.admin.socket);
+    config.check()?;
     Ok(config)
 }
 

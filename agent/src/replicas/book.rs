@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use rustix::process::{Pid, getpgid};
 use shoal_engine_supervisor::{EnginePhase, EngineStatus, LaunchPlan};
 use shoal_types::{
-    Claim, ClaimId, EndpointName, EndpointSpec, GpuId, NodeId, REASON_MAX, ReplicaState, Revision, UnixMillis,
+    Claim, ClaimId, EndpointName, EndpointSpec, GpuId, NodeId, ReplicaState, Revision, UnixMillis, clip_reason,
 };
 
 /// First and longest wait before a node tries again what failed on it.
@@ -133,6 +133,12 @@ impl Book {
         entry.enter(ReplicaState::Draining, reason, now).then_some(entry.spec.routing.timeout.0)
     }
 
+    /// Claims that only finish what they have.
+    pub(super) fn draining(&self) -> Vec<ClaimId> {
+        let draining = self.entries.values().filter(|entry| entry.claim.state == ReplicaState::Draining);
+        draining.map(|entry| entry.claim.id).collect()
+    }
+
     /// Whether `claim` serves and means to go on: what others may rely on when they drain.
     pub(super) fn stays(&self, claim: ClaimId) -> bool {
         self.entries.get(&claim).is_some_and(|entry| entry.claim.state.serves() && entry.asking.is_none())
@@ -168,7 +174,7 @@ impl Entry {
 
     /// Returns whether anything changed.
     fn enter(&mut self, state: ReplicaState, reason: Option<String>, now: UnixMillis) -> bool {
-        let reason = reason.map(shorten);
+        let reason = reason.map(|reason| clip_reason(&reason));
         if self.claim.state == state && (self.claim.reason == reason || state == ReplicaState::Draining) {
             return false;
         }
@@ -186,25 +192,11 @@ pub(super) fn retry_after(failures: u32) -> Duration {
     RETRY.0.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1))).min(RETRY.1)
 }
 
-/// At most [`REASON_MAX`] bytes, cut between characters.
-pub(super) fn shorten(mut reason: String) -> String {
-    let end = (0..=REASON_MAX.min(reason.len())).rev().find(|&end| reason.is_char_boundary(end)).unwrap_or(0);
-    reason.truncate(end);
-    reason
-}
-
 /// Whether `process` is of one of the process groups that engines run in.
 pub(super) fn in_groups(process: u32, groups: &[u32]) -> bool {
     let pid = i32::try_from(process).ok().and_then(Pid::from_raw);
     let group = pid.and_then(|pid| getpgid(Some(pid)).ok()).map(Pid::as_raw_nonzero);
     group.and_then(|group| u32::try_from(group.get()).ok()).is_some_and(|group| groups.contains(&group))
-}
-
-/// Keeps the three highest binary digits, so that gossip tells loads apart by an eighth and is otherwise quiet.
-pub(super) const fn quantise(count: u32) -> u32 {
-    let digits = u32::BITS - count.leading_zeros();
-    let dropped = digits.saturating_sub(3);
-    (count >> dropped) << dropped
 }
 
 #[cfg(test)]
@@ -305,16 +297,5 @@ mod tests {
         assert_eq!(retry_after(1), Duration::from_secs(30));
         assert_eq!(retry_after(3), Duration::from_secs(120));
         assert_eq!(retry_after(u32::MAX), Duration::from_secs(900));
-    }
-
-    #[test]
-    fn reasons_are_cut_between_characters() {
-        assert_eq!(shorten("ä".repeat(REASON_MAX)).len(), REASON_MAX);
-        assert_eq!(shorten(format!("a{}", "ä".repeat(REASON_MAX))).len(), REASON_MAX - 1);
-    }
-
-    #[test]
-    fn loads_keep_three_digits() {
-        assert_eq!([0, 7, 9, 33, 1_000].map(quantise), [0, 7, 8, 32, 896]);
     }
 }

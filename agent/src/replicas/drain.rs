@@ -5,31 +5,50 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use tracing::error;
-
 /// The file that is there while the node is drained.
 #[derive(Debug)]
 pub(super) struct DrainMark {
-    path: PathBuf,
+    dir: PathBuf,
 }
 
 impl DrainMark {
     pub(super) fn new(state_dir: &Path) -> Self {
-        Self { path: state_dir.join("draining") }
+        Self { dir: state_dir.to_owned() }
     }
 
     pub(super) fn is_set(&self) -> bool {
-        self.path.exists()
+        self.path().exists()
     }
 
-    /// Remembers it, as well as the disk allows: a drain is worth doing even if a restart would forget it.
-    pub(super) fn set(&self, draining: bool) {
-        let result = if draining { fs::write(&self.path, "") } else { fs::remove_file(&self.path) };
-        match result {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                error!(%error, path = %self.path.display(), "cannot remember the drain: it ends with a restart");
-            }
-            Ok(()) | Err(_) => {}
+    /// Remembers it on disk before it returns.
+    pub(super) fn set(&self, draining: bool) -> io::Result<()> {
+        if draining {
+            fs::File::create(self.path())?.sync_all()?;
+        } else if let Err(error) = fs::remove_file(self.path())
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            return Err(error);
         }
+        fs::File::open(&self.dir)?.sync_all()
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.join("draining")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_drain_is_remembered_until_it_is_taken_back() {
+        let dir = tempfile::tempdir().unwrap();
+        DrainMark::new(dir.path()).set(true).unwrap();
+        assert!(DrainMark::new(dir.path()).is_set());
+        DrainMark::new(dir.path()).set(false).unwrap();
+        DrainMark::new(dir.path()).set(false).unwrap();
+        assert!(!DrainMark::new(dir.path()).is_set());
+        assert!(DrainMark::new(Path::new("/nonexistent")).set(true).is_err());
     }
 }
