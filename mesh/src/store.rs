@@ -4,6 +4,7 @@
 //! the node that took the write, verified wherever it is merged, and on disk before anybody is told. [`Store`] is the
 //! door; [`merge`] and [`digest`] are the pure rules; [`sync`] carries entries between nodes.
 
+mod clocks;
 mod core;
 mod digest;
 mod disk;

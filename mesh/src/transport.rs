@@ -27,6 +27,6 @@ pub use error::{Attempts, FrameError, OpenError, RenewError, TransportError};
 pub use gossip::GOSSIP_MAX;
 pub use handle::Transport;
 pub use inbound::{Inbound, InboundStream};
-pub use join::{JoinError, Joined, Skew, join};
+pub use join::{JoinError, Joined, join};
 pub use pool::{Admission, PeerStatus};
 pub use stream::{RecvStream, SendStream, Stream, StreamKind};

@@ -8,7 +8,7 @@ use crate::{
     fixture::{endpoint, eventually, facts, first_node, joined_node},
     identity::testing::limits,
     remember_peers,
-    store::tests::age,
+    store::{StoreError, tests::age},
     transport::join,
 };
 
@@ -150,6 +150,25 @@ async fn rule_2_a_node_that_was_away_too_long_fetches_all_and_brings_nothing_bac
         a.sees(node, "the same store everywhere", |node| node.specs == digest).await;
     }
     a.has(1).await;
+}
+
+#[tokio::test]
+async fn rule_2_peers_are_asked_the_time_and_a_clock_that_disagrees_writes_nothing() {
+    let (_hosts, [a, b, c]) = three().await;
+    let (nothing, mut every) = ("e".parse().unwrap(), tokio::time::interval(INTERVAL));
+    for member in [&a, &b, &c] {
+        let fast = || clock::now().plus(Duration::from_secs(3600));
+        let refused = timeout(Duration::from_secs(20), async {
+            while !matches!(
+                member.mesh.store().delete(&nothing, None, fast()).await,
+                Err(StoreError::ClockSkew { skew }) if skew.ahead
+            ) {
+                every.tick().await;
+            }
+        });
+        refused.await.unwrap();
+        member.mesh.store().apply(endpoint("e", "m", 1), None, clock::now()).await.unwrap();
+    }
 }
 
 #[tokio::test]

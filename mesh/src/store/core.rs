@@ -119,7 +119,7 @@ impl Core {
         if let Some(previous) = previous.as_ref().filter(|previous| previous.endpoint == endpoint) {
             return Ok((previous.clone(), None));
         }
-        let version = self.clock.tick(now);
+        let version = self.next_version(now)?;
         let revision = match &previous {
             Some(previous) if !previous.endpoint.spec.needs_new_processes(&endpoint.spec) => previous.revision,
             Some(_) | None => Revision(version),
@@ -139,15 +139,30 @@ impl Core {
         self.expect(name, expected)?;
         let previous = self.snapshot.endpoints.get(name).cloned();
         let previous = previous.ok_or_else(|| StoreError::NotFound { name: name.clone() })?;
-        let version = self.clock.tick(now);
+        let version = self.next_version(now)?;
         let entry = self.write_at(EntryKey::Endpoint(name.clone()), version, None, now)?;
         Ok((previous, entry))
     }
 
     /// Writes `body` under `key` in this node's name.
     pub(super) fn write(&mut self, key: EntryKey, body: String, now: UnixMillis) -> Result<Arc<Entry>, StoreError> {
-        let version = self.clock.tick(now);
+        let version = self.next_version(now)?;
         self.write_at(key, version, Some(body), now)
+    }
+
+    /// The version of the next write, unless others would not take over what this node writes.
+    fn next_version(&mut self, now: UnixMillis) -> Result<Hlc, StoreError> {
+        if !self.identity.can_write() {
+            return Err(StoreError::NotAWriter { node: self.identity.node_id() });
+        }
+        let written = self.clock.last();
+        match written.since(now).checked_sub(HlcClock::MAX_AHEAD) {
+            None | Some(Duration::ZERO) => Ok(self.clock.tick(now)),
+            Some(wait) => {
+                let (again, path) = (now.plus(wait), self.disk.path().to_owned());
+                Err(StoreError::ClockSteppedBack { written, now, again, path })
+            }
+        }
     }
 
     fn write_at(
@@ -157,9 +172,6 @@ impl Core {
         body: Option<String>,
         now: UnixMillis,
     ) -> Result<Arc<Entry>, StoreError> {
-        if !self.identity.can_write() {
-            return Err(StoreError::NotAWriter { node: self.identity.node_id() });
-        }
         let bytes = body.as_ref().map_or(0, String::len);
         if bytes > BODY_MAX {
             return Err(StoreError::TooLarge { bytes, max: BODY_MAX });

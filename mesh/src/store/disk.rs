@@ -47,6 +47,10 @@ pub(super) struct Batch<'a> {
 }
 
 impl Disk {
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Opens the file, or makes it, and reads all of it.
     pub(super) fn open(path: &Path) -> Result<(Self, Loaded), StoreError> {
         let database = open(path)?;

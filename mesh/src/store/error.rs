@@ -2,9 +2,12 @@
 
 use std::path::PathBuf;
 
-use shoal_types::{EndpointName, Hlc, NodeId};
+use shoal_types::{EndpointName, Hlc, NodeId, UnixMillis};
 
-use crate::identity::{IdentityError, TokenId};
+use crate::{
+    clock::Skew,
+    identity::{IdentityError, TokenId},
+};
 
 /// Why something was not written, or the store not opened.
 #[derive(Debug, thiserror::Error)]
@@ -14,6 +17,32 @@ pub enum StoreError {
     NotAWriter {
         /// This node.
         node: NodeId,
+    },
+    /// Others would quarantine, or overrule, what is written by this clock.
+    #[error(
+        "this host's clock is {skew} the median of its peers' clocks, so they would not take over what is written here: \
+         set the wrong clock (with NTP, for example), or write at another node"
+    )]
+    ClockSkew {
+        /// By how much.
+        skew: Skew,
+    },
+    /// The clock was fast when this node last wrote, or it is slow now.
+    #[error(
+        "this node last wrote at {written}, but its clock says {now}. If it is slow, set it (with NTP, for example). If \
+         it was fast then, writes work again at {again}; sooner, if you stop the agent, move {} away and start \
+         again: the node then fetches everything from its peers, without what they did not take over",
+        .path.display()
+    )]
+    ClockSteppedBack {
+        /// The latest version that was given out here.
+        written: UnixMillis,
+        /// What the clock says.
+        now: UnixMillis,
+        /// When it will be near enough to what was written.
+        again: UnixMillis,
+        /// The file that remembers it.
+        path: PathBuf,
     },
     /// The caller expected another version than the one that stands.
     #[error("endpoint `{name}` has changed since it was read: {}", describe(.current.as_ref()))]

@@ -3,16 +3,19 @@
 use std::{
     collections::BTreeMap,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use shoal_types::{Endpoint, EndpointName, EndpointRecord, Hlc, UnixMillis};
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
 use tokio_util::task::TaskTracker;
 use tracing::error;
 
-use super::{Snapshot, StoreError, core::Core, entry::Entry};
-use crate::identity::Identity;
+use super::{Snapshot, StoreError, clocks::Clocks, core::Core, entry::Entry};
+use crate::{clock::Skew, identity::Identity};
 
 /// Own writes that wait to be pushed. What finds no room is fetched by peers when they see the digest.
 const FRESH_MAX: usize = 64;
@@ -27,6 +30,7 @@ pub struct Store {
 struct Shared {
     /// Held while the disk is written, so only ever on blocking threads. Readers use the snapshot.
     core: Mutex<Core>,
+    clocks: Mutex<Clocks>,
     snapshot: watch::Sender<Arc<Snapshot>>,
     fresh: mpsc::Sender<Arc<Entry>>,
     tasks: TaskTracker,
@@ -53,20 +57,23 @@ impl Store {
         let core = opening.await.map_err(|_| StoreError::Interrupted)??;
         let (fresh, to_push) = mpsc::channel(FRESH_MAX);
         let snapshot = watch::Sender::new(Arc::new(core.snapshot()));
-        Ok((Self { shared: Arc::new(Shared { core: Mutex::new(core), snapshot, fresh, tasks }) }, to_push))
+        let (core, clocks) = (Mutex::new(core), Mutex::default());
+        Ok((Self { shared: Arc::new(Shared { core, clocks, snapshot, fresh, tasks }) }, to_push))
     }
 
     /// Makes `endpoint` stand. The write is on disk when this returns, and is then pushed to the live peers. With
     /// `expected`, only if that version stands. Dropping the future does not undo the write.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] if another version stands than `expected`; else why it could not be written.
+    /// [`StoreError::Conflict`] if another version stands than `expected`, [`StoreError::ClockSkew`] if the peers' clocks
+    /// say that `now` is wrong; else why it could not be written.
     pub async fn apply(
         &self,
         endpoint: Endpoint,
         expected: Option<Hlc>,
         now: UnixMillis,
     ) -> Result<Applied, StoreError> {
+        self.check_clock(now)?;
         let (record, entry) = self.blocking(move |core| core.apply(endpoint, expected, now)).await?;
         let changed = entry.is_some();
         entry.into_iter().for_each(|entry| self.push(entry));
@@ -83,6 +90,7 @@ impl Store {
         expected: Option<Hlc>,
         now: UnixMillis,
     ) -> Result<EndpointRecord, StoreError> {
+        self.check_clock(now)?;
         let name = name.clone();
         let (record, entry) = self.blocking(move |core| core.delete(&name, expected, now)).await?;
         self.push(entry);
@@ -110,6 +118,21 @@ impl Store {
     /// Another node has exactly what this one has; see [`Core::settle`].
     pub(super) async fn settle(&self, now: UnixMillis) -> Result<(), StoreError> {
         self.blocking(move |core| core.settle(now)).await
+    }
+
+    /// What peers say the time is.
+    pub(super) fn clocks(&self) -> MutexGuard<'_, Clocks> {
+        self.shared.clocks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How far `now` is off by what peers say, if that is too far.
+    pub(super) fn skew(&self, now: UnixMillis) -> Option<Skew> {
+        self.clocks().skew(now, Instant::now())
+    }
+
+    /// To be asked before every write: a write must not be acknowledged that others will not take over.
+    pub(super) fn check_clock(&self, now: UnixMillis) -> Result<(), StoreError> {
+        self.skew(now).map_or(Ok(()), |skew| Err(StoreError::ClockSkew { skew }))
     }
 
     /// Hands an own write to whoever pushes it.

@@ -4,6 +4,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use shoal_types::{Hlc, HlcClock, NodeId, Revision, UnixMillis};
 use tempfile::TempDir;
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::{
@@ -73,11 +74,12 @@ fn what_was_applied_outlives_a_restart() {
         (everything(&core), core.digest(), core.snapshot().endpoints[&"kept".parse().unwrap()].version);
     drop(core);
     // The clock stepped back meanwhile.
-    let mut core = host.open(UnixMillis::from_millis(now.as_millis() - 60_000));
+    let now = UnixMillis::from_millis(now.as_millis() - 60_000);
+    let mut core = host.open(now);
     assert_eq!(everything(&core), entries);
     assert_eq!(core.digest(), digest);
     assert_eq!(core.snapshot().endpoints.len(), 1);
-    let (record, _) = core.apply(endpoint("kept", "m", 2), None, UnixMillis::from_millis(5)).unwrap();
+    let (record, _) = core.apply(endpoint("kept", "m", 2), None, now).unwrap();
     assert!(record.version > version, "versions rise even so");
 }
 
@@ -213,6 +215,50 @@ fn rule_2_the_future_is_quarantined_until_it_comes() {
     assert_eq!(merged, Merged { quarantined: 1, ..Merged::default() });
     assert!(on_a.snapshot().endpoints.is_empty());
     assert_eq!(on_a.merge(b.id(), everything(&on_b), ahead).unwrap(), accepted(1));
+}
+
+#[test]
+fn rule_2_a_node_whose_clock_was_fast_writes_again_when_others_would_take_it_over() {
+    let (a, now) = (Host::first(), clock::now());
+    let (minute, name) = (Duration::from_secs(60), "e".parse().unwrap());
+    let fast = now.plus(HlcClock::MAX_AHEAD + minute);
+    let mut core = a.open(fast);
+    core.apply(endpoint("e", "m", 1), None, fast).unwrap();
+    drop(core);
+    let mut core = a.open(now);
+    let error = core.apply(endpoint("e", "m", 2), None, now).unwrap_err();
+    assert!(matches!(error, StoreError::ClockSteppedBack { again, .. } if again == now.plus(minute)), "{error:?}");
+    assert!(matches!(core.delete(&name, None, now), Err(StoreError::ClockSteppedBack { .. })));
+    let revoked = EntryKey::RevokedNode(NodeId::from_bytes([3; 16]));
+    let error = core.write(revoked, "{}".to_owned(), now).unwrap_err();
+    assert!(error.to_string().contains(&format!("writes work again at {}", now.plus(minute))), "{error}");
+    core.apply(endpoint("e", "m", 2), None, now.plus(minute)).unwrap();
+}
+
+#[tokio::test]
+async fn rule_2_a_clock_that_disagrees_with_the_peers_writes_nothing() {
+    let (a, now) = (Host::first(), clock::now());
+    let (store, _fresh) = Store::open(a.path(), a.identity.clone(), now, TaskTracker::new()).await.unwrap();
+    let (name, token) = ("e".parse().unwrap(), testing::token(&a.identity, &testing::limits(1), now));
+    store.apply(endpoint("e", "m", 1), None, now).await.unwrap();
+    let peer = |byte| NodeId::from_bytes([byte; 16]);
+    let hear =
+        |time| (1..4).for_each(|byte| store.clocks().note(peer(byte), clocks::Reading { time, at: Instant::now() }));
+    hear(UnixMillis::from_millis(now.as_millis() - 3_600_000));
+    let digest = store.snapshot().digest;
+    for refused in [
+        store.apply(endpoint("e", "m", 2), None, now).await.map(drop),
+        store.delete(&name, None, now).await.map(drop),
+        store.note_token(&token, testing::limits(1), now).await,
+        store.revoke_node(peer(9), now).await,
+    ] {
+        let Err(error @ StoreError::ClockSkew { .. }) = refused else { panic!("{refused:?}") };
+        assert!(error.to_string().contains("1h ahead of"), "{error}");
+    }
+    store.record_use(token.id(), peer(9)).unwrap_err();
+    assert_eq!(store.snapshot().digest, digest);
+    hear(now);
+    store.delete(&name, None, now).await.unwrap();
 }
 
 #[test]

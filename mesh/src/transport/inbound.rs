@@ -23,6 +23,8 @@ pub struct Inbound {
 pub struct InboundStream {
     /// The peer; proved by its certificate.
     pub from: NodeId,
+    /// Whether its certificate lets the peer change things for others: not so for hosts that are trusted less.
+    pub writes: bool,
     /// What the stream is for.
     pub kind: StreamKind,
     /// Both halves, after the byte that gave the kind.

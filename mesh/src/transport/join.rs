@@ -6,7 +6,7 @@ mod pin;
 mod server;
 
 pub use client::{Joined, join};
-pub use error::{JoinError, Skew};
+pub use error::JoinError;
 
 pub(super) use server::JoinServer;
 

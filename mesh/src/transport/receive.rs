@@ -68,7 +68,7 @@ async fn opened(pool: Arc<Pool>, link: Arc<Link>, mut stream: Stream) {
     let from = link.peer.node;
     match Opening::from_byte(byte) {
         Some(Opening::Stream(kind)) => {
-            let inbound = InboundStream { from, kind, stream };
+            let inbound = InboundStream { from, writes: link.peer.roles.write, kind, stream };
             if timeout(ARRIVAL, pool.inbound.streams.send(inbound)).await.is_err() {
                 tracing::warn!(peer = %from, ?kind, "this node is too busy to take a stream; it was reset");
             }

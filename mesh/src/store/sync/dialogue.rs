@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use shoal_types::NodeId;
-use tokio::io::AsyncWriteExt as _;
+use tokio::{io::AsyncWriteExt as _, time::Instant};
 use tracing::info;
 
-use super::frame::{Done, Hello, Standing, SyncError, next_part, read_list, send_entries, send_list};
+use super::frame::{Done, Hello, Standing, SyncError, Time, next_part, read_list, send_entries, send_list};
 use crate::{
     clock,
     store::{
         Store,
+        clocks::Reading,
         core::Stamp,
         entry::{Entry, EntryKey},
     },
@@ -50,9 +51,21 @@ pub(super) async fn push(entries: &[Arc<Entry>], mut stream: Stream) -> Result<(
     end(stream).await
 }
 
+/// Reads the clock of a peer.
+pub(super) async fn ask_the_time(mut stream: Stream) -> Result<Reading, SyncError> {
+    let asked = Instant::now();
+    stream.send.write_frame(&Hello::Time).await?;
+    let Time { now: time } = stream.recv.read_frame().await?;
+    // Half way between question and answer, as NTP does.
+    let at = asked + asked.elapsed() / 2;
+    end(stream).await?;
+    Ok(Reading { time, at })
+}
+
 /// Answers `peer`, which opened `stream`.
 pub(super) async fn answer(store: &Store, peer: NodeId, mut stream: Stream) -> Result<(), SyncError> {
     match stream.recv.read_frame().await? {
+        Hello::Time => stream.send.write_frame(&Time { now: clock::now() }).await?,
         Hello::Push => {
             receive(store, peer, &mut stream.recv).await?;
         }

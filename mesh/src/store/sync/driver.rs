@@ -59,11 +59,14 @@ pub(crate) struct Sync {
     unpushed: Vec<Arc<Entry>>,
     /// A peer was seen to have exactly what this node has.
     agreed: bool,
+    /// The peers' clocks were seen to disagree with the own.
+    skewed: bool,
 }
 
 enum Finished {
     Compared { peer: NodeId, in_vain: Option<Digests> },
     Pushed,
+    TimeHeard,
     Answered,
     Settled,
     Swept,
@@ -82,7 +85,7 @@ enum Event {
 impl Sync {
     pub(crate) fn new(parts: SyncParts) -> Self {
         let (plan, running) = (Plan::default(), JoinSet::new());
-        Self { parts, plan, running, answering: 0, pushing: 0, unpushed: Vec::new(), agreed: false }
+        Self { parts, plan, running, answering: 0, pushing: 0, unpushed: Vec::new(), agreed: false, skewed: false }
     }
 
     /// Runs until `stop`. Own writes are still pushed then, for a moment: this node may never come back. All else is
@@ -157,6 +160,37 @@ impl Sync {
             });
         }
         self.compare_where_due(&view, &digest);
+        self.ask_the_time(&view);
+    }
+
+    fn ask_the_time(&mut self, view: &View) {
+        let mut peers = live_peers(view);
+        peers.shuffle(&mut rand::rng());
+        let due = self.parts.store.clocks().due(peers, Instant::now());
+        for peer in due {
+            let (store, transport) = (self.parts.store.clone(), self.parts.transport.clone());
+            self.running.spawn(async move {
+                let asked = within_deadline(async {
+                    let stream = transport.open(peer, StreamKind::StoreSync).await?;
+                    dialogue::ask_the_time(stream).await
+                });
+                match asked.await {
+                    Ok(reading) => store.clocks().note(peer, reading),
+                    Err(error) => debug!(%peer, %error, "a peer did not say what time it is"),
+                }
+                Finished::TimeHeard
+            });
+        }
+    }
+
+    fn judge_clock(&mut self) {
+        let skew = self.parts.store.skew(clock::now());
+        match skew {
+            Some(skew) if !self.skewed => warn!(%skew, "this host's clock is not that of its peers: it writes nothing"),
+            None if self.skewed => info!("this host's clock is that of its peers again"),
+            Some(_) | None => {}
+        }
+        self.skewed = skew.is_some();
     }
 
     fn compare_where_due(&mut self, view: &View, digest: &str) {
@@ -192,8 +226,7 @@ impl Sync {
         self.pushing += 1;
         let entries: Arc<[Arc<Entry>]> = mem::take(&mut self.unpushed).into();
         let view = self.parts.view.borrow().clone();
-        let live = view.nodes.values().filter(|node| node.id != view.me && node.is_alive()).map(|node| node.id);
-        let peers: Vec<NodeId> = live.collect();
+        let peers = live_peers(&view);
         let transport = self.parts.transport.clone();
         self.running.spawn(async move {
             let push = |peer: NodeId| push(transport.clone(), peer, entries.clone());
@@ -230,6 +263,7 @@ impl Sync {
     fn finished(&mut self, finished: Finished) {
         match finished {
             Finished::Compared { peer, in_vain } => self.plan.end(peer, in_vain, Instant::now()),
+            Finished::TimeHeard => self.judge_clock(),
             Finished::Answered => self.answering = self.answering.saturating_sub(1),
             Finished::Pushed => {
                 self.pushing = self.pushing.saturating_sub(1);
@@ -238,6 +272,10 @@ impl Sync {
             Finished::Settled | Finished::Swept => {}
         }
     }
+}
+
+fn live_peers(view: &View) -> Vec<NodeId> {
+    view.nodes.values().filter(|node| node.id != view.me && node.is_alive()).map(|node| node.id).collect()
 }
 
 fn interval(period: Duration) -> Interval {

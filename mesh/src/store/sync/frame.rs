@@ -2,11 +2,13 @@
 //!
 //! The opener says [`Hello`]. After [`Hello::Push`] follow batches of entries. After [`Hello::Compare`] the other side
 //! answers [`Standing`]; the opener sends its stamps, gets the entries and the keys that differ, sends the entries of
-//! those keys. Either way the other side ends with [`Done`], once everything is on its disk.
+//! those keys. After [`Hello::Time`] the other side answers [`Time`]. In any case it ends with [`Done`], once everything is
+//! on its disk.
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use shoal_types::UnixMillis;
 
 use crate::{
     store::{core::ENTRIES_MAX, entry::Entry},
@@ -30,6 +32,15 @@ pub(super) enum Hello {
         /// See [`Standing`].
         current: bool,
     },
+    /// What time is it?
+    Time,
+}
+
+/// The answer to [`Hello::Time`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Time {
+    /// By the wall clock of the side that answers.
+    pub(super) now: UnixMillis,
 }
 
 /// The answer to [`Hello::Compare`].
@@ -124,7 +135,7 @@ pub(super) async fn read_list<T: DeserializeOwned>(recv: &mut RecvStream) -> Res
 
 #[cfg(test)]
 mod tests {
-    use shoal_types::{Hlc, NodeId, UnixMillis, wire};
+    use shoal_types::{Hlc, NodeId, wire};
 
     use super::*;
     use crate::store::entry::{BODY_MAX, Blob, EntryKey};

@@ -14,10 +14,11 @@ use shoal_types::{NodeId, UnixMillis};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{
-    EXPORTER_LABEL, FRAME_LIMIT, JoinError, Reply, Skew,
+    EXPORTER_LABEL, FRAME_LIMIT, JoinError, Reply,
     pin::{PinnedRoot, Verdict},
 };
 use crate::{
+    clock::Skew,
     identity::{
         Admitted, Binding, CLOCK_TOLERANCE, Candidate, CertificateError, Challenge, Identity, JoinRefusal, JoinToken,
         Roots,

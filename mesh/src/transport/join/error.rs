@@ -1,35 +1,14 @@
 //! Why a host did not join, and what to do.
 
-use std::{fmt, io, net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr};
 
-use shoal_types::{HumanDuration, MeshId, NodeId, UnixMillis};
+use shoal_types::{MeshId, NodeId};
 
 use crate::{
+    clock::Skew,
     identity::{CertificateError, IdentityError, JoinRefusal},
     transport::Attempts,
 };
-
-/// By how much this host's clock differs from a member's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Skew {
-    /// Whether this host's is the later one.
-    pub ahead: bool,
-    /// How far they are apart.
-    pub by: Duration,
-}
-
-impl Skew {
-    pub(super) fn between(here: UnixMillis, there: UnixMillis) -> Self {
-        Self { ahead: here > there, by: here.since(there).max(there.since(here)) }
-    }
-}
-
-impl fmt::Display for Skew {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let by = HumanDuration::from_secs(self.by.as_secs());
-        write!(f, "{by} {}", if self.ahead { "ahead of" } else { "behind" })
-    }
-}
 
 /// Why a host did not join.
 #[derive(Debug, thiserror::Error)]

@@ -7,11 +7,12 @@ use tokio::{io::AsyncWriteExt as _, task::JoinSet};
 use super::{Node, mesh, pair, shut_down, soon};
 use crate::{
     clock,
+    clock::{self, Skew},
     identity::{
         Candidate, JoinRefusal, JoinToken, TokenLedger as _, TokenLimits,
         testing::{first_node, limits},
     },
-    transport::{JoinError, RenewError, Skew, StreamKind, join},
+    transport::{JoinError, RenewError, StreamKind, join},
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
