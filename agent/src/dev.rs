@@ -1,129 +1,107 @@
 //! `shoal dev`: a whole mesh of real daemons on this host, each a process with its own state, keys and ports.
 
-mod detached;
+mod home;
 mod layout;
 mod process;
+mod record;
 mod report;
 
 use std::{
-    path::{Path, PathBuf},
+    io::{self, Write as _},
+    path::Path,
+    pin::{Pin, pin},
     time::Duration,
 };
 
-use shoal_types::parse_endpoints;
+use shoal_types::Liveness;
 use tokio::time::{Instant, sleep};
 
 use self::{
+    home::Home,
     layout::{EXAMPLE, NodeLayout, free_ports},
     process::NodeProcess,
     report::Report,
 };
 use crate::{
-    admin::{AppliedStatus, Code, MeshStatus, Problem, TokenCreated, TokenRequest},
-    cli::{Client, DevArgs, DevVerb, IDENTITY_DIR, note, wait_until_ready},
+    admin::{AppliedStatus, Code, EndpointStatus, MeshStatus, Problem, TokenCreated, TokenRequest},
+    cli::{Client, DevArgs, DevVerb, IDENTITY_DIR, wait_until_ready},
     daemon::signalled,
 };
 use shoal_mesh::{Identity, clock, init_mesh};
 
-/// Longest wait for one step of the start.
-const START_DEADLINE: Duration = Duration::from_secs(30);
+/// Longest wait for one step of the start, on a machine that runs nothing else.
+const STEP_DEADLINE: Duration = Duration::from_secs(30);
+/// What each node adds to that: they share the machine.
+const DEADLINE_PER_NODE: Duration = Duration::from_secs(2);
 /// Time between two looks at a starting node.
 const POLL: Duration = Duration::from_millis(50);
 
 pub(crate) async fn run(args: DevArgs) -> Result<(), Problem> {
     match args.verb {
-        Some(DevVerb::Stop) => detached::stop(args.dir).await,
+        Some(DevVerb::Stop) => record::stop(args.dir).await,
         None => start(args).await,
     }
 }
 
 async fn start(args: DevArgs) -> Result<(), Problem> {
     let home = Home::new(&args)?;
-    let mut mesh = DevMesh { nodes: Vec::new(), start: Instant::now(), quiet: args.json };
-    let report = tokio::select! {
-        report = mesh.bring_up(home.path(), &args) => report,
-        () = signalled() => Err(Problem::new(Code::Failed, "stopped before the mesh was ready")),
+    let mut mesh = DevMesh::new(home.path(), &args);
+    let mut stop = pin!(signalled());
+    let up = tokio::select! {
+        biased; // from the first node on, a signal is waited for
+        () = &mut stop => Err(Problem::new(Code::Failed, "stopped before the mesh was ready")),
+        up = mesh.bring_up(&args) => up,
     };
-    let report = match report {
-        Ok(report) => report,
-        Err(problem) => {
-            mesh.take_down().await;
-            return Err(problem);
-        }
-    };
-    report.print(args.json, args.detach)?;
-    if args.detach {
-        return detached::leave(home.keep(), &mesh.nodes);
+    if up.is_ok() && args.detach {
+        return Ok(());
     }
-    let died = mesh.until_signal().await;
+    let ended = match up {
+        Ok(()) => mesh.until(stop).await,
+        Err(problem) => Err(problem),
+    };
     mesh.take_down().await;
-    died
-}
-
-/// The directory of the mesh.
-#[derive(Debug)]
-enum Home {
-    Temporary(tempfile::TempDir),
-    Given(PathBuf),
-}
-
-impl Home {
-    fn new(args: &DevArgs) -> Result<Self, Problem> {
-        let unusable = |error| Problem::new(Code::Failed, format!("cannot make a directory for the mesh: {error}"));
-        match (&args.dir, args.detach) {
-            (None, false) => {
-                tempfile::Builder::new().prefix("shoal-dev-").tempdir().map(Self::Temporary).map_err(unusable)
-            }
-            (None, true) => detached::default_dir().map(Self::Given),
-            (Some(dir), _) => {
-                std::fs::create_dir_all(dir).map_err(unusable)?;
-                dir.canonicalize().map(Self::Given).map_err(unusable)
-            }
-        }
-    }
-
-    fn path(&self) -> &Path {
-        match self {
-            Self::Temporary(dir) => dir.path(),
-            Self::Given(dir) => dir,
-        }
-    }
-
-    fn keep(self) -> PathBuf {
-        match self {
-            Self::Temporary(dir) => dir.keep(),
-            Self::Given(dir) => dir,
-        }
-    }
+    ended
 }
 
 /// The running nodes.
 #[derive(Debug)]
-struct DevMesh {
+struct DevMesh<'a> {
+    home: &'a Path,
     nodes: Vec<NodeProcess>,
     start: Instant,
+    /// Longest wait for one step of the start.
+    patience: Duration,
     quiet: bool,
 }
 
-impl DevMesh {
-    async fn bring_up(&mut self, home: &Path, args: &DevArgs) -> Result<Report, Problem> {
+impl<'a> DevMesh<'a> {
+    fn new(home: &'a Path, args: &DevArgs) -> Self {
+        let patience = STEP_DEADLINE + DEADLINE_PER_NODE * u32::from(args.nodes);
+        Self { home, nodes: Vec::new(), start: Instant::now(), patience, quiet: args.json }
+    }
+
+    /// Starts the nodes and the example, and says so.
+    async fn bring_up(&mut self, args: &DevArgs) -> Result<(), Problem> {
         let mesh_ports = free_ports(args.nodes)?;
         for (index, mesh_port) in (0..args.nodes).zip(mesh_ports) {
             let http_port = args.http_base.checked_add(index).ok_or_else(|| {
                 Problem::new(Code::Invalid, format!("--http-base {} leaves no port for node {index}", args.http_base))
             })?;
-            let layout = NodeLayout::prepare(home, index, args.nodes, http_port, mesh_port)?;
+            let layout = NodeLayout::prepare(self.home, index, args.nodes, http_port, mesh_port)?;
             self.start_node(layout, args.detach).await?;
         }
         self.wait_for_all().await?;
         self.say("all nodes see each other; applying the example endpoint");
         let client = self.client()?;
-        let _: Vec<AppliedStatus> = client.post_text("/v1/endpoints", EXAMPLE.to_owned()).await?;
-        let example = parse_endpoints(EXAMPLE).map_err(|error| Problem::new(Code::Failed, error))?;
-        let names: Vec<_> = example.iter().map(|endpoint| endpoint.metadata.name.clone()).collect();
+        let applied: Vec<AppliedStatus> = client.post_text("/v1/endpoints", EXAMPLE.to_owned()).await?;
         let quiet = self.quiet;
-        wait_until_ready(&client, &names, START_DEADLINE, &mut |line| tell(quiet, line)).await?;
-        Ok(Report::new(home, &self.nodes, &example, self.start.elapsed()))
+        wait_until_ready(&client, &applied, self.patience, &mut |line| tell(quiet, line)).await?;
+        let elapsed = self.start.elapsed();
+        let endpoints: Vec<EndpointStatus> = client.get("/v1/endpoints").await?;
+        let is_example = |status: &&EndpointStatus| applied.iter().any(|one| one.name == status.endpoint.metadata.name);
+        let example = endpoints.iter().find(is_example);
+        let example = example.ok_or_else(|| Problem::new(Code::Failed, "somebody has deleted the example endpoint"))?;
+        Report::new(self.home, &self.nodes, example, elapsed).print(args)
     }
 
     async fn start_node(&mut self, layout: NodeLayout, detach: bool) -> Result<(), Problem> {
@@ -140,14 +118,15 @@ impl DevMesh {
                 "joined with a token for one use"
             }
         };
-        let mut node = NodeProcess::spawn(layout, !is_node && !self.nodes.is_empty(), detach)?;
-        let up = node.wait_until_up(START_DEADLINE).await;
-        let name = node.layout.name();
-        let place = node.layout.place();
-        // Kept even if it is not up: whatever was started must be stopped.
-        self.nodes.push(node);
-        up?;
-        self.say(&format!("{name} ({place}) {how}"));
+        let told = format!("{} ({}) {how}", layout.name(), layout.place());
+        let joins = !is_node && !self.nodes.is_empty();
+        // Known, here and on disk, before anything is waited for: whatever was started must be stopped.
+        self.nodes.push(NodeProcess::spawn(layout, joins, detach)?);
+        record::write(self.home, &self.nodes)?;
+        if let Some(node) = self.nodes.last_mut() {
+            node.wait_until(|_| true, "is not up", self.patience).await?;
+        }
+        self.say(&told);
         Ok(())
     }
 
@@ -165,24 +144,10 @@ impl DevMesh {
 
     async fn wait_for_all(&mut self) -> Result<(), Problem> {
         let expected = self.nodes.len();
-        let deadline = Instant::now() + START_DEADLINE;
+        let alive = |status: &MeshStatus| status.nodes.iter().filter(|node| node.liveness == Liveness::Alive).count();
+        let lacks = format!("does not see all {expected} nodes");
         for node in &mut self.nodes {
-            loop {
-                node.check_alive()?;
-                let status: MeshStatus = node.client().get("/v1/status").await?;
-                if status.nodes.iter().filter(|node| node.liveness == shoal_types::Liveness::Alive).count() >= expected
-                {
-                    break;
-                }
-                if Instant::now() > deadline {
-                    let message =
-                        format!("{} does not see all {expected} nodes after {START_DEADLINE:?}", node.layout.name());
-                    return Err(
-                        Problem::new(Code::Timeout, message).hint(format!("read {}", node.layout.log().display()))
-                    );
-                }
-                sleep(POLL).await;
-            }
+            node.wait_until(|status| alive(status) >= expected, &lacks, self.patience).await?;
         }
         Ok(())
     }
@@ -192,12 +157,10 @@ impl DevMesh {
     }
 
     /// Returns when told to stop. A node that dies meanwhile is told of and nothing else: that is what it is for.
-    async fn until_signal(&mut self) -> Result<(), Problem> {
-        let signal = signalled();
-        let mut signal = std::pin::pin!(signal);
+    async fn until(&mut self, mut stop: Pin<&mut impl Future<Output = ()>>) -> Result<(), Problem> {
         loop {
             tokio::select! {
-                () = &mut signal => return Ok(()),
+                () = &mut stop => return Ok(()),
                 () = sleep(POLL * 10) => {}
             }
             for node in &mut self.nodes {
@@ -217,6 +180,7 @@ impl DevMesh {
         for node in &mut self.nodes {
             node.wait_until_gone().await;
         }
+        record::remove(self.home);
     }
 
     fn say(&self, what: &str) {
@@ -224,8 +188,9 @@ impl DevMesh {
     }
 }
 
+/// A line of progress. Nobody may be there to read it, which must not end the mesh.
 fn tell(quiet: bool, line: &str) {
     if !quiet {
-        note(line);
+        let _ = writeln!(io::stderr(), "{line}");
     }
 }

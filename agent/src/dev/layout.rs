@@ -89,10 +89,6 @@ impl NodeLayout {
         format!("127.0.0.1:{}", self.http_port)
     }
 
-    pub(super) fn dir(&self) -> &Path {
-        &self.dir
-    }
-
     pub(super) fn state_dir(&self) -> PathBuf {
         self.dir.join("state")
     }

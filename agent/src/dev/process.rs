@@ -16,8 +16,8 @@ use crate::{
 };
 
 /// How long a node may take to stop before it is killed.
-const STOP_DEADLINE: Duration = Duration::from_secs(8);
-/// Bytes of a dead node's log that are shown.
+pub(super) const STOP_DEADLINE: Duration = Duration::from_secs(8);
+/// Bytes of a node's log that are shown.
 const LOG_SHOWN: usize = 2_000;
 
 /// A running node.
@@ -48,7 +48,7 @@ impl NodeProcess {
             command.arg("--join-token-file").arg(layout.token());
         }
         if !detach {
-            command.env(DIE_WITH_PARENT, "1");
+            command.env(DIE_WITH_PARENT, std::process::id().to_string());
         }
         // A group of its own, so that Ctrl-C reaches only `shoal dev`, which stops the nodes in order.
         command.process_group(0).stdin(Stdio::null()).stdout(log).stderr(log_too);
@@ -65,17 +65,23 @@ impl NodeProcess {
         self.pid.map(|pid| pid.as_raw_nonzero().get())
     }
 
-    /// Waits until it answers on its socket.
-    pub(super) async fn wait_until_up(&mut self, limit: Duration) -> Result<(), Problem> {
+    /// Waits until its status is as wanted; the problem says that it `lacks` that.
+    pub(super) async fn wait_until(
+        &mut self,
+        wanted: impl Fn(&MeshStatus) -> bool,
+        lacks: &str,
+        limit: Duration,
+    ) -> Result<(), Problem> {
         let deadline = Instant::now() + limit;
         loop {
             self.check_alive()?;
-            if self.client().get::<MeshStatus>("/v1/status").await.is_ok() {
+            // Nobody answers at first, and a busy machine may be late to answer at any time.
+            if self.client().get::<MeshStatus>("/v1/status").await.is_ok_and(|status| wanted(&status)) {
                 return Ok(());
             }
             if Instant::now() > deadline {
-                let message = format!("{} is not up after {limit:?}", self.layout.name());
-                return Err(Problem::new(Code::Timeout, message).hint(format!("read {}", self.layout.log().display())));
+                let message = format!("{} {lacks} after {limit:?}; its log ends:\n{}", self.layout.name(), self.log());
+                return Err(Problem::new(Code::Timeout, message));
             }
             sleep(POLL).await;
         }
@@ -84,15 +90,15 @@ impl NodeProcess {
     /// A problem with the end of its log, if it has died.
     pub(super) fn check_alive(&mut self) -> Result<(), Problem> {
         let Ok(Some(status)) = self.child.try_wait() else { return Ok(()) };
+        let log = self.log();
+        let problem = Problem::new(Code::Failed, format!("{} ended ({status}):\n{log}", self.layout.name()));
+        Err(if log.contains("ingress address") { problem.hint("choose other ports with --http-base") } else { problem })
+    }
+
+    /// The end of its log: the file may go with the mesh.
+    fn log(&self) -> String {
         let log = fs::read(self.layout.log()).unwrap_or_default();
-        let tail = String::from_utf8_lossy(&log[log.len().saturating_sub(LOG_SHOWN)..]).into_owned();
-        let problem =
-            Problem::new(Code::Failed, format!("{} ended ({status}):\n{}", self.layout.name(), tail.trim_end()));
-        Err(if tail.contains("ingress address") {
-            problem.hint("choose other ports with --http-base")
-        } else {
-            problem
-        })
+        String::from_utf8_lossy(&log[log.len().saturating_sub(LOG_SHOWN)..]).trim_end().to_owned()
     }
 
     /// How it ended, told once.

@@ -1,12 +1,20 @@
 //! What `shoal dev` prints when all is ready.
 
-use std::{path::Path, time::Duration};
+use std::{
+    io::{self, Write as _},
+    path::Path,
+    time::Duration,
+};
 
 use serde::Serialize;
-use shoal_types::Endpoint;
+use shoal_types::Liveness;
 
 use super::process::NodeProcess;
-use crate::admin::{Code, Problem};
+use crate::{
+    admin::{Code, EndpointStatus, Problem},
+    cli::DevArgs,
+    daemon::own_binary,
+};
 
 /// The running mesh.
 #[derive(Debug, Serialize)]
@@ -27,10 +35,18 @@ struct ReportedNode {
     socket: String,
     pid: Option<i32>,
     log: String,
+    /// Ready replicas of the endpoint.
+    replicas: usize,
 }
 
 impl Report {
-    pub(super) fn new(home: &Path, nodes: &[NodeProcess], example: &[Endpoint], elapsed: Duration) -> Self {
+    /// `nodes` serve `endpoint`, after `elapsed`.
+    pub(super) fn new(home: &Path, nodes: &[NodeProcess], endpoint: &EndpointStatus, elapsed: Duration) -> Self {
+        let serving = endpoint
+            .status
+            .replicas
+            .iter()
+            .filter(|replica| replica.state.serves() && replica.liveness == Liveness::Alive);
         let node = |node: &NodeProcess| ReportedNode {
             name: node.layout.name(),
             place: node.layout.place(),
@@ -38,35 +54,41 @@ impl Report {
             socket: node.layout.socket().display().to_string(),
             pid: node.pid(),
             log: node.layout.log().display().to_string(),
+            replicas: serving.clone().filter(|replica| replica.node == node.layout.name()).count(),
         };
-        let endpoint = example.first();
         Self {
             dir: home.display().to_string(),
-            endpoint: endpoint.map(|endpoint| endpoint.metadata.name.to_string()).unwrap_or_default(),
-            model: endpoint.map(|endpoint| endpoint.spec.model.clone()).unwrap_or_default(),
+            endpoint: endpoint.endpoint.metadata.name.to_string(),
+            model: endpoint.endpoint.spec.model.clone(),
             ready_secs: elapsed.as_secs_f64(),
             nodes: nodes.iter().map(node).collect(),
         }
     }
 
-    /// One JSON object, or text that can be pasted from.
-    #[allow(clippy::print_stdout)]
-    pub(super) fn print(&self, json: bool, detached: bool) -> Result<(), Problem> {
-        if json {
-            println!("{}", serde_json::to_string(self).map_err(|error| Problem::new(Code::Failed, error))?);
+    /// One JSON object, or text that can be pasted from. That nobody reads it is no error.
+    pub(super) fn print(&self, args: &DevArgs) -> Result<(), Problem> {
+        let text = if args.json {
+            serde_json::to_string(self).map_err(|error| Problem::new(Code::Failed, error))?
         } else {
-            println!("{}", self.text(detached));
+            self.text(&own_binary()?.display().to_string(), args)
+        };
+        let mut stdout = io::stdout().lock();
+        match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                Err(Problem::new(Code::Failed, format!("cannot write to standard output: {error}")))
+            }
+            Ok(()) | Err(_) => Ok(()),
         }
-        Ok(())
     }
 
-    fn text(&self, detached: bool) -> String {
+    fn text(&self, program: &str, args: &DevArgs) -> String {
         let urls: Vec<String> =
             self.nodes.iter().map(|node| format!("  {}   {} ({})", node.url, node.name, node.place)).collect();
         let url = self.nodes.first().map(|node| node.url.as_str()).unwrap_or_default();
-        let socket = self.nodes.first().map(|node| node.socket.as_str()).unwrap_or_default();
+        let socket = quoted(self.nodes.first().map(|node| node.socket.as_str()).unwrap_or_default());
         let Self { endpoint, dir, ready_secs, .. } = self;
-        let stop = if detached { "shoal dev stop" } else { "Ctrl-C" };
+        let (break_it, stop) = (self.break_it(), self.stop(program, args));
+        let program = quoted(program);
         format!(
             "\nReady in {ready_secs:.1} s. Any node serves any endpoint:\n{}\n\n\
              Try it (the engine is simulated: its text is made up):\n  \
@@ -78,12 +100,83 @@ impl Report {
              for chunk in client.chat.completions.create(model=\"{endpoint}\", stream=True,\n          \
              messages=[{{\"role\": \"user\", \"content\": \"Hello\"}}]):\n      \
              print(chunk.choices[0].delta.content or \"\", end=\"\")\n\n\
-             Look inside:   export SHOAL_SOCKET={socket}; shoal status\n\
-             Break it:      kill -9 {}   (the node that answered; then ask again)\n\
+             Look inside:   export SHOAL_SOCKET={socket}; {program} status\n\
+             {break_it}\
              Files:         {dir}\n\
              Stop:          {stop}",
             urls.join("\n"),
-            self.nodes.last().and_then(|node| node.pid).unwrap_or_default(),
         )
+    }
+
+    /// How to kill a node that serves, and not the one that the other lines talk to; nothing if there is none.
+    fn break_it(&self) -> String {
+        let all: usize = self.nodes.iter().map(|node| node.replicas).sum();
+        let serving = self.nodes.iter().skip(1).find_map(|node| node.pid.filter(|_| node.replicas > 0).zip(Some(node)));
+        serving.map_or_else(String::new, |(pid, ReportedNode { name, replicas, .. })| {
+            format!("Break it:      kill -9 {pid}   ({name}, with {replicas} of the {all} replicas; then ask again)\n")
+        })
+    }
+
+    fn stop(&self, program: &str, args: &DevArgs) -> String {
+        match (args.detach, &args.dir) {
+            (false, _) => "Ctrl-C".to_owned(),
+            (true, None) => format!("{} dev stop", quoted(program)),
+            (true, Some(_)) => format!("{} dev stop --dir {}", quoted(program), quoted(&self.dir)),
+        }
+    }
+}
+
+/// `text` as one word of a shell.
+fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:@%,".contains(c);
+    if text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(replicas: &[usize]) -> Report {
+        let node = |(index, &replicas): (usize, &usize)| ReportedNode {
+            name: format!("node-{index}"),
+            place: String::new(),
+            url: format!("http://127.0.0.1:{}/v1", 8080 + index),
+            socket: format!("/my mesh/node-{index}/admin.sock"),
+            pid: i32::try_from(100 + index).ok(),
+            log: String::new(),
+            replicas,
+        };
+        Report {
+            dir: "/my mesh".to_owned(),
+            endpoint: "hello".to_owned(),
+            model: String::new(),
+            ready_secs: 1.0,
+            nodes: replicas.iter().enumerate().map(node).collect(),
+        }
+    }
+
+    fn args(detach: bool, dir: Option<&str>) -> DevArgs {
+        DevArgs { verb: None, nodes: 3, http_base: 8080, dir: dir.map(Into::into), json: false, detach }
+    }
+
+    #[test]
+    fn the_node_to_kill_serves_and_is_not_the_one_that_is_asked() {
+        let text = report(&[1, 0, 1]).text("shoal", &args(false, None));
+        assert!(text.contains("kill -9 102   (node-2, with 1 of the 2 replicas;"), "{text}");
+        assert!(!report(&[2]).text("shoal", &args(false, None)).contains("kill"));
+        assert!(!report(&[2, 0]).text("shoal", &args(false, None)).contains("kill"));
+    }
+
+    #[test]
+    fn commands_can_be_pasted() {
+        let stop = |detach, dir| {
+            let text = report(&[1]).text("/opt/my shoal", &args(detach, dir));
+            assert!(text.contains("SHOAL_SOCKET='/my mesh/node-0/admin.sock'; '/opt/my shoal' status\n"), "{text}");
+            text.split_once("Stop:").unwrap().1.trim().to_owned()
+        };
+        assert_eq!(stop(false, Some("my mesh")), "Ctrl-C");
+        assert_eq!(stop(true, None), "'/opt/my shoal' dev stop");
+        assert_eq!(stop(true, Some("my mesh")), "'/opt/my shoal' dev stop --dir '/my mesh'");
+        assert_eq!(quoted("it's"), r"'it'\''s'");
     }
 }

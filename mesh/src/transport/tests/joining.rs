@@ -6,7 +6,6 @@ use tokio::{io::AsyncWriteExt as _, task::JoinSet};
 
 use super::{Node, mesh, pair, shut_down, soon};
 use crate::{
-    clock,
     clock::{self, Skew},
     identity::{
         Candidate, JoinRefusal, JoinToken, TokenLedger as _, TokenLimits,
