@@ -37,6 +37,7 @@ enum Question {
 enum Reply {
     Done,
     NoLog,
+    Failed(String),
 }
 
 /// Asks other nodes; cheap to clone.
@@ -93,6 +94,9 @@ impl PeerClient {
             |why: String| Problem::new(Code::Unreachable, format!("node {} cannot be asked: {why}", node.short()));
         match timeout(DEADLINE, exchange).await {
             Ok(Ok((Reply::Done, recv))) => Ok(recv),
+            Ok(Ok((Reply::Failed(why), _))) => {
+                Err(Problem::new(Code::Failed, format!("node {} refuses this node: {why}", node.short())))
+            }
             Ok(Ok((Reply::NoLog, _))) => Err(Problem::new(Code::NotFound, "the replica has no log on its node")),
             Ok(Err(why)) => Err(unreachable(why)),
             Err(_) => Err(unreachable(format!("no answer within {DEADLINE:?}"))),
@@ -106,10 +110,10 @@ fn text(error: impl std::fmt::Display) -> String {
 
 /// Answers one `Admin` or `Probe` stream. Whoever can open one is a member of the mesh.
 pub(crate) async fn answer(control: NodeControl, inbound: InboundStream) {
-    let InboundStream { from, kind, stream } = inbound;
+    let InboundStream { from, writes, kind, stream } = inbound;
     let answered = match kind {
         StreamKind::Probe => timeout(DEADLINE, answer_probe(&control, stream)).await.unwrap_or_else(|_| Err(late())),
-        _ => answer_question(&control, stream).await,
+        _ => answer_question(&control, writes, stream).await,
     };
     if let Err(error) = answered {
         debug!(peer = %from, %error, "A question of a peer broke off");
@@ -122,12 +126,19 @@ async fn answer_probe(control: &NodeControl, Stream { mut send, mut recv }: Stre
     send.shutdown().await
 }
 
-async fn answer_question(control: &NodeControl, Stream { mut send, mut recv }: Stream) -> io::Result<()> {
+async fn answer_question(control: &NodeControl, writes: bool, Stream { mut send, mut recv }: Stream) -> io::Result<()> {
     let question = timeout(DEADLINE, recv.read_frame()).await.map_err(|_| late())?.map_err(io::Error::other)?;
     match question {
+        Question::SetDraining(_) | Question::Logs { .. } if !writes => {
+            let why = "it joined with a `--no-write` token and may not do this to another node".to_owned();
+            send.write_frame(&Reply::Failed(why)).await.map_err(io::Error::other)?;
+        }
         Question::SetDraining(draining) => {
-            control.set_draining(draining).await;
-            send.write_frame(&Reply::Done).await.map_err(io::Error::other)?;
+            let reply = match control.set_draining(draining).await {
+                Ok(()) => Reply::Done,
+                Err(error) => Reply::Failed(error.to_string()),
+            };
+            send.write_frame(&reply).await.map_err(io::Error::other)?;
         }
         Question::Logs { claim, tail, follow } => {
             let query = LogQuery { tail: usize::try_from(tail).unwrap_or(usize::MAX), follow };

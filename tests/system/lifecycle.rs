@@ -94,7 +94,18 @@ async fn errors_have_their_exit_codes() {
     assert_eq!(code(&["logs", "nothing"], ""), Some(5));
     assert_eq!(code(&["--socket", "/nonexistent/shoal.sock", "status"], ""), Some(3));
     assert_eq!(code(&["frobnicate"], ""), Some(64));
+    node.apply(&endpoint("a", 0, "5ms"));
+    let version = version_of(&node.status(), "a");
+    let expect = ["apply", "-f", "-", "--expect", &version];
+    assert_eq!(code(&expect, &endpoint("a", 0, "6ms")), Some(0));
+    assert_eq!(code(&expect, &endpoint("a", 0, "7ms")), Some(6), "changed since that version was read");
     assert_eq!(code(&["status"], ""), Some(0));
+}
+
+/// The version of an endpoint, as text.
+fn version_of(status: &serde_json::Value, name: &str) -> String {
+    let version = &find(status, name).expect("the endpoint")["status"]["version"];
+    format!("{}.{}.{}", version["time"], version["counter"], version["node"].as_str().expect("a node id"))
 }
 
 #[tokio::test(flavor = "multi_thread")]

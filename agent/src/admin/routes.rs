@@ -11,8 +11,9 @@ use axum::{
     routing::{delete, get, post},
 };
 use futures_util::StreamExt;
+use serde::Deserialize;
 use shoal_mesh::{Identity, Mesh, MeshError, StoreError, TokenLimits, TokenStatus, clock};
-use shoal_types::{Endpoint, EndpointName, NodeId, SpecError, View, parse_endpoints};
+use shoal_types::{Endpoint, EndpointName, Hlc, NodeId, SpecError, View, parse_endpoints};
 
 use tokio_util::sync::CancellationToken;
 
@@ -125,12 +126,30 @@ async fn replicas(State(admin): Shared) -> Json<Vec<ReplicaStatus>> {
     Json(view::replicas(&admin.view(), clock::now()))
 }
 
-async fn apply(State(admin): Shared, body: String) -> Answer<Vec<AppliedStatus>> {
+/// What an apply demands of what stands.
+#[derive(Debug, Deserialize)]
+struct Expectation {
+    /// The version of the one endpoint that is applied.
+    expect: Option<String>,
+}
+
+async fn apply(
+    State(admin): Shared,
+    Query(Expectation { expect }): Query<Expectation>,
+    body: String,
+) -> Answer<Vec<AppliedStatus>> {
     let endpoints = parse_endpoints(&body)?;
+    let expect = expect.map(|text| text.parse()).transpose().map_err(|error| Problem::new(Code::Invalid, error))?;
+    if expect.is_some() && endpoints.len() > 1 {
+        return Err(Problem::new(
+            Code::Invalid,
+            "a version can only be expected of one endpoint: apply them one by one",
+        ));
+    }
     let mut applied = Vec::with_capacity(endpoints.len());
     for endpoint in endpoints {
         let name = endpoint.metadata.name.clone();
-        match apply_one(&admin, endpoint).await {
+        match apply_one(&admin, endpoint, expect).await {
             Ok(one) => applied.push(one),
             Err(problem) => return Err(partly(problem, &name, &applied)),
         }
@@ -145,10 +164,10 @@ fn partly(problem: Problem, name: &EndpointName, applied: &[AppliedStatus]) -> P
     Problem { message: format!("endpoint {name}: {}{before}", problem.message), ..problem }
 }
 
-async fn apply_one(admin: &Admin, endpoint: Endpoint) -> Result<AppliedStatus, Problem> {
+async fn apply_one(admin: &Admin, endpoint: Endpoint, expect: Option<Hlc>) -> Result<AppliedStatus, Problem> {
     let name = endpoint.metadata.name.clone();
     let known = admin.mesh.store().endpoints().contains_key(&name);
-    let applied = admin.mesh.store().apply(endpoint, None, clock::now()).await?;
+    let applied = admin.mesh.store().apply(endpoint, expect, clock::now()).await?;
     let outcome = match (applied.changed, known) {
         (false, _) => ApplyOutcome::Unchanged,
         (true, true) => ApplyOutcome::Configured,

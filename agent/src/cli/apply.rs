@@ -23,7 +23,11 @@ const DOCUMENT_MAX: u64 = 4 << 20;
 pub(super) async fn apply(client: &Client, args: ApplyArgs) -> Result<(), Problem> {
     let text = read(&args.filename)?;
     parse(&text, &args.filename)?;
-    let applied: Vec<AppliedStatus> = client.post_text("/v1/endpoints", text).await?;
+    let path = match &args.expect {
+        Some(version) => format!("/v1/endpoints?expect={version}"),
+        None => "/v1/endpoints".to_owned(),
+    };
+    let applied: Vec<AppliedStatus> = client.post_text(&path, text).await?;
     args.output.output.print(&applied, |_| {
         let mut table = Table::new(&["ENDPOINT", "RESULT"], &[], false);
         for one in &applied {

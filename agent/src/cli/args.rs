@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use shoal_types::HumanDuration;
+use shoal_types::{Hlc, HumanDuration};
 
 use super::{client::Client, output::Output};
 use crate::{
@@ -179,6 +179,9 @@ pub(super) struct ApplyArgs {
     /// YAML file; `-` reads standard input
     #[arg(short, long, value_name = "PATH")]
     pub(super) filename: PathBuf,
+    /// Apply only if the endpoint still is at this version, as `get endpoints -o wide` shows it
+    #[arg(long, value_name = "VERSION")]
+    pub(super) expect: Option<Hlc>,
     #[command(flatten)]
     pub(super) wait: WaitArgs,
     #[command(flatten)]

@@ -130,8 +130,11 @@ impl Listed for EndpointStatus {
     }
 
     fn table(list: &[Self], wide: bool) -> Table {
-        let mut table =
-            Table::new(&["NAME", "STATE", "READY", "MODEL", "ENGINE", "GPUS"], &["REVISION", "UPDATED"], wide);
+        let mut table = Table::new(
+            &["NAME", "STATE", "READY", "MODEL", "ENGINE", "GPUS"],
+            &["REVISION", "UPDATED", "VERSION"],
+            wide,
+        );
         for endpoint in list {
             let status = &endpoint.status;
             table.row([
@@ -143,6 +146,7 @@ impl Listed for EndpointStatus {
                 endpoint.endpoint.spec.resources.gpus.to_string(),
                 status.revision.to_string(),
                 status.version.time.to_string(),
+                status.version.to_string(),
             ]);
         }
         table

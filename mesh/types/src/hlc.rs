@@ -1,11 +1,11 @@
 //! Hybrid logical clock (Kulkarni et al. 2014): wall-clock order where clocks agree, causal order where they do not.
 
-use std::{cmp::Ordering, fmt, time::Duration};
+use std::{cmp::Ordering, fmt, str::FromStr, time::Duration};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{NodeId, UnixMillis, stable_hash};
+use crate::{NodeId, ParseIdError, UnixMillis, stable_hash};
 
 /// One tick of one node's hybrid clock; totally ordered and never given out twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -27,6 +27,30 @@ impl Ord for Hlc {
 impl PartialOrd for Hlc {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
+    }
+}
+
+impl fmt::Display for Hlc {
+    /// `MILLISECONDS.COUNTER.NODE`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.time.as_millis(), self.counter, self.node)
+    }
+}
+
+impl FromStr for Hlc {
+    type Err = ParseIdError;
+
+    fn from_str(text: &str) -> Result<Self, ParseIdError> {
+        let not_a_version = || ParseIdError::NotAVersion(text.to_owned());
+        let mut parts = text.splitn(3, '.');
+        let (Some(time), Some(counter), Some(node)) = (parts.next(), parts.next(), parts.next()) else {
+            return Err(not_a_version());
+        };
+        Ok(Self {
+            time: UnixMillis::from_millis(time.parse().map_err(|_| not_a_version())?),
+            counter: counter.parse().map_err(|_| not_a_version())?,
+            node: node.parse().map_err(|_| not_a_version())?,
+        })
     }
 }
 
@@ -136,6 +160,13 @@ mod tests {
         let ticks: Vec<Hlc> = (0..3).map(|_| before.tick(now)).collect();
         let mut after = clock(before.last().as_millis());
         assert!(after.tick(now) > ticks[2]);
+    }
+
+    #[test]
+    fn ticks_survive_text() {
+        let tick = clock(7).tick(UnixMillis::from_millis(9));
+        assert_eq!(tick.to_string().parse(), Ok(tick));
+        assert!("9.0".parse::<Hlc>().is_err());
     }
 
     #[test]

@@ -17,6 +17,9 @@ pub enum ParseIdError {
     /// Claim ids are `NODE.GENERATION.COUNTER`.
     #[error("`{0}` is not a replica id: expected NODE.GENERATION.COUNTER")]
     NotAClaim(String),
+    /// Versions are `MILLISECONDS.COUNTER.NODE`.
+    #[error("`{0}` is not a version: copy it from `shoal get endpoints -o wide`")]
+    NotAVersion(String),
     /// Endpoint names are DNS labels (RFC 1123), because they become part of file names and metric labels.
     #[error(
         "`{0}` is not a valid name: use 1 to 63 characters of a-z, 0-9 and `-`, starting and ending with a letter or digit"
