@@ -184,9 +184,10 @@ impl Mesh {
     }
 
     /// Says what this node runs or is about to run. The own view shows it when this returns. `claim.id` must be of
-    /// this node; its counter names it.
+    /// this node; its counter names it. A reason that does not fit is left out.
     pub async fn publish_claim(&self, claim: &Claim) {
-        self.gossip.publish(Key::Claim(claim.id.counter), claim).await;
+        let key = Key::Claim(claim.id.counter);
+        self.gossip.publish(key, &facts::sayable(claim, key.value_max())).await;
     }
 
     /// Takes a claim back, and the load with it.

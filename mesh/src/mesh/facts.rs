@@ -2,7 +2,8 @@
 
 use std::{cmp::Reverse, net::SocketAddr};
 
-use shoal_types::{NodeFacts, Refusal};
+use shoal_types::{Claim, NodeFacts, Refusal, clip_reason};
+use tracing::warn;
 
 /// Where others reach this node's mesh port.
 #[derive(Debug)]
@@ -30,6 +31,17 @@ impl Addresses {
     }
 }
 
+/// `claim` with its reason on one line, and without one if the JSON were longer than `bytes` otherwise: its state must
+/// be heard, whatever an engine said when it crashed.
+pub(super) fn sayable(claim: &Claim, bytes: usize) -> Claim {
+    let mut said = Claim { reason: claim.reason.as_deref().map(clip_reason), ..claim.clone() };
+    if serde_json::to_string(&said).is_ok_and(|text| text.len() > bytes) {
+        warn!(claim = %claim.id, "the reason of a claim is too long to be gossiped; the claim goes without it");
+        said.reason = None;
+    }
+    said
+}
+
 /// Those of `refusals` whose JSON fits `bytes`, the ones that last longest first.
 pub(super) fn fitting(refusals: &[Refusal], bytes: usize) -> Vec<&Refusal> {
     let mut longest_first: Vec<&Refusal> = refusals.iter().collect();
@@ -48,9 +60,35 @@ pub(super) fn fitting(refusals: &[Refusal], bytes: usize) -> Vec<&Refusal> {
 
 #[cfg(test)]
 mod tests {
-    use shoal_types::{Hlc, NodeId, Revision, UnixMillis};
+    use shoal_types::{ClaimId, Hlc, NodeId, ReplicaState, Revision, UnixMillis};
 
     use super::*;
+
+    fn failed(reason: &str) -> Claim {
+        let version = Hlc { time: UnixMillis::default(), counter: 0, node: NodeId::from_bytes([1; 16]) };
+        Claim {
+            id: ClaimId { node: version.node, generation: version.time, counter: u32::MAX },
+            endpoint: "e".repeat(63).parse().unwrap(),
+            revision: Revision(version),
+            gpus: 8,
+            claimed: version.time,
+            state: ReplicaState::Backoff,
+            since: version.time,
+            reason: Some(reason.to_owned()),
+        }
+    }
+
+    #[test]
+    fn rule_1_a_claim_is_said_whatever_its_reason() {
+        let sayable = |reason: &str| sayable(&failed(reason), 1024);
+        let length = |claim: &Claim| serde_json::to_string(claim).unwrap().len();
+        assert_eq!(sayable("exit 1\n\u{1b}[31mred").reason.as_deref(), Some("exit 1  [31mred"));
+        let garbage = sayable(&"\u{1}".repeat(300));
+        assert!(garbage.reason.is_some() && length(&garbage) <= 1024);
+        let long = super::sayable(&failed(&"\"".repeat(300)), 700);
+        assert_eq!((long.reason.as_deref(), long.state), (None, ReplicaState::Backoff));
+        assert!(length(&long) <= 700, "all but the reason fits");
+    }
 
     #[test]
     fn refusals_that_last_longest_are_said() {

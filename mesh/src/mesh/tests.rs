@@ -71,6 +71,20 @@ impl Member {
     }
 }
 
+fn claim(member: &Member, state: ReplicaState) -> Claim {
+    let (node, generation) = (member.me(), member.mesh.generation());
+    Claim {
+        id: ClaimId { node, generation, counter: 1 },
+        endpoint: "e".parse().unwrap(),
+        revision: Revision(Hlc { time: generation, counter: 0, node }),
+        gpus: 0,
+        claimed: generation,
+        state,
+        since: generation,
+        reason: None,
+    }
+}
+
 /// Three nodes that see each other.
 async fn three() -> ([Host; 3], [Member; 3]) {
     let first = Host::first();
@@ -89,17 +103,8 @@ async fn three() -> ([Host; 3], [Member; 3]) {
 #[tokio::test]
 async fn what_is_claimed_and_applied_on_one_node_is_on_all() {
     let (_hosts, mut members) = three().await;
-    let (id, generation) = (members[1].me(), members[1].mesh.generation());
-    let claim = Claim {
-        id: ClaimId { node: id, generation, counter: 1 },
-        endpoint: "e".parse().unwrap(),
-        revision: Revision(Hlc { time: generation, counter: 0, node: id }),
-        gpus: 0,
-        claimed: generation,
-        state: ReplicaState::Claimed,
-        since: generation,
-        reason: None,
-    };
+    let id = members[1].me();
+    let claim = claim(&members[1], ReplicaState::Claimed);
     members[1].mesh.publish_claim(&claim).await;
     assert_eq!(members[1].view.borrow().nodes[&id].claims[&claim.id], claim);
     let applied = members[2].mesh.store().apply(endpoint("e", "m", 1), None, clock::now()).await.unwrap();
@@ -111,6 +116,20 @@ async fn what_is_claimed_and_applied_on_one_node_is_on_all() {
             view.nodes.values().map(|node| &node.specs).collect::<std::collections::BTreeSet<_>>().len() == 1
         };
         eventually(&mut member.view, "one digest everywhere", same).await;
+    }
+}
+
+#[tokio::test]
+async fn rule_1_a_crash_is_said_whatever_the_engine_said() {
+    let host = Host::first();
+    let a = host.start().await;
+    let ready = claim(&a, ReplicaState::Ready);
+    a.mesh.publish_claim(&ready).await;
+    for garbage in ["\u{1}", "\"", "\\", "x", "\u{10ffff}"] {
+        let crashed = Claim { state: ReplicaState::Backoff, reason: Some(garbage.repeat(2_000)), ..ready.clone() };
+        a.mesh.publish_claim(&crashed).await;
+        assert_eq!(a.view.borrow().nodes[&a.me()].claims[&ready.id].state, ReplicaState::Backoff);
+        a.mesh.publish_claim(&ready).await;
     }
 }
 
