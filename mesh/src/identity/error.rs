@@ -97,6 +97,12 @@ pub enum IdentityError {
         /// Who signed.
         node: NodeId,
     },
+    /// An issuer writes down each use of its tokens, and others accept that only from writers.
+    #[error(
+        "cannot make such a token: an issuer has to write, because each use of a token is a signed entry of the store; \
+         leave out `--no-write` or `--issuer`"
+    )]
+    IssuerWithoutWrite,
     /// Limits that no token can have.
     #[error("cannot make such a token: {0}")]
     Limits(String),

@@ -131,6 +131,18 @@ fn limits_that_make_no_sense_make_no_token() {
 }
 
 #[test]
+fn an_issuer_has_to_write() {
+    let dir = tempdir().unwrap();
+    let first = first_node(dir.path(), NOW);
+    let made = |write| {
+        let limits = super::TokenLimits { issuer: true, write, ..limits(1) };
+        first.issuer().unwrap().create_token(&limits, &["127.0.0.1:1".parse().unwrap()], NOW)
+    };
+    assert!(matches!(made(false), Err(IdentityError::IssuerWithoutWrite)));
+    assert!(made(true).is_ok());
+}
+
+#[test]
 fn a_token_survives_text_and_keeps_its_secret_from_logs() {
     let dir = tempdir().unwrap();
     let first = first_node(dir.path(), NOW);

@@ -75,7 +75,7 @@ pub struct TokenLimits {
     pub uses: u32,
     /// Whether they may write specs.
     pub write: bool,
-    /// Whether they become issuers.
+    /// Whether they become issuers; only with `write`.
     pub issuer: bool,
     /// Labels that their certificates carry; up to 16, of letters, digits, `.`, `_` and `-`.
     pub labels: BTreeMap<String, String>,
@@ -83,6 +83,9 @@ pub struct TokenLimits {
 
 impl TokenLimits {
     pub(super) fn check(&self) -> Result<(), IdentityError> {
+        if self.issuer && !self.write {
+            return Err(IdentityError::IssuerWithoutWrite);
+        }
         let wrong = |reason: String| Err(IdentityError::Limits(reason));
         if self.ttl.is_zero() || self.ttl > TTL_MAX {
             return wrong("its time to live must be more than zero and at most 90 days".to_owned());
