@@ -238,6 +238,27 @@ async fn a_revoked_node_vanishes_and_is_not_let_in_again() {
 }
 
 #[tokio::test]
+async fn a_node_that_nobody_sees_can_be_revoked() {
+    let first = Host::first();
+    let a = first.start().await;
+    let lost = first.joins(&a);
+    let id = lost.identity.node_id();
+    assert!(!a.view.borrow().nodes.contains_key(&id));
+    a.mesh.revoke_node(id).await.unwrap();
+    a.mesh.revoke_node(id).await.unwrap();
+    assert!(matches!(a.mesh.open(id, StreamKind::Probe).await, Err(OpenError::Revoked { .. })));
+    a.kill().await;
+    let mut a = first.start().await;
+    assert!(matches!(a.mesh.open(id, StreamKind::Probe).await, Err(OpenError::Revoked { .. })), "after a restart too");
+    let mut b = first.joins(&a).start().await;
+    a.sees(b.me(), "a node that joined later", NodeView::is_alive).await;
+    let digest = a.mesh.store().snapshot().digest.to_string();
+    let me = b.me();
+    b.sees(me, "the same store", |node| node.specs == digest).await;
+    assert!(matches!(b.mesh.open(id, StreamKind::Probe).await, Err(OpenError::Revoked { .. })));
+}
+
+#[tokio::test]
 async fn streams_for_the_agent_arrive_there() {
     let (_hosts, [mut a, b, _c]) = three().await;
     let mut stream = b.mesh.open(a.me(), StreamKind::Forward).await.unwrap();
