@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn the_lost_and_the_gone_are_forgotten() {
+    fn rule_1_the_lost_and_the_gone_are_forgotten() {
         assert_eq!(step(suspect(1), QUIET, 600), Some(suspect(1)));
         assert_eq!(step(suspect(1), QUIET, 601), None);
         let gone = Signs { left: true, live: true, ..QUIET };

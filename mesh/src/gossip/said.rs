@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_longer_said_is_gone() {
+    fn rule_1_what_is_no_longer_said_is_gone() {
         let mut said = Said::default();
         said.replace(NODE, &[(Key::Claim(1), claim(NODE, 1)), (Key::Left, "true".to_owned())]);
         assert!(said.left);

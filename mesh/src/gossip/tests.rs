@@ -154,7 +154,7 @@ async fn what_one_says_all_hear() {
 }
 
 #[tokio::test]
-async fn a_silent_node_is_suspected_and_welcomed_back() {
+async fn rule_6_a_silent_node_is_suspected_and_welcomed_back() {
     let (net, dir) = (Arc::new(Net::default()), tempfile::tempdir().unwrap());
     let mut a = Node::start(&net, &dir, 1, 1).await;
     let mut b = Node::start(&net, &dir, 2, 1).await;
@@ -181,7 +181,7 @@ async fn a_goodbye_is_heard_without_waiting_for_the_detector() {
 }
 
 #[tokio::test]
-async fn a_restarted_node_replaces_its_old_self_at_once() {
+async fn rule_1_a_restarted_node_replaces_its_old_self_at_once() {
     let (net, dir) = (Arc::new(Net::default()), tempfile::tempdir().unwrap());
     let mut a = Node::start(&net, &dir, 1, 1).await;
     let mut b = Node::start(&net, &dir, 2, 1).await;

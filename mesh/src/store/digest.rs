@@ -62,7 +62,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn equal_sets_have_equal_digests_in_any_order(items in prop::collection::vec(item(), 0..8)) {
+        fn rule_2_equal_sets_have_equal_digests_in_any_order(items in prop::collection::vec(item(), 0..8)) {
             prop_assert_eq!(digest(&items), digest(items.iter().rev()));
         }
 

@@ -64,7 +64,7 @@ fn refused(core: &mut Core, entry: Entry) {
 }
 
 #[test]
-fn what_was_applied_outlives_a_restart() {
+fn rule_2_what_was_applied_outlives_a_restart() {
     let (host, now) = (Host::first(), clock::now());
     let mut core = host.open(now);
     core.apply(endpoint("kept", "m", 1), None, now).unwrap();
@@ -101,7 +101,7 @@ fn only_changes_make_versions_and_only_new_processes_make_revisions() {
 }
 
 #[test]
-fn a_write_can_demand_what_it_read() {
+fn rule_2_a_write_can_demand_what_it_read() {
     let (host, now) = (Host::first(), clock::now());
     let mut core = host.open(now);
     let name = "e".parse().unwrap();
@@ -117,7 +117,7 @@ fn a_write_can_demand_what_it_read() {
 }
 
 #[test]
-fn two_stores_that_exchange_all_they_have_are_equal() {
+fn rule_2_two_stores_that_exchange_all_they_have_are_equal() {
     let (a, now) = (Host::first(), clock::now());
     let b = a.joins(true);
     let (mut on_a, mut on_b) = (a.open(now), b.open(now));
@@ -154,7 +154,7 @@ fn rule_2_what_was_deleted_stays_deleted_when_old_writes_arrive_late() {
 }
 
 #[test]
-fn what_its_writer_did_not_sign_is_refused() {
+fn rule_2_what_its_writer_did_not_sign_is_refused() {
     let (a, now) = (Host::first(), clock::now());
     let mut on_a = a.open(now);
     on_a.apply(endpoint("e", "m", 1), None, now).unwrap();
@@ -175,7 +175,7 @@ fn what_its_writer_did_not_sign_is_refused() {
 }
 
 #[test]
-fn another_meshs_entry_is_refused() {
+fn rule_2_another_meshs_entry_is_refused() {
     let (a, other, now) = (Host::first(), Host::first(), clock::now());
     let mut elsewhere = other.open(now);
     elsewhere.apply(endpoint("e", "m", 1), None, now).unwrap();
@@ -183,7 +183,7 @@ fn another_meshs_entry_is_refused() {
 }
 
 #[test]
-fn a_node_without_the_write_role_writes_nothing() {
+fn rule_2_a_node_without_the_write_role_writes_nothing() {
     let (a, now) = (Host::first(), clock::now());
     let spot = a.joins(false);
     let error = spot.open(now).apply(endpoint("e", "m", 1), None, now).unwrap_err();
@@ -262,7 +262,7 @@ async fn rule_2_a_clock_that_disagrees_with_the_peers_writes_nothing() {
 }
 
 #[test]
-fn an_endpoint_that_only_newer_programs_understand_is_kept_and_passed_on() {
+fn rule_2_an_endpoint_that_only_newer_programs_understand_is_kept_and_passed_on() {
     let (a, now) = (Host::first(), clock::now());
     let b = a.joins(true);
     let mut on_a = a.open(now);
@@ -283,7 +283,7 @@ fn an_endpoint_that_only_newer_programs_understand_is_kept_and_passed_on() {
 }
 
 #[test]
-fn deletions_are_remembered_for_30_days_and_then_forgotten_by_all() {
+fn rule_2_deletions_are_remembered_for_30_days_and_then_forgotten_by_all() {
     let (a, now) = (Host::first(), clock::now());
     let mut core = a.open(now);
     core.apply(endpoint("e", "m", 1), None, now).unwrap();

@@ -135,16 +135,16 @@ mod tests {
     }
 
     proptest! {
-        /// Rule 2: revisions strictly rise per writer, even when its wall clock steps back.
+        /// Revisions strictly rise per writer, even when its wall clock steps back.
         #[test]
-        fn ticks_strictly_rise(times in prop::collection::vec(0u64..1_000, 1..50)) {
+        fn rule_2_ticks_strictly_rise(times in prop::collection::vec(0u64..1_000, 1..50)) {
             let mut clock = clock(0);
             let ticks: Vec<Hlc> = times.iter().map(|&t| clock.tick(UnixMillis::from_millis(t))).collect();
             prop_assert!(ticks.windows(2).all(|pair| pair[0] < pair[1]));
         }
 
         #[test]
-        fn a_tick_is_later_than_what_was_observed(now in 0u64..1_000_000, ahead in 0u64..300_000, counter: u32) {
+        fn rule_2_a_tick_is_later_than_what_was_observed(now in 0u64..1_000_000, ahead in 0u64..300_000, counter: u32) {
             let mut clock = clock(0);
             let now = UnixMillis::from_millis(now);
             let remote = Hlc { time: now.plus(Duration::from_millis(ahead)), counter, node: NodeId::from_bytes([9; 16]) };
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_restarted_clock_repeats_nothing() {
+    fn rule_2_a_restarted_clock_repeats_nothing() {
         let mut before = clock(0);
         let now = UnixMillis::from_millis(5_000);
         let ticks: Vec<Hlc> = (0..3).map(|_| before.tick(now)).collect();
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn the_far_future_is_not_observed() {
+    fn rule_2_the_far_future_is_not_observed() {
         let mut clock = clock(0);
         let now = UnixMillis::from_millis(1_000);
         let far = now.plus(HlcClock::MAX_AHEAD + Duration::from_millis(1));
