@@ -11,6 +11,7 @@ mod backoff;
 mod fold;
 mod goodbye;
 mod handle;
+mod incarnations;
 mod key;
 mod peers;
 mod presence;

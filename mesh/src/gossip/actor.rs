@@ -2,30 +2,27 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
 
-use futures_util::future::BoxFuture;
 use rand::seq::IteratorRandom as _;
-use shoal_types::{NodeId, UnixMillis, View};
+use shoal_types::{NodeId, View};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::{Instant, Interval, MissedTickBehavior},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
 use super::{
     GossipConfig, GossipError, GossipParts, Key, Link,
-    backoff::Backoff,
     goodbye::Goodbye,
     handle::{Change, Command},
-    next_generation,
+    incarnations::Incarnations,
     peers::PeerBook,
     presence::{Now, Patience},
-    protocol::{Protocol, Voice},
+    protocol::Voice,
     roster::{Circumstances, Roster},
     wire::Wire,
 };
@@ -44,8 +41,6 @@ const SAVE_EVERY: Duration = Duration::from_secs(10);
 
 pub(super) struct Actor {
     voice: Voice,
-    generation: UnixMillis,
-    state_dir: PathBuf,
     link: Arc<dyn Link>,
     wire: Arc<Wire>,
     connected: watch::Receiver<BTreeSet<NodeId>>,
@@ -57,9 +52,7 @@ pub(super) struct Actor {
     peers: PeerBook,
     /// The own keys as they are gossiped: what a restarted chitchat begins with.
     own: BTreeMap<Key, String>,
-    protocol: Option<Protocol>,
-    ended: BoxFuture<'static, anyhow::Result<()>>,
-    restart: Backoff,
+    chitchat: Incarnations,
     round_due: Instant,
     deaf_until: Instant,
     refresh_at: Option<Instant>,
@@ -105,15 +98,14 @@ impl Actor {
             wire.book.note(node);
             parts.link.learn(node, addresses);
         }
-        let protocol = Protocol::start(voice, generation, &own, wire.clone()).await.map_err(GossipError::Start)?;
+        let chitchat = Incarnations::start(voice, generation, state_dir, &own, wire.clone(), tasks.clone()).await;
+        let chitchat = chitchat.map_err(GossipError::Start)?;
         let (view, views) = watch::channel(Arc::new(roster.view(&specs, clock::now())));
         let now = Instant::now();
         let mut tick = tokio::time::interval(interval);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let actor = Self {
             voice,
-            generation,
-            state_dir,
             link: parts.link,
             wire,
             connected: parts.connected,
@@ -124,9 +116,7 @@ impl Actor {
             roster,
             peers,
             own,
-            ended: protocol.ended(),
-            protocol: Some(protocol),
-            restart: Backoff::new(now),
+            chitchat,
             round_due: now,
             deaf_until: now,
             refresh_at: None,
@@ -153,14 +143,12 @@ impl Actor {
                 Event::Refresh => self.refresh().await,
                 Event::Specs => self.take_specs().await,
                 Event::Round => self.round().await,
-                Event::Ended => self.bury(),
+                Event::Ended => self.chitchat.bury(),
             }
             self.finish_goodbye();
         }
         self.save_peers();
-        if let Some(protocol) = self.protocol.take() {
-            protocol.stop().await;
-        }
+        self.chitchat.stop().await;
     }
 
     async fn next(&mut self, stop: &CancellationToken) -> Event {
@@ -179,7 +167,7 @@ impl Actor {
             Ok(()) = self.specs.changed() => Event::Specs,
             () = refresh => Event::Refresh,
             _ = self.tick.tick() => Event::Round,
-            _ = &mut self.ended => Event::Ended,
+            () = self.chitchat.ended() => Event::Ended,
         }
     }
 
@@ -188,8 +176,8 @@ impl Actor {
         self.notice_delay(now);
         self.round_due = now + self.voice.interval;
         self.rounds = self.rounds.wrapping_add(1);
-        if self.protocol.is_none() && self.restart.is_due(now) {
-            self.restart_protocol().await;
+        if self.chitchat.restart_if_due(&self.own, now).await {
+            self.be_deaf();
         }
         self.knock();
         self.refresh().await;
@@ -221,7 +209,7 @@ impl Actor {
                     self.own.remove(&key);
                 }
             }
-            if let Some(protocol) = &self.protocol {
+            if let Some(protocol) = self.chitchat.current() {
                 protocol.set(key, text.as_deref()).await;
             }
         }
@@ -231,7 +219,7 @@ impl Actor {
     /// Looks at what chitchat knows, and shows a new view if it differs.
     async fn refresh(&mut self) {
         self.refresh_at = None;
-        let Some(protocol) = &self.protocol else { return };
+        let Some(protocol) = self.chitchat.current() else { return };
         let heard = protocol.heard(&self.roster.read()).await;
         for heard in &heard {
             self.wire.book.note(heard.node);
@@ -276,7 +264,7 @@ impl Actor {
 
     /// Tries known peers that are not there: often while alone, now and then otherwise, which heals old partitions.
     fn knock(&self) {
-        let Some(protocol) = &self.protocol else { return };
+        let Some(protocol) = self.chitchat.current() else { return };
         let alive = self.roster.peers();
         let count = match alive.is_empty() {
             true => KNOCKS_ALONE,
@@ -292,7 +280,7 @@ impl Actor {
         self.change(vec![(Key::Left, Some("true".to_owned()))]).await;
         self.wire.start_telling();
         let audience = self.roster.peers();
-        if let Some(protocol) = &self.protocol {
+        if let Some(protocol) = self.chitchat.current() {
             protocol.gossip_with(&audience);
         }
         self.goodbye = Some((Goodbye::new(audience, self.voice.interval, Instant::now()), done));
@@ -319,41 +307,6 @@ impl Actor {
 
     fn be_deaf(&mut self) {
         self.deaf_until = Instant::now() + self.voice.interval * RELEARN_ROUNDS;
-    }
-
-    /// chitchat's task has ended: a message made it panic.
-    fn bury(&mut self) {
-        self.ended = Box::pin(std::future::pending());
-        let ran = self.protocol.take().map_or(Duration::ZERO, |protocol| protocol.started.elapsed());
-        let sender = self.wire.mute_last_sender().map(|node| node.to_string()).unwrap_or_default();
-        let restart_in = self.restart.failed(ran, Instant::now());
-        error!(last_sender = %sender, ?restart_in, "gossip ended unexpectedly and is restarted");
-    }
-
-    /// A new chitchat needs a new generation: peers hold higher versions of the old one than it would begin with.
-    async fn restart_protocol(&mut self) {
-        let (directory, now) = (self.state_dir.clone(), clock::now());
-        let next = self.tasks.spawn_blocking(move || next_generation(&directory, now)).await;
-        self.generation = match next {
-            Ok(Ok(next)) => next,
-            Ok(Err(error)) => {
-                warn!(%error, "the generation of a restarted gossip could not be written");
-                now.max(self.generation.plus(Duration::from_millis(1)))
-            }
-            Err(_) => now.max(self.generation.plus(Duration::from_millis(1))),
-        };
-        match Protocol::start(self.voice, self.generation, &self.own, self.wire.clone()).await {
-            Ok(protocol) => {
-                info!(generation = self.generation.as_millis(), "gossip is running again");
-                self.ended = protocol.ended();
-                self.protocol = Some(protocol);
-                self.be_deaf();
-            }
-            Err(error) => {
-                error!(%error, "gossip cannot be restarted yet");
-                self.restart.failed(Duration::ZERO, Instant::now());
-            }
-        }
     }
 }
 
