@@ -23,7 +23,7 @@ use self::{
     report::Report,
 };
 use crate::{
-    admin::{AppliedStatus, Code, EndpointStatus, MeshStatus, Problem, TokenCreated, TokenRequest},
+    admin::{AppliedStatus, Code, EndpointHealth, EndpointStatus, MeshStatus, Problem, TokenCreated, TokenRequest},
     cli::{Client, DevArgs, DevVerb, IDENTITY_DIR, wait_until_ready},
     daemon::signalled,
 };
@@ -90,18 +90,29 @@ impl<'a> DevMesh<'a> {
             let layout = NodeLayout::prepare(self.home, index, args.nodes, http_port, mesh_port)?;
             self.start_node(layout, args.detach).await?;
         }
-        self.wait_for_all().await?;
+        self.serve_example().await?.print(args)
+    }
+
+    /// Applies the example once all nodes see each other; returns once all of them know where it serves.
+    async fn serve_example(&mut self) -> Result<Report, Problem> {
+        let expected = self.nodes.len();
+        let alive = |status: &MeshStatus| status.nodes.iter().filter(|node| node.liveness == Liveness::Alive).count();
+        self.wait_for_all(|status| alive(status) >= expected, &format!("does not see all {expected} nodes")).await?;
         self.say("all nodes see each other; applying the example endpoint");
         let client = self.client()?;
         let applied: Vec<AppliedStatus> = client.post_text("/v1/endpoints", EXAMPLE.to_owned()).await?;
         let quiet = self.quiet;
         wait_until_ready(&client, &applied, self.patience, &mut |line| tell(quiet, line)).await?;
+        let is_example = |status: &&EndpointStatus| applied.iter().any(|one| one.name == status.endpoint.metadata.name);
+        // The report says that any node serves it.
+        let is_ready = |example: &EndpointStatus| example.status.health == EndpointHealth::Ready;
+        let knows = |status: &MeshStatus| status.endpoints.iter().find(is_example).is_some_and(is_ready);
+        self.wait_for_all(knows, "does not see the example endpoint ready").await?;
         let elapsed = self.start.elapsed();
         let endpoints: Vec<EndpointStatus> = client.get("/v1/endpoints").await?;
-        let is_example = |status: &&EndpointStatus| applied.iter().any(|one| one.name == status.endpoint.metadata.name);
         let example = endpoints.iter().find(is_example);
         let example = example.ok_or_else(|| Problem::new(Code::Failed, "somebody has deleted the example endpoint"))?;
-        Report::new(self.home, &self.nodes, example, elapsed).print(args)
+        Ok(Report::new(self.home, &self.nodes, example, elapsed))
     }
 
     async fn start_node(&mut self, layout: NodeLayout, detach: bool) -> Result<(), Problem> {
@@ -142,12 +153,10 @@ impl<'a> DevMesh<'a> {
         Ok(created.token)
     }
 
-    async fn wait_for_all(&mut self) -> Result<(), Problem> {
-        let expected = self.nodes.len();
-        let alive = |status: &MeshStatus| status.nodes.iter().filter(|node| node.liveness == Liveness::Alive).count();
-        let lacks = format!("does not see all {expected} nodes");
+    /// Waits until the status of every node is as wanted.
+    async fn wait_for_all(&mut self, wanted: impl Fn(&MeshStatus) -> bool, lacks: &str) -> Result<(), Problem> {
         for node in &mut self.nodes {
-            node.wait_until(|status| alive(status) >= expected, &lacks, self.patience).await?;
+            node.wait_until(&wanted, lacks, self.patience).await?;
         }
         Ok(())
     }

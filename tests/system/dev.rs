@@ -202,7 +202,7 @@ async fn a_report_that_cannot_be_written_leaves_no_process_behind() {
 #[tokio::test(flavor = "multi_thread")]
 async fn ctrl_c_while_a_detached_mesh_starts_leaves_no_process_behind() {
     let sandbox = Sandbox::new(3);
-    let mut dev = sandbox.start(&["--detach", "--json"]).stdout(Stdio::null()).spawn().unwrap();
+    let mut dev = sandbox.start(&["--detach"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     eventually("the first node to run", async || (!sandbox.processes().is_empty()).then_some(())).await;
     signal(&dev, Signal::INT);
     assert!(!dev.wait().unwrap().success());
