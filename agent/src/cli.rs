@@ -22,7 +22,7 @@ pub(crate) use args::{AgentArgs, DevArgs, DevVerb, SimEngineArgs};
 use args::{Cli, Verb};
 pub(crate) use client::Client;
 pub(crate) use identity::{IDENTITY_DIR, join_with, read_token};
-pub(crate) use output::note;
+pub(crate) use output::{note, out};
 pub(crate) use wait::ready as wait_until_ready;
 
 use crate::{
@@ -54,9 +54,8 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
-#[allow(clippy::print_stderr)]
 fn fail(problem: &Problem) -> ExitCode {
-    eprintln!("{problem}");
+    note(&problem.to_string());
     ExitCode::from(problem.code.exit_code())
 }
 

@@ -36,7 +36,7 @@ impl Output {
 }
 
 /// Writes to standard output. A reader that has gone (`| head`) is no error.
-pub(super) fn out(text: &str) -> Result<(), Problem> {
+pub(crate) fn out(text: &str) -> Result<(), Problem> {
     out_bytes(text.as_bytes())
 }
 
@@ -52,7 +52,7 @@ pub(super) fn out_bytes(bytes: &[u8]) -> Result<(), Problem> {
 }
 
 /// Writes a line of progress or advice to standard error.
-#[allow(clippy::print_stderr)]
 pub(crate) fn note(text: &str) {
-    eprintln!("{text}");
+    // Not `eprintln!`, which panics where nobody listens any more.
+    let _ = writeln!(io::stderr(), "{text}");
 }

@@ -1,10 +1,6 @@
 //! What `shoal dev` prints when all is ready.
 
-use std::{
-    io::{self, Write as _},
-    path::Path,
-    time::Duration,
-};
+use std::{path::Path, time::Duration};
 
 use serde::Serialize;
 use shoal_types::Liveness;
@@ -12,7 +8,7 @@ use shoal_types::Liveness;
 use super::process::NodeProcess;
 use crate::{
     admin::{Code, EndpointStatus, Problem},
-    cli::DevArgs,
+    cli::{DevArgs, out},
     daemon::own_binary,
 };
 
@@ -72,13 +68,7 @@ impl Report {
         } else {
             self.text(&own_binary()?.display().to_string(), args)
         };
-        let mut stdout = io::stdout().lock();
-        match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                Err(Problem::new(Code::Failed, format!("cannot write to standard output: {error}")))
-            }
-            Ok(()) | Err(_) => Ok(()),
-        }
+        out(&format!("{text}\n"))
     }
 
     fn text(&self, program: &str, args: &DevArgs) -> String {
