@@ -26,7 +26,10 @@ pub(super) enum LockError {
 
 /// The state directory is this daemon's; given back when the process ends, however it does.
 #[derive(Debug)]
-pub(super) struct StateLock(#[allow(dead_code)] File); // the open file is the lock
+pub(super) struct StateLock {
+    /// Open, it is the lock.
+    _file: File,
+}
 
 impl StateLock {
     pub(super) fn take(dir: &Path) -> Result<Self, LockError> {
@@ -34,7 +37,7 @@ impl StateLock {
         fs::create_dir_all(dir).map_err(error)?;
         let file = File::options().create(true).append(true).open(dir.join("lock")).map_err(error)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self(file)),
+            Ok(()) => Ok(Self { _file: file }),
             Err(rustix::io::Errno::WOULDBLOCK) => Err(LockError::Taken(dir.to_owned())),
             Err(errno) => Err(error(errno.into())),
         }
