@@ -25,6 +25,7 @@ use tracing::{info, warn};
 use self::lock::StateLock;
 use crate::{
     admin::{Admin, AdminListeners, Code, Problem},
+    census,
     cli::{AgentArgs, IDENTITY_DIR, SimEngineArgs, join_with, note, read_token},
     config::Config,
     inventory::{GpuInventory, host, host_addresses, host_name},
@@ -194,10 +195,12 @@ impl Daemon {
             timing: Timing { settle: config.placement.settle.0, step: config.placement.step.0, ..Timing::default() },
             state_dir: config.state_dir(),
         });
-        let admin = Admin { mesh, control, peers, metrics, identity, closing: daemon.closing.clone() };
+        let admin =
+            Admin { mesh: Arc::clone(&mesh), control, peers, metrics, identity, closing: daemon.closing.clone() };
         daemon.tasks.spawn(inventory.keep(known_gpus, daemon.stop.clone()));
         daemon.loops.spawn(replicas.run(commands));
         daemon.loops.spawn(routes.keep(daemon.stop.clone()));
+        daemon.tasks.spawn(census::keep(mesh.view(), daemon.stop.clone()));
         daemon.tasks.spawn(daemon.answer_peers(inbound, ingress));
         admin_listeners.serve(&Arc::new(admin), &daemon.tasks, &daemon.stop);
         Ok(daemon)

@@ -1,6 +1,7 @@
 //! The one binary: `shoal agent` is the daemon, every other verb talks to one.
 
 mod admin;
+mod census;
 mod cli;
 mod config;
 mod daemon;

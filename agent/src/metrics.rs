@@ -53,16 +53,17 @@ struct Gauges {
 impl Metrics {
     /// The ingress's metrics, and gauges for the rest.
     pub(crate) fn new(ingress: &Ingress) -> Self {
-        let mut registry = Registry::with_prefix("shoal");
+        let mut registry = Registry::default();
         let gauges = Gauges::default();
         gauges.build.get_or_create(&BuildLabel { version: env!("CARGO_PKG_VERSION") }).set(1);
         let Gauges { nodes, gpus, desired, ready, certificate, build } = gauges.clone();
-        registry.register("nodes", "Nodes that this node knows, by state", nodes);
-        registry.register("gpus", "GPUs of this node, by use", gpus);
-        registry.register("endpoint_replicas_desired", "Replicas wanted", desired);
-        registry.register("endpoint_replicas_ready", "Replicas of the current revision that serve", ready);
-        registry.register("certificate_expiry_seconds", "When the node's certificate ends, Unix time", certificate);
-        registry.register("build_info", "Version of this node", build);
+        let own = registry.sub_registry_with_prefix("shoal");
+        own.register("nodes", "Nodes that this node knows, by state", nodes);
+        own.register("gpus", "GPUs of this node, by use", gpus);
+        own.register("endpoint_replicas_desired", "Replicas wanted", desired);
+        own.register("endpoint_replicas_ready", "Replicas of the current revision that serve", ready);
+        own.register("certificate_expiry_seconds", "When the node's certificate ends, Unix time", certificate);
+        own.register("build_info", "Version of this node", build);
         ingress.register_metrics(&mut registry);
         Self { registry: Arc::new(registry), gauges, rendering: Arc::default() }
     }

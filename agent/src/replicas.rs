@@ -249,6 +249,8 @@ impl Replicas {
 
     async fn publish(&mut self, claim: ClaimId) {
         let Some(claim) = self.book.claim(claim) else { return };
+        info!(endpoint = %claim.endpoint, replica = claim.id.replica_name(&claim.endpoint), state = %claim.state,
+            reason = claim.reason.as_deref().unwrap_or_default(), "A replica of this node is in a new state");
         if claim.state.serves() {
             self.failures.remove(&(claim.endpoint.clone(), claim.revision));
         }
@@ -282,7 +284,8 @@ impl Replicas {
         let failures = self.failures.entry((endpoint.clone(), revision)).or_default();
         *failures += 1;
         let wait = book::retry_after(*failures);
-        self.refuse(&endpoint, revision, wait, reason).await;
+        // Its log outlives it, and this is where somebody looks who finds the endpoint without a replica.
+        self.refuse(&endpoint, revision, wait, format!("{reason} (shoal logs {claim})")).await;
     }
 
     async fn refuse(&mut self, endpoint: &EndpointName, revision: Revision, wait: Duration, reason: String) {

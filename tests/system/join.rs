@@ -61,4 +61,6 @@ async fn a_revoked_node_is_shut_out() {
     let mesh = Mesh::start(2).await;
     mesh.nodes[0].run_ok(&["revoke", "node-1"]);
     mesh.nodes[0].wait_for("the node to be gone", |status| alive(status) == 1).await;
+    let told = |status: &serde_json::Value| status["problems"].to_string().contains("this node is revoked");
+    mesh.nodes[1].wait_for("the revoked node to be told why", told).await;
 }

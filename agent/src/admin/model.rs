@@ -48,7 +48,8 @@ pub(crate) struct NodeStatus {
     pub(crate) gpus_free: usize,
     /// Its replicas.
     pub(crate) replicas: Vec<ReplicaStatus>,
-    /// Milliseconds since something was heard of it; 0 for the answering node.
+    /// Milliseconds since it last said something new (a node that has nothing to say is silent, and none the less
+    /// alive); 0 for the answering node.
     pub(crate) age_ms: u64,
     /// Round trip to it in milliseconds, where there is a connection.
     pub(crate) rtt_ms: Option<f64>,

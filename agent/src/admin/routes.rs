@@ -13,7 +13,7 @@ use axum::{
 use futures_util::StreamExt;
 use serde::Deserialize;
 use shoal_mesh::{Identity, Mesh, MeshError, StoreError, TokenLimits, TokenStatus, clock};
-use shoal_types::{Endpoint, EndpointName, Hlc, NodeId, SpecError, View, parse_endpoints};
+use shoal_types::{Claim, Endpoint, EndpointName, Hlc, NodeId, SpecError, View, parse_endpoints};
 
 use tokio_util::sync::CancellationToken;
 
@@ -101,7 +101,8 @@ async fn status(State(admin): Shared) -> Json<MeshStatus> {
     let view = admin.view();
     let nodes = admin.nodes();
     let endpoints = view::endpoints(&view, clock::now());
-    let problems = view::problems(&nodes, &endpoints);
+    let refusals = admin.mesh.peers().into_iter().filter_map(|peer| Some((peer.node, peer.refusal?))).collect();
+    let problems = view::problems(&nodes, &endpoints, &refusals, clock::now());
     let own = view.nodes.get(&view.me);
     Json(MeshStatus {
         mesh: view.mesh.to_string(),
@@ -209,14 +210,15 @@ async fn replica_logs(
     Query(query): Query<LogQuery>,
 ) -> Result<Response, Problem> {
     let view = admin.view();
-    let claim = view
-        .claims()
-        .map(|(_, claim)| claim)
-        .find(|claim| claim.id.replica_name(&claim.endpoint) == replica || claim.id.to_string() == replica)
+    let named = |claim: &&Claim| claim.id.replica_name(&claim.endpoint) == replica;
+    // By its whole id also one that is gone: its node keeps the last logs for a while.
+    let claim = replica
+        .parse()
+        .ok()
+        .or_else(|| view.claims().map(|(_, claim)| claim).find(named).map(|claim| claim.id))
         .ok_or_else(|| {
             Problem::new(Code::NotFound, format!("there is no replica `{replica}`")).hint("shoal get replicas")
-        })?
-        .id;
+        })?;
     let lines = if claim.node == admin.mesh.me() {
         logs::local(&admin.control, claim, query).map(StreamExt::boxed)
     } else {

@@ -95,10 +95,16 @@ fn endpoint(view: &View, record: &EndpointRecord, now: UnixMillis) -> EndpointSt
 }
 
 /// What needs somebody's attention.
-pub(crate) fn problems(nodes: &[NodeStatus], endpoints: &[EndpointStatus]) -> Vec<String> {
+pub(crate) fn problems(
+    nodes: &[NodeStatus],
+    endpoints: &[EndpointStatus],
+    refusals: &BTreeMap<NodeId, String>,
+    now: UnixMillis,
+) -> Vec<String> {
+    let refused = refusals.iter().map(|(node, why)| format!("node {} refuses this node: {why}", node.short()));
     let quiet = nodes.iter().filter_map(|node| match node.liveness {
-        Liveness::Suspect { .. } => {
-            Some(format!("node {} has not been heard of for {} s", node.name, node.age_ms / 1000))
+        Liveness::Suspect { since } => {
+            Some(format!("node {} has been silent for {} s", node.name, now.since(since).as_secs()))
         }
         Liveness::Alive | Liveness::Left => None,
     });
@@ -116,7 +122,7 @@ pub(crate) fn problems(nodes: &[NodeStatus], endpoints: &[EndpointStatus]) -> Ve
             )),
         }
     });
-    quiet.chain(lacking).collect()
+    refused.chain(quiet).chain(lacking).collect()
 }
 
 fn millis(duration: Duration) -> u64 {

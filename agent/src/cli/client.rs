@@ -153,6 +153,13 @@ impl Client {
 
     async fn problem(&self, response: Response<Incoming>) -> Problem {
         let status = response.status();
+        if status == StatusCode::NOT_FOUND && matches!(self.target, Target::Tcp { token: None, .. }) {
+            return Problem::new(
+                Code::Forbidden,
+                format!("{} serves only metrics and health without a token", self.name()),
+            )
+            .hint("--admin-token-file, with the token of the node's admin.tokenFile");
+        }
         match self.read(response).await {
             Ok(body) => serde_json::from_slice(&body).unwrap_or_else(|_| {
                 let text = String::from_utf8_lossy(&body[..body.len().min(200)]).into_owned();

@@ -47,7 +47,7 @@ fn node(node: &NodeStatus) -> Result<String, Problem> {
     let mut text = fields(&[
         ("Name", node.name.clone()),
         ("Id", node.id.to_string()),
-        ("State", format!("{}, heard {} ago", node_state(node), age(Duration::from_millis(node.age_ms)))),
+        ("State", format!("{}, last news {} ago", node_state(node), age(Duration::from_millis(node.age_ms)))),
         ("Place", place.join(" / ")),
         ("Capacity", format!("{}, {}", labels.capacity_type, price(labels.price))),
         ("Host", format!("{} cpus, {}, {}", node.facts.host.cpus, node.facts.host.memory, node.facts.host.os)),

@@ -87,7 +87,7 @@ impl Listed for NodeStatus {
     }
 
     fn table(list: &[Self], wide: bool) -> Table {
-        let heads = ["NAME", "STATE", "CLUSTER", "ZONE", "CAPACITY", "GPUS", "FREE", "REPLICAS", "HEARD"];
+        let heads = ["NAME", "STATE", "CLUSTER", "ZONE", "CAPACITY", "GPUS", "FREE", "REPLICAS", "NEWS"];
         let mut table = Table::new(&heads, &["RTT", "VERSION", "ADDRESS", "ID"], wide);
         for node in list {
             table.row([

@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use shoal_mesh::{JoinToken, Joined, clock, init_mesh, join as join_mesh, remember_peers};
+use shoal_mesh::{JoinError, JoinToken, Joined, clock, init_mesh, join as join_mesh, remember_peers};
 use shoal_types::NodeId;
 
 use super::{
@@ -44,8 +44,12 @@ pub(super) async fn join(args: JoinArgs) -> Result<(), Problem> {
 /// Joins with a token that was read; the daemon finds its first peers in the state directory.
 pub(crate) async fn join_with(token: &JoinToken, state_dir: &Path) -> Result<NodeId, Problem> {
     let failed = |why: &dyn Display| Problem::new(Code::Failed, format!("cannot join mesh {}: {why}", token.mesh_id()));
+    let refused = |error: JoinError| match error {
+        JoinError::Unreachable { .. } => Problem { code: Code::Unreachable, ..failed(&error) },
+        _ => failed(&error),
+    };
     let Joined { identity, peers } =
-        join_mesh(token, &state_dir.join(IDENTITY_DIR), clock::now()).await.map_err(|error| failed(&error))?;
+        join_mesh(token, &state_dir.join(IDENTITY_DIR), clock::now()).await.map_err(refused)?;
     remember_peers(state_dir, &peers)
         .map_err(|error| failed(&format!("it is admitted, but cannot remember its peers: {error}")))?;
     Ok(identity.node_id())

@@ -1,5 +1,7 @@
 //! `shoal logs`.
 
+use shoal_types::{ClaimId, Liveness};
+
 use super::{
     args::LogsArgs,
     client::Client,
@@ -8,9 +10,12 @@ use super::{
 use crate::admin::{Code, LogQuery, Problem, ReplicaStatus};
 
 pub(super) async fn run(client: &Client, args: LogsArgs) -> Result<(), Problem> {
-    let replica = find(client, &args.name).await?;
+    let claim = match args.name.parse::<ClaimId>() {
+        Ok(claim) => claim,
+        Err(_) => find(client, &args.name).await?.claim,
+    };
     let query = LogQuery { tail: args.tail, follow: args.follow };
-    let path = format!("/v1/replicas/{}/logs?tail={}&follow={}", replica.claim, query.tail, query.follow);
+    let path = format!("/v1/replicas/{claim}/logs?tail={}&follow={}", query.tail, query.follow);
     let mut lines = client.stream(&path).await?;
     while let Some(piece) = lines.next().await? {
         out_bytes(&piece)?;
@@ -26,7 +31,15 @@ async fn find(client: &Client, name: &str) -> Result<ReplicaStatus, Problem> {
         note("the endpoint has several replicas; showing the newest (shoal get replicas lists all)");
     }
     let exact = replicas.iter().find(|replica| replica.name == name);
-    exact.or_else(|| replicas.iter().filter(of_endpoint).min_by_key(|replica| replica.since_ms)).cloned().ok_or_else(
-        || Problem::new(Code::NotFound, format!("there is no replica or endpoint `{name}`")).hint("shoal get replicas"),
-    )
+    exact
+        .or_else(|| {
+            replicas
+                .iter()
+                .filter(of_endpoint)
+                .min_by_key(|replica| (replica.liveness != Liveness::Alive, replica.since_ms))
+        })
+        .cloned()
+        .ok_or_else(|| {
+            Problem::new(Code::NotFound, format!("there is no replica or endpoint `{name}`")).hint("shoal get replicas")
+        })
 }

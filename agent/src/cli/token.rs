@@ -6,7 +6,7 @@ use super::{
     output::{note, out},
     table::Table,
 };
-use shoal_mesh::TokenStatus;
+use shoal_mesh::{TokenStatus, clock};
 
 use crate::admin::{Problem, TokenCreated, TokenRequest};
 
@@ -40,6 +40,19 @@ async fn create(client: &Client, args: TokenCreateArgs) -> Result<(), Problem> {
     out(&format!("{}\n", created.token))
 }
 
+fn token_state(token: &TokenStatus) -> &'static str {
+    let used = u32::try_from(token.used_by.len()).unwrap_or(u32::MAX);
+    if token.revoked {
+        "revoked"
+    } else if used >= token.grant.uses {
+        "used up"
+    } else if token.grant.not_after < clock::now() {
+        "expired"
+    } else {
+        "valid"
+    }
+}
+
 fn table(tokens: &[TokenStatus]) -> Table {
     let mut table = Table::new(&["ID", "EXPIRES", "USED", "ROLE", "STATE"], &[], false);
     for token in tokens {
@@ -53,7 +66,7 @@ fn table(tokens: &[TokenStatus]) -> Table {
             token.grant.not_after.to_string(),
             format!("{}/{}", token.used_by.len(), token.grant.uses),
             role.to_owned(),
-            if token.revoked { "revoked" } else { "valid" }.to_owned(),
+            token_state(token).to_owned(),
         ]);
     }
     table

@@ -66,6 +66,9 @@ impl fmt::Display for Exclusion {
             Self::Left => f.write_str("it has left the mesh"),
             Self::Departing(DepartureReason::Drain) => f.write_str("it is being drained"),
             Self::Departing(DepartureReason::Shutdown) => f.write_str("it is shutting down"),
+            Self::EngineNotOffered { needed, offered } if offered.is_empty() => {
+                write!(f, "it does not offer the engine `{needed}`, nor any other; see `engines` in its configuration")
+            }
             Self::EngineNotOffered { needed, offered } => {
                 write!(f, "it does not offer the engine `{needed}`, only {}", quoted(offered))
             }
@@ -127,6 +130,9 @@ mod tests {
         };
         assert_eq!(label.to_string(), "its label `cloud` is `aws`, allowed are `onprem`, `nebius`");
         let engine = Exclusion::EngineNotOffered { needed: "vllm".to_owned(), offered: vec![] };
-        assert_eq!(engine.to_string(), "it does not offer the engine `vllm`, only none");
+        assert_eq!(
+            engine.to_string(),
+            "it does not offer the engine `vllm`, nor any other; see `engines` in its configuration"
+        );
     }
 }

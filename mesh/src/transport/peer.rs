@@ -93,6 +93,14 @@ impl<L: Clone> PeerState<L> {
         }
     }
 
+    /// Why the peer would not have this node when it was last asked, if that is how it ended.
+    pub(super) const fn refusal(&self) -> Option<&String> {
+        match &self.dial {
+            Dial::Failed { error: OpenError::Refused { reason, .. }, .. } => Some(reason),
+            _ => None,
+        }
+    }
+
     /// Dialling ended without a link, or the peer refuses this node: leave it alone for a while, `jitter` (0 to 1)
     /// deciding how long exactly.
     pub(super) fn failed(&mut self, error: OpenError, now: Instant, jitter: f64) {

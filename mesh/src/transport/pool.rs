@@ -4,7 +4,10 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -52,6 +55,8 @@ pub struct PeerStatus {
     pub rtt: Option<Duration>,
     /// Where it is connected, or else would be dialled first.
     pub address: Option<SocketAddr>,
+    /// Why it would not have this node when it was last asked, such as that this node is revoked.
+    pub refusal: Option<String>,
 }
 
 /// One peer: its state, a bell that rings when it changes, and the way to its mailbox.
@@ -80,6 +85,8 @@ pub(super) struct Pool {
     me: NodeId,
     peers: Mutex<BTreeMap<NodeId, Arc<Peer>>>,
     connected: watch::Sender<BTreeSet<NodeId>>,
+    /// Set once a peer has refused this node, so that the log says it once.
+    refused: AtomicBool,
 }
 
 impl fmt::Debug for Pool {
@@ -110,6 +117,7 @@ impl Pool {
             client,
             peers: Mutex::default(),
             connected: watch::Sender::new(BTreeSet::new()),
+            refused: AtomicBool::new(false),
         }
     }
 
@@ -166,6 +174,7 @@ impl Pool {
                 connected: connection.is_some(),
                 rtt: connection.map(Connection::rtt),
                 address: connection.map(Connection::remote_address).or_else(|| state.addresses().first().copied()),
+                refusal: state.refusal().cloned(),
             }
         };
         self.peers().iter().map(status).collect()
@@ -288,6 +297,9 @@ impl Pool {
             let mut state = peer.state();
             state.detach(|other| other.is_same(link));
             if let Some((CloseCode::Revoked | CloseCode::Unauthenticated, reason)) = CloseCode::of(error) {
+                if !self.refused.swap(true, Ordering::Relaxed) {
+                    tracing::error!(peer = %node, reason, "a peer will not have this node: it is cut off from it");
+                }
                 state.failed(OpenError::Refused { node, reason }, Instant::now(), rand::random());
             }
         }

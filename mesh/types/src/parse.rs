@@ -56,7 +56,12 @@ fn did_you_mean(nearest: &Option<String>, known: &[String]) -> String {
 /// # Errors
 /// The first thing that is wrong, with its path.
 pub fn parse_endpoints(text: &str) -> Result<Vec<Endpoint>, SpecError> {
-    let endpoints = parse_documents::<Endpoint>(text)?;
+    let documents = documents(text)?.into_iter().map(|mut document| {
+        // What `shoal get -o yaml` adds: so that its output can be applied.
+        document.as_object_mut().map(|fields| fields.remove("status"));
+        document
+    });
+    let endpoints: Vec<Endpoint> = typed(documents)?;
     endpoints.iter().try_for_each(check_values)?;
     if endpoints.is_empty() { Err(SpecError::Empty) } else { Ok(endpoints) }
 }
@@ -66,6 +71,10 @@ pub fn parse_endpoints(text: &str) -> Result<Vec<Endpoint>, SpecError> {
 /// # Errors
 /// The first thing that is wrong, with its path.
 pub fn parse_documents<T: DeserializeOwned + JsonSchema>(text: &str) -> Result<Vec<T>, SpecError> {
+    typed(documents(text)?)
+}
+
+fn documents(text: &str) -> Result<Vec<Value>, SpecError> {
     if text.len() > TEXT_MAX {
         return Err(SpecError::TooLarge(text.len()));
     }
@@ -74,9 +83,12 @@ pub fn parse_documents<T: DeserializeOwned + JsonSchema>(text: &str) -> Result<V
     if documents.len() > DOCUMENTS_MAX {
         return Err(SpecError::TooLarge(text.len()));
     }
+    Ok(documents.into_iter().filter(|document| !document.is_null()).collect())
+}
+
+fn typed<T: DeserializeOwned + JsonSchema>(documents: impl IntoIterator<Item = Value>) -> Result<Vec<T>, SpecError> {
     let schema = schemars::schema_for!(T).to_value();
-    let documents = documents.into_iter().filter(|document| !document.is_null());
-    documents.map(|document| strictly(document, &schema)).collect()
+    documents.into_iter().map(|document| strictly(document, &schema)).collect()
 }
 
 fn strictly<T: DeserializeOwned>(document: Value, schema: &Value) -> Result<T, SpecError> {
@@ -242,6 +254,12 @@ spec:
         assert!(error(&WHOLE.replace("  model: meta-llama/Llama-3.3-70B-Instruct\n", "")).contains("model"));
         assert!(error("a: [").starts_with("not valid YAML"));
         assert_eq!(error(""), "there is no document to apply");
+    }
+
+    #[test]
+    fn what_get_prints_can_be_applied() {
+        let printed = format!("{WHOLE}\nstatus: {{ready: 2, desired: 2}}\n");
+        assert_eq!(parse_endpoints(&printed), parse_endpoints(WHOLE));
     }
 
     #[test]
