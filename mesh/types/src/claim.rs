@@ -18,6 +18,7 @@ pub fn clip_reason(reason: &str) -> String {
 
 /// "I run, or am about to run, replica `id` of `endpoint` at `revision`." Only node `id.node` writes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Claim {
     /// Never used again.
     pub id: ClaimId,
@@ -79,6 +80,7 @@ impl fmt::Display for ReplicaState {
 
 /// What a replica has to do. Quantised, so that an idle mesh is silent; unknown is `None`, never zero.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Load {
     /// Requests that shoal has given it and that are not finished.
     pub inflight: u32,
@@ -105,6 +107,7 @@ impl Load {
 
 /// "I will not run this revision before `until`", because it failed here. Others then rank without this node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Refusal {
     /// Which endpoint.
     pub endpoint: EndpointName,

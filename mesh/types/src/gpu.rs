@@ -19,6 +19,7 @@ impl fmt::Display for GpuId {
 
 /// One GPU. What NVML could not say is `None`, which is not zero.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Gpu {
     /// Its UUID.
     pub id: GpuId,

@@ -9,6 +9,7 @@ use crate::{GpuSource, MemorySize, UnixMillis};
 
 /// The facts of one start of one node; they change only with its configuration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct NodeFacts {
     /// What people call it; the host name unless configured.
     pub name: String,
@@ -37,6 +38,7 @@ pub struct NodeFacts {
 
 /// The host as sysinfo sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Host {
     /// Logical processors.
     pub cpus: u32,
@@ -143,6 +145,7 @@ impl FromStr for CapacityType {
 
 /// A node's statement that it leaves.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Departure {
     /// Why.
     pub reason: DepartureReason,

@@ -11,6 +11,7 @@ use crate::{
 
 /// Everything that node [`View::me`] knows at one moment: rebuilt on change, then never changed.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct View {
     /// Whose view it is.
     pub me: NodeId,
@@ -36,6 +37,7 @@ impl View {
 
 /// An endpoint as the store has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct EndpointRecord {
     /// What was applied.
     pub endpoint: Endpoint,
@@ -47,6 +49,7 @@ pub struct EndpointRecord {
 
 /// One node as it is known here.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct NodeView {
     /// Who.
     pub id: NodeId,

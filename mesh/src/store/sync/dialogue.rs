@@ -37,7 +37,7 @@ pub(super) async fn compare(store: &Store, peer: NodeId, mut stream: Stream) -> 
     end(stream).await?;
     if catching_up {
         let gone = store.blocking(|core| core.catch_up(clock::now())).await?;
-        info!(%peer, gone, "the store is up to date again after a long absence");
+        info!(%peer, gone, "this node has all the specs of the mesh; what it held and others had deleted is gone");
     } else if !current {
         store.settle(clock::now()).await?;
     }
