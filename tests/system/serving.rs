@@ -10,7 +10,7 @@ use std::{
 
 use tokio::{sync::watch, task::JoinSet};
 
-use super::harness::{Mesh, alive, chat, find, list, ready, request, serving_nodes, stream_chat};
+use super::harness::{Mesh, alive, chat, endpoint, find, list, ready, request, serving_nodes, stream_chat};
 
 /// Text of the deltas of a stream of server-sent events.
 fn text_of(events: &str) -> String {
@@ -96,7 +96,9 @@ async fn one_request(http: &str, killed: &AtomicBool, index: usize) -> Outcome {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_serving_node_killed_under_load_costs_only_streams_that_had_begun_there() {
     let mut mesh = Mesh::start(3).await;
-    mesh.apply(0, "hello", 2).await;
+    // Half of a request's time is before its first byte, so that many wait for theirs at the kill: those must be retried.
+    mesh.nodes[0].apply(&endpoint("hello", 2, "10ms").replace("timeToFirstToken: 20ms", "timeToFirstToken: 300ms"));
+    mesh.nodes[0].wait_for("the endpoint to be ready", |status| ready(status, "hello") == 2).await;
     let holders = mesh.holders("hello").await;
     let ingress = holders.iter().position(|holds| !holds).unwrap_or(0);
     let victim = (0..3).rev().find(|&node| holders[node] && node != ingress).expect("a serving node to kill");
