@@ -32,7 +32,7 @@ use crate::{
     metrics::Metrics,
     node::NodeControl,
     peer::{self, PeerClient},
-    replicas::{Parts, Replicas},
+    replicas::{Parts, Replicas, shutdown},
     routing::{MeshDial, Routes, tunnel},
     telemetry,
 };
@@ -246,7 +246,7 @@ impl Daemon {
     async fn stop(mut self) {
         self.closing.cancel();
         let serving = async { if self.serving.is_finished() { Ok(()) } else { self.serving.await } };
-        let left = async { tokio::join!(self.control.leave(), serving) };
+        let left = async { tokio::join!(self.control.leave(shutdown(clock::now())), serving) };
         if timeout(LEAVE_DEADLINE, left).await.is_err() {
             warn!(deadline = ?LEAVE_DEADLINE, "requests or replicas did not end in time and are cut off");
         }

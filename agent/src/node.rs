@@ -3,7 +3,7 @@
 use std::{io, sync::Arc};
 
 use shoal_engine_supervisor::{LogReader, Supervisor};
-use shoal_types::ClaimId;
+use shoal_types::{ClaimId, Departure};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::replicas::Command;
@@ -37,10 +37,10 @@ impl NodeControl {
         self.inbox.send(Command::Serves(claim, reply)).await.is_ok() && answer.await.unwrap_or(false)
     }
 
-    /// Gives up all replicas; returns when the last one is gone.
-    pub(crate) async fn leave(&self) {
+    /// Gives up all replicas by the deadline of `departure`; returns when the last one is gone.
+    pub(crate) async fn leave(&self, departure: Departure) {
         let (reply, gone) = oneshot::channel();
-        if self.inbox.send(Command::Leave(reply)).await.is_ok() {
+        if self.inbox.send(Command::Leave(departure, reply)).await.is_ok() {
             let _ = gone.await;
         }
     }

@@ -5,16 +5,18 @@
 
 mod book;
 mod confirm;
+mod departing;
 mod drain;
+mod faults;
 
 use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc, time::Duration};
 
 use shoal_engine_supervisor::{EngineStatus, LaunchPlan, Supervisor};
 use shoal_ingress::Ingress;
 use shoal_mesh::{Mesh, clock};
-use shoal_placement::{Action, Decision, Elector, Timing};
+use shoal_placement::{Action, Decision, DrainReason, Elector, Timing};
 use shoal_types::{
-    Claim, ClaimId, Departure, DepartureReason, EndpointName, Gpu, Load, Refusal, ReplicaState, Revision, UnixMillis,
+    Claim, ClaimId, Departure, EndpointName, Gpu, Load, Refusal, ReplicaState, Revision,
     View, clip_reason,
 };
 use tokio::{
@@ -25,17 +27,17 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
+pub(crate) use self::departing::{reclaimed, shutdown};
 use self::{
     book::{Book, Change},
     confirm::serve_all,
+    departing::Departing,
     drain::DrainMark,
 };
 use crate::{inventory::GpuReading, ledger::GpuLedger, peer::PeerClient, routing::Routes};
 
 /// Time between two publications of load.
 const LOAD_PERIOD: Duration = Duration::from_secs(1);
-/// How long a stopping daemon lets its streams end.
-const LEAVE_GRACE: Duration = Duration::from_secs(30);
 /// How long a node does not claim again what its configuration refuses.
 const REFUSAL: Duration = Duration::from_secs(5 * 60);
 /// How long it does not claim again when its GPUs were not as free as they looked.
@@ -52,8 +54,8 @@ pub(crate) enum Command {
     SetDraining(bool, oneshot::Sender<io::Result<()>>),
     /// Whether a claim serves and means to go on.
     Serves(ClaimId, oneshot::Sender<bool>),
-    /// Give up everything, and say when it is done.
-    Leave(oneshot::Sender<()>),
+    /// Give up everything by the departure's deadline, and say when it is done.
+    Leave(Departure, oneshot::Sender<()>),
 }
 
 /// What the loop works with.
@@ -90,6 +92,7 @@ pub(crate) struct Replicas {
     refusals: Vec<Refusal>,
     failures: BTreeMap<(EndpointName, Revision), u32>,
     mark: DrainMark,
+    departing: Departing,
     leaving: Option<oneshot::Sender<()>>,
     tasks: JoinSet<Finished>,
 }
@@ -107,6 +110,7 @@ impl Replicas {
             loads: BTreeMap::new(),
             refusals: Vec::new(),
             failures: BTreeMap::new(),
+            departing: Departing::default(),
             leaving: None,
             tasks: JoinSet::new(),
         }
@@ -119,9 +123,7 @@ impl Replicas {
         let mut readings = self.parts.readings.clone();
         let mut load_tick = interval(LOAD_PERIOD);
         load_tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        if self.mark.is_set() {
-            self.depart(DepartureReason::Drain, None).await;
-        }
+        self.departing.drain(self.mark.is_set());
         self.refresh_gpus().await;
         loop {
             let wake = self.step(&mut view, &mut engines).await;
@@ -174,6 +176,10 @@ impl Replicas {
         let view = view.borrow_and_update().clone();
         self.failures.retain(|(name, revision), _| view.endpoints.get(name).is_some_and(|e| e.revision == *revision));
         let now = clock::now();
+        let wanted = |claim: &Claim| view.endpoints.get(&claim.endpoint).is_some_and(|e| e.revision == claim.revision);
+        for claim in self.book.outdated(wanted, now) {
+            self.close(claim).await;
+        }
         let Decision { actions, wake } = self.elector.step(&view, now);
         for action in actions {
             self.act(action, &view).await;
@@ -186,11 +192,11 @@ impl Replicas {
         match action {
             Action::Claim { endpoint, revision, .. } => self.claim(&endpoint, revision, view).await,
             Action::Start(claim) => self.start(claim).await,
-            // No engine sleeps yet.
-            Action::Wake(_) => {}
+            Action::Wake(claim) => self.wake(claim).await,
             Action::Withdraw { claim, reason } => self.withdraw(claim, &reason.to_string()).await,
             Action::Drain { claim, reason, confirm } => {
-                if self.book.ask(claim, &reason.to_string()) {
+                let surplus = reason == DrainReason::Surplus;
+                if self.book.ask(claim, &reason.to_string(), surplus) {
                     let peers = self.parts.peers.clone();
                     self.tasks.spawn(async move { Finished::Asked(claim, serve_all(&peers, confirm).await) });
                 }
@@ -218,6 +224,13 @@ impl Replicas {
         let claim = self.book.open(id, endpoint.clone(), revision, spec.clone(), gpus, clock::now());
         self.parts.mesh.publish_claim(&claim).await;
         self.refresh_gpus().await;
+    }
+
+    async fn wake(&mut self, claim: ClaimId) {
+        if self.book.wake(claim, clock::now()) {
+            self.parts.supervisor.wake(claim);
+            self.publish(claim).await;
+        }
     }
 
     async fn start(&mut self, claim: ClaimId) {
@@ -259,8 +272,9 @@ impl Replicas {
         self.parts.mesh.publish_claim(claim).await;
     }
 
-    /// Lets a draining replica finish, for `limit` at the most.
+    /// Lets a draining replica finish, for `limit` at the most, and not beyond the end of its node.
     fn finish_streams(&mut self, claim: ClaimId, limit: Duration) {
+        let limit = self.departing.time_left(clock::now()).map_or(limit, |left| left.min(limit));
         let ingress = Arc::clone(&self.parts.ingress);
         self.tasks.spawn(async move {
             // Streams that outlive the limit are cut when the engine stops; their clients see an error event.
@@ -282,7 +296,11 @@ impl Replicas {
     async fn fail(&mut self, claim: ClaimId, reason: String) {
         let Some(Claim { endpoint, revision, .. }) = self.book.claim(claim).cloned() else { return };
         warn!(%endpoint, %reason, "A replica cannot run on this node");
-        self.withdraw(claim, &reason).await;
+        self.parts.supervisor.stop(claim);
+        self.book.fail(claim, &reason, clock::now());
+        self.ledger.release(claim);
+        self.publish(claim).await;
+        self.refresh_gpus().await;
         let failures = self.failures.entry((endpoint.clone(), revision)).or_default();
         *failures += 1;
         let wait = book::retry_after(*failures);
@@ -302,13 +320,16 @@ impl Replicas {
         match finished {
             Finished::Asked(claim, false) => self.book.unask(claim),
             Finished::Asked(claim, true) => self.drain(claim).await,
+            // Asleep, it is there again in seconds; but whoever leaves takes nothing along.
+            Finished::Drained(claim) if self.book.rests(claim) && self.departing.time_left(clock::now()).is_none() => {
+                self.parts.supervisor.sleep(claim);
+            }
             Finished::Drained(claim) => self.parts.supervisor.stop(claim),
         }
     }
 
     async fn drain(&mut self, claim: ClaimId) {
         let Some(limit) = self.book.drain(claim, clock::now()) else { return };
-        let limit = if self.leaving.is_some() { limit.min(LEAVE_GRACE) } else { limit };
         self.publish(claim).await;
         // Only now is what the ingress counts all that there will be.
         self.parts.routes.refresh();
@@ -324,32 +345,38 @@ impl Replicas {
             Command::Serves(claim, reply) => {
                 let _ = reply.send(self.book.stays(claim));
             }
-            Command::Leave(gone) => {
+            Command::Leave(departure, gone) => {
                 self.leaving = Some(gone);
-                self.depart(DepartureReason::Shutdown, Some(clock::now())).await;
+                self.departing.end(departure);
+                self.say_departure().await;
                 for claim in self.book.draining() {
-                    self.finish_streams(claim, LEAVE_GRACE);
+                    self.finish_streams(claim, Duration::MAX);
                 }
             }
         }
     }
 
-    async fn set_draining(&self, draining: bool) -> io::Result<()> {
-        if self.leaving.is_some() {
+    async fn set_draining(&mut self, draining: bool) -> io::Result<()> {
+        if self.departing.is_ending() {
             return Err(io::Error::other("the daemon is stopping"));
         }
         self.mark.set(draining)?;
-        if draining {
-            self.depart(DepartureReason::Drain, None).await;
-        } else {
-            self.parts.mesh.publish_departure(None).await;
-        }
+        self.departing.drain(draining);
+        self.say_departure().await;
         Ok(())
     }
 
-    async fn depart(&self, reason: DepartureReason, deadline: Option<UnixMillis>) {
-        let departure = Departure { reason, detail: None, since: clock::now(), deadline };
-        self.parts.mesh.publish_departure(Some(&departure)).await;
+    /// Publishes why this node leaves, or that it stays, if that is news.
+    async fn say_departure(&mut self) {
+        let Some(departure) = self.departing.news(clock::now()) else { return };
+        match &departure {
+            Some(Departure { reason, detail, deadline, .. }) => {
+                let detail = detail.as_deref().unwrap_or_default();
+                warn!(detail, deadline = deadline.map(|at| at.to_string()), "This node leaves: {reason}");
+            }
+            None => info!("This node stays"),
+        }
+        self.parts.mesh.publish_departure(departure.as_ref()).await;
     }
 
     async fn refresh_gpus(&mut self) {
@@ -361,6 +388,12 @@ impl Replicas {
             self.gpus = gpus;
             self.parts.mesh.publish_gpus(&self.gpus).await;
         }
+        let leaving = faults::leaving(&self.gpus, self.book.holdings());
+        for claim in self.book.set_leaving(&leaving) {
+            self.publish(claim).await;
+        }
+        self.departing.fault(faults::of_node(&self.gpus));
+        self.say_departure().await;
     }
 
     async fn publish_loads(&mut self) {

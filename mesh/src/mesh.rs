@@ -266,6 +266,12 @@ impl Mesh {
         self.stop_all().await;
     }
 
+    /// Stops everything without a goodbye, as a daemon does that will be back in seconds: others route around it at
+    /// once, and wait for its replicas as for those of any node that has gone quiet.
+    pub async fn pause(&self) {
+        self.stop_all().await;
+    }
+
     async fn stop_all(&self) {
         self.stop.cancel();
         self.tasks.close();

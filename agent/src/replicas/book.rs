@@ -5,9 +5,12 @@ use std::{collections::BTreeMap, time::Duration};
 use rustix::process::{Pid, getpgid};
 use shoal_engine_supervisor::{EnginePhase, EngineStatus, LaunchPlan};
 use shoal_types::{
-    Claim, ClaimId, EndpointName, EndpointSpec, GpuId, NodeId, ReplicaState, Revision, UnixMillis, clip_reason,
+    Claim, ClaimId, EndpointName, EndpointSpec, GpuId, NodeId, Progress, ReplicaState, Revision, UnixMillis, clip_reason,
 };
 
+/// How long a replica that failed is shown, and how many of them.
+const FAILED_SHOWN: Duration = Duration::from_secs(10 * 60);
+const FAILED_MAX: usize = 16;
 /// First and longest wait before a node tries again what failed on it.
 const RETRY: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(15 * 60));
 
@@ -31,6 +34,10 @@ struct Entry {
     launched: bool,
     /// Set while others are asked whether they serve in its place.
     asking: Option<String>,
+    /// Set if it sleeps once it is drained, instead of ending.
+    rests: bool,
+    /// Set once it has failed: until then it is shown.
+    shown_until: Option<UnixMillis>,
 }
 
 /// All claims of this node.
@@ -47,8 +54,15 @@ impl Book {
         Self { node, generation, counter: 0, entries: BTreeMap::new() }
     }
 
+    /// Whether nothing is left but what has failed.
     pub(super) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.entries.values().all(|entry| entry.shown_until.is_some())
+    }
+
+    /// All claims that hold something, each with its GPUs.
+    pub(super) fn holdings(&self) -> impl Iterator<Item = (ClaimId, &[GpuId])> {
+        let holding = self.entries.values().filter(|entry| entry.shown_until.is_none());
+        holding.map(|entry| (entry.claim.id, entry.gpus.as_slice()))
     }
 
     /// An id that was never used.
@@ -83,8 +97,26 @@ impl Book {
             progress: None,
             leaving: None,
         };
-        self.entries.insert(id, Entry { claim: claim.clone(), spec, gpus, launched: false, asking: None });
+        self.entries.insert(id, Entry::new(claim.clone(), spec, gpus));
         claim
+    }
+
+    /// The claim of a replica that the daemon before this one launched, and that still runs.
+    pub(super) fn adopt(&mut self, plan: LaunchPlan, now: UnixMillis) {
+        let LaunchPlan { claim: id, endpoint, revision, claimed, spec, gpus } = plan;
+        let claim = Claim {
+            id,
+            endpoint,
+            revision,
+            gpus: spec.resources.gpus,
+            claimed,
+            state: ReplicaState::Starting,
+            since: now,
+            reason: None,
+            progress: None,
+            leaving: None,
+        };
+        self.entries.insert(id, Entry { launched: true, ..Entry::new(claim, spec, gpus) });
     }
 
     /// The plan for a settled claim; `None` if it was started before or is gone.
@@ -114,13 +146,64 @@ impl Book {
     }
 
     /// Marks a serving claim as asking whether others serve in its place; `false` if it already is, or does not serve.
-    pub(super) fn ask(&mut self, claim: ClaimId, reason: &str) -> bool {
+    /// A `surplus` one of an engine that can sleep will do that instead of ending.
+    pub(super) fn ask(&mut self, claim: ClaimId, reason: &str, surplus: bool) -> bool {
         let Some(entry) = self.entries.get_mut(&claim) else { return false };
         if entry.asking.is_some() || entry.claim.state != ReplicaState::Ready {
             return false;
         }
         entry.asking = Some(reason.to_owned());
+        entry.rests = surplus && entry.spec.engine.sleep().is_some();
         true
+    }
+
+    /// Whether a drained claim sleeps, rather than ends.
+    pub(super) fn rests(&self, claim: ClaimId) -> bool {
+        self.entries.get(&claim).is_some_and(|entry| entry.rests && entry.claim.leaving.is_none())
+    }
+
+    /// Marks a sleeping claim as one that is on its way again; `false` if it does not sleep.
+    pub(super) fn wake(&mut self, claim: ClaimId, now: UnixMillis) -> bool {
+        let Some(entry) = self.entries.get_mut(&claim) else { return false };
+        if entry.claim.state != ReplicaState::Asleep {
+            return false;
+        }
+        entry.rests = false;
+        entry.enter(ReplicaState::Warming, None, now)
+    }
+
+    /// Says of the claims in `leaving` that they must go, and of all others that they need not. Returns those of which
+    /// that is news.
+    pub(super) fn set_leaving(&mut self, leaving: &BTreeMap<ClaimId, String>) -> Vec<ClaimId> {
+        let mut news = Vec::new();
+        for (claim, entry) in self.entries.iter_mut().filter(|(_, entry)| entry.shown_until.is_none()) {
+            let reason = leaving.get(claim).map(|reason| clip_reason(reason));
+            if entry.claim.leaving != reason {
+                entry.claim.leaving = reason;
+                news.push(*claim);
+            }
+        }
+        news
+    }
+
+    /// The claim has failed: it gives up what it holds, and is shown for a while.
+    pub(super) fn fail(&mut self, claim: ClaimId, reason: &str, now: UnixMillis) {
+        let Some(entry) = self.entries.get_mut(&claim) else { return };
+        entry.enter(ReplicaState::Failed, Some(reason.to_owned()), now);
+        entry.claim.gpus = 0;
+        entry.shown_until = Some(now.plus(FAILED_SHOWN));
+    }
+
+    /// Failed claims that need not be shown any longer: of endpoints that are not `wanted`, old ones, and the oldest of
+    /// too many.
+    pub(super) fn outdated(&self, wanted: impl Fn(&Claim) -> bool, now: UnixMillis) -> Vec<ClaimId> {
+        let mut failed: Vec<(UnixMillis, &Claim)> =
+            self.entries.values().filter_map(|entry| Some((entry.shown_until?, &entry.claim))).collect();
+        failed.sort_by_key(|(until, _)| std::cmp::Reverse(*until));
+        let outdated = failed.iter().enumerate().filter(|(index, (until, claim))| {
+            *index >= FAILED_MAX || *until <= now || !wanted(claim)
+        });
+        outdated.map(|(_, (_, claim))| claim.id).collect()
     }
 
     /// Somebody did not answer yes: it stays.
@@ -154,14 +237,23 @@ impl Book {
 
     /// Brings the claims in line with the engines.
     pub(super) fn follow(&mut self, engines: &BTreeMap<ClaimId, EngineStatus>, now: UnixMillis) -> Vec<Change> {
-        let launched = self.entries.iter_mut().filter(|(_, entry)| entry.launched);
+        let launched = self.entries.iter_mut().filter(|(_, entry)| entry.launched && entry.shown_until.is_none());
         launched.filter_map(|(&claim, entry)| entry.follow(claim, engines.get(&claim), now)).collect()
     }
 }
 
 impl Entry {
+    const fn new(claim: Claim, spec: EndpointSpec, gpus: Vec<GpuId>) -> Self {
+        Self { claim, spec, gpus, launched: false, asking: None, rests: false, shown_until: None }
+    }
+
     fn follow(&mut self, claim: ClaimId, engine: Option<&EngineStatus>, now: UnixMillis) -> Option<Change> {
         let Some(engine) = engine else { return Some(Change::Close(claim)) };
+        let progress = if let EnginePhase::Preparing(progress) | EnginePhase::Loading(progress) = &engine.phase {
+            progress.map(Progress::coarse)
+        } else {
+            None
+        };
         let (state, reason) = match &engine.phase {
             EnginePhase::Preparing(_) => (ReplicaState::Preparing, None),
             EnginePhase::Starting => (ReplicaState::Starting, None),
@@ -175,8 +267,12 @@ impl Entry {
             }
             EnginePhase::Failed { .. } | EnginePhase::Stopping => return None,
         };
-        // A draining claim never serves again, whatever its engine could.
-        (self.claim.state != ReplicaState::Draining && self.enter(state, reason, now)).then_some(Change::Publish(claim))
+        // A draining claim never serves again, whatever its engine could, unless it sleeps and is woken.
+        if self.claim.state == ReplicaState::Draining && !(self.rests && state == ReplicaState::Asleep) {
+            return None;
+        }
+        let moved = std::mem::replace(&mut self.claim.progress, progress) != progress;
+        (self.enter(state, reason, now) || moved).then_some(Change::Publish(claim))
     }
 
     /// Returns whether anything changed.
@@ -207,102 +303,4 @@ pub(super) fn in_groups(process: u32, groups: &[u32]) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use shoal_types::{Backend, EngineAddress, Hlc, Load, parse_endpoints};
-
-    use super::*;
-
-    const NOW: UnixMillis = UnixMillis::from_millis(1_000);
-    const LATER: UnixMillis = UnixMillis::from_millis(2_000);
-
-    fn book_with_claim() -> (Book, ClaimId) {
-        let node = NodeId::from_bytes([1; 16]);
-        let mut book = Book::new(node, NOW);
-        let text = "{apiVersion: shoal/v1, kind: Endpoint, metadata: {name: a}, spec: {model: m, engine: {kind: sim}}}";
-        let endpoint = parse_endpoints(text).unwrap().remove(0);
-        let id = book.next_id();
-        let revision = Revision(Hlc { time: NOW, counter: 0, node });
-        book.open(id, endpoint.metadata.name, revision, endpoint.spec, Vec::new(), NOW);
-        (book, id)
-    }
-
-    fn engine(claim: ClaimId, phase: EnginePhase) -> BTreeMap<ClaimId, EngineStatus> {
-        let status = EngineStatus {
-            claim,
-            endpoint: "a".parse().unwrap(),
-            phase,
-            backend: Backend::Engine(EngineAddress::Unix("/x".into())),
-            gpus: Vec::new(),
-            crashes: 0,
-            load: Load::default(),
-            pid: None,
-        };
-        BTreeMap::from([(claim, status)])
-    }
-
-    fn ready() -> (Book, ClaimId) {
-        let (mut book, id) = book_with_claim();
-        assert!(book.start(id, NOW).is_some());
-        assert_eq!(book.follow(&engine(id, EnginePhase::Ready), LATER), vec![Change::Publish(id)]);
-        (book, id)
-    }
-
-    #[test]
-    fn a_claim_follows_its_engine() {
-        let (mut book, id) = ready();
-        assert_eq!(book.claim(id).unwrap().since, LATER);
-        assert_eq!(book.follow(&engine(id, EnginePhase::Ready), LATER), vec![]);
-        let crashed = engine(id, EnginePhase::Backoff { reason: "exit 1".to_owned() });
-        assert_eq!(book.follow(&crashed, LATER), vec![Change::Publish(id)]);
-        assert_eq!(book.claim(id).unwrap().reason.as_deref(), Some("exit 1"));
-        assert_eq!(book.follow(&BTreeMap::new(), LATER), vec![Change::Close(id)]);
-    }
-
-    #[test]
-    fn a_claim_is_started_once() {
-        let (mut book, id) = book_with_claim();
-        assert!(book.start(id, NOW).is_some());
-        assert!(book.start(id, NOW).is_none());
-    }
-
-    #[test]
-    fn what_was_not_started_goes_at_once_and_what_was_when_its_engine_has_stopped() {
-        let (mut book, id) = book_with_claim();
-        assert_eq!(book.withdraw(id, "surplus", NOW), Some(Change::Close(id)));
-        book.start(id, NOW);
-        assert_eq!(book.withdraw(id, "surplus", NOW), Some(Change::Publish(id)));
-        assert_eq!(book.withdraw(id, "again", NOW), None);
-        assert_eq!(book.follow(&engine(id, EnginePhase::Stopping), NOW), vec![]);
-        assert_eq!(book.follow(&BTreeMap::new(), NOW), vec![Change::Close(id)]);
-    }
-
-    /// Rule 4: of two replicas that ask each other whether they may drain, neither hears yes.
-    #[test]
-    fn rule_4_one_that_asks_is_not_one_that_stays() {
-        let (mut book, id) = ready();
-        assert!(book.stays(id));
-        assert!(book.ask(id, "surplus"));
-        assert!(!book.ask(id, "surplus"));
-        assert!(!book.stays(id));
-        book.unask(id);
-        assert!(book.stays(id));
-    }
-
-    #[test]
-    fn a_draining_replica_never_serves_again() {
-        let (mut book, id) = ready();
-        book.ask(id, "surplus");
-        assert!(book.drain(id, NOW).is_some());
-        assert!(book.drain(id, NOW).is_none());
-        assert_eq!(book.claim(id).unwrap().reason.as_deref(), Some("surplus"));
-        assert_eq!(book.follow(&engine(id, EnginePhase::Ready), NOW), vec![]);
-        assert_eq!(book.claim(id).unwrap().state, ReplicaState::Draining);
-    }
-
-    #[test]
-    fn failures_are_kept_away_from_for_longer_and_longer() {
-        assert_eq!(retry_after(1), Duration::from_secs(30));
-        assert_eq!(retry_after(3), Duration::from_secs(120));
-        assert_eq!(retry_after(u32::MAX), Duration::from_secs(900));
-    }
-}
+mod tests;

@@ -118,6 +118,19 @@ impl EngineSpec {
             Self::Sim(_) => "sim",
         }
     }
+
+    /// How its replicas sleep while they are not needed; `None` if they end instead.
+    pub const fn sleep(&self) -> Option<&Sleep> {
+        match self {
+            Self::Vllm(engine) => engine.sleep.as_ref(),
+            Self::Sglang(_)
+            | Self::Trtllm(_)
+            | Self::Llamacpp(_)
+            | Self::Gateway(_)
+            | Self::Command(_)
+            | Self::Sim(_) => None,
+        }
+    }
 }
 
 /// Options of a vLLM engine.
