@@ -22,9 +22,9 @@ pub(super) const WARNING: Duration = Duration::from_secs(120);
 
 const TOKEN: &str = "/latest/api/token";
 const ACTION: &str = "/latest/meta-data/spot/instance-action";
-/// The longest that there is; AWS itself renews nothing.
+/// In seconds; the longest that AWS gives.
 const TOKEN_TTL: (&str, &str) = ("X-aws-ec2-metadata-token-ttl-seconds", "21600");
-/// Longest token that is believed to be one; those of AWS have 56 characters.
+/// Longest token that is believed to be one, in bytes.
 const TOKEN_MAX: usize = 1024;
 
 /// Asks the metadata service of AWS.

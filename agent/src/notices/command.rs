@@ -1,6 +1,6 @@
 //! A program of the operator that knows whether there is a notice.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use super::{
     config::NoticeCommandConfig,
@@ -30,15 +30,15 @@ impl Ask for NoticeCommand {
         let NoticeCommandConfig { program, args, .. } = &self.config;
         let Finished { status, stdout, stderr } = run(program, args, self.deadline).await?;
         let refused = || AskError::Status { program: program.clone(), status, stderr: one_line(&stderr) };
-        parse(status.code(), &stdout).ok_or_else(refused)
+        parse(status.code(), &stdout, program).ok_or_else(refused)
     }
 }
 
-/// What a program says that ended with `status`, if anything.
-fn parse(status: Option<i32>, stdout: &str) -> Option<Option<Finding>> {
+/// What `program` says if it ended with `status`, if anything.
+fn parse(status: Option<i32>, stdout: &str, program: &Path) -> Option<Option<Finding>> {
     match status {
         Some(NO_NOTICE) => Some(statement(stdout)),
-        Some(NOTICE) => Some(Some(notice_text(stdout))),
+        Some(NOTICE) => Some(Some(notice_text(stdout, &format!("{} says so", program.display())))),
         Some(_) | None => None,
     }
 }
@@ -62,7 +62,8 @@ mod tests {
             (Some(1), STATED, None),
             (None, STATED, None),
         ] {
-            let parsed = parse(status, stdout).map(|finding| finding.map(|finding| finding.deadline));
+            let parsed =
+                parse(status, stdout, Path::new("/bin/notice")).map(|finding| finding.map(|finding| finding.deadline));
             assert_eq!(parsed, said, "{status:?} {stdout}");
         }
     }

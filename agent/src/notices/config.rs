@@ -24,7 +24,8 @@ pub(crate) struct NoticesConfig {
     pub(crate) azure: ProviderConfig,
     /// A file whose presence is a notice, and whose removal takes it back. It may be empty, or say more in JSON:
     /// `{"deadline": "2026-11-22T14:05:00Z", "reason": "…"}`. A deadline such as `60s` counts from when the file was
-    /// last written. Any other content is taken for the reason. Should hold a path that only root can write to.
+    /// last written. Any other content is taken for the reason. Nobody but
+    /// root should be able to write there.
     pub(crate) file: Option<PathBuf>,
     /// A program that knows whether there is a notice.
     pub(crate) command: Option<NoticeCommandConfig>,
@@ -86,7 +87,7 @@ pub(crate) struct SigtermConfig {
 
 impl Default for SigtermConfig {
     fn default() -> Self {
-        // Nebius gives this much; CoreWeave and most pods more.
+        // What Nebius gives. A pod has so long only if its terminationGracePeriodSeconds, by default 30, says so.
         Self { means: SigtermMeaning::Auto, warning: HumanDuration::from_secs(60) }
     }
 }

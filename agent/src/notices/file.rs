@@ -41,7 +41,8 @@ impl Ask for NoticeFile {
 /// The file is there, so there is a notice, whatever can be read of it. Opening anything but a plain file could hang.
 async fn read(path: &Path, metadata: &Metadata) -> Finding {
     let text = if metadata.is_file() { content(path).await } else { Ok(String::new()) };
-    let mut finding = notice_text(&text.unwrap_or_else(|error| format!("the notice file cannot be read: {error}")));
+    let text = text.unwrap_or_else(|error| format!("it cannot be read: {error}"));
+    let mut finding = notice_text(&text, &format!("{} is there", path.display()));
     if let Deadline::In(left) = finding.deadline
         && let Some(written) = metadata.modified().ok().and_then(unix_millis)
     {
@@ -69,7 +70,9 @@ mod tests {
         assert_eq!(file.ask().await.unwrap(), None);
 
         std::fs::write(&file.0, "").unwrap();
-        assert_eq!(file.ask().await.unwrap().unwrap().deadline, Deadline::Unsaid);
+        let finding = file.ask().await.unwrap().unwrap();
+        assert_eq!(finding.deadline, Deadline::Unsaid);
+        assert!(finding.detail.ends_with("/notice is there"), "{}", finding.detail);
 
         std::fs::write(&file.0, r#"{"deadline": "60s", "reason": "sold"}"#).unwrap();
         let written = std::time::UNIX_EPOCH + Duration::from_secs(1000);

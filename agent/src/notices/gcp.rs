@@ -26,7 +26,7 @@ const HANG: Duration = Duration::from_secs(60);
 /// Longest ETag that is sent back; those of Google have 16 characters.
 const ETAG_MAX: usize = 64;
 
-/// What is asked for. Older servers and some images do not know the second.
+/// What is asked for. Each is asked by itself, so that a server may know only the first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Key {
     Preempted,

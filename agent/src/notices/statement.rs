@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::{
-    finding::{Deadline, Finding},
+    finding::{Deadline, Finding, one_line},
     notice::NoticeKind,
     when::instant,
 };
@@ -32,9 +32,14 @@ pub(super) fn statement(text: &str) -> Option<Finding> {
     Some(Finding::new(NoticeKind::Reclaim, deadline, &detail))
 }
 
-/// What `text` says, if it is known to be a notice: a statement, or else the reason in plain words.
-pub(super) fn notice_text(text: &str) -> Finding {
-    statement(text).unwrap_or_else(|| Finding::new(NoticeKind::Reclaim, Deadline::Unsaid, text))
+/// What `text` says, if it is known to be a notice: a statement, or else the reason in plain words. Where it gives no
+/// reason, that is `unsaid`.
+pub(super) fn notice_text(text: &str, unsaid: &str) -> Finding {
+    let mut finding = statement(text).unwrap_or_else(|| Finding::new(NoticeKind::Reclaim, Deadline::Unsaid, text));
+    if finding.detail.is_empty() {
+        finding.detail = one_line(unsaid);
+    }
+    finding
 }
 
 fn read_deadline(text: &str) -> Option<Deadline> {
@@ -52,16 +57,16 @@ mod tests {
     fn a_notice_is_never_lost_for_how_it_is_written() {
         let at = Deadline::At(instant("2026-11-22T14:05:00Z").unwrap());
         for (text, deadline, detail) in [
-            ("", Deadline::Unsaid, ""),
-            (" \n", Deadline::Unsaid, ""),
+            ("", Deadline::Unsaid, "no reason"),
+            (" \n", Deadline::Unsaid, "no reason"),
             (r#"{"deadline": "2026-11-22T14:05:00Z", "reason": "sold"}"#, at, "sold"),
-            (r#"{"deadline": "1m 30s"}"#, Deadline::In(Duration::from_secs(90)), ""),
+            (r#"{"deadline": "1m 30s"}"#, Deadline::In(Duration::from_secs(90)), "no reason"),
             (r#"{"reason": "moving\nout", "by": "ops"}"#, Deadline::Unsaid, "moving out"),
             (r#"{"deadline": "soon", "reason": "x"}"#, Deadline::Unsaid, "x (`soon` is not a deadline)"),
             (r#"{"deadline": 60}"#, Deadline::Unsaid, r#"{"deadline": 60}"#),
             ("rack 7 is moved\nat noon", Deadline::Unsaid, "rack 7 is moved at noon"),
         ] {
-            let finding = notice_text(text);
+            let finding = notice_text(text, "no reason");
             assert_eq!((finding.deadline, finding.detail.as_str()), (deadline, detail), "{text}");
         }
     }

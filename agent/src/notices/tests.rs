@@ -97,11 +97,6 @@ async fn asked_again(server: &Loopback, more: usize) {
     timeout(PATIENCE, asked.wait_for(|asked| asked.len() >= target)).await.expect("asked in time").unwrap();
 }
 
-/// What a test changes while a server runs, and the server reads.
-fn state<T: Send + Sync + 'static>(value: T) -> (watch::Sender<T>, watch::Receiver<T>) {
-    watch::channel(value)
-}
-
 /// What AWS answers: `action` is the body of the instance action, `token` the one that is valid.
 fn aws(asked: &Asked, action: Option<&str>, token: &str) -> Reply {
     match (&asked.method, asked.target.as_str()) {
@@ -148,7 +143,7 @@ fn preempt(machine: &str) -> String {
 
 #[tokio::test]
 async fn aws_gives_notice_takes_it_back_and_renews_tokens() {
-    let (change, now) = state((None, "token-1"));
+    let (change, now) = watch::channel((None, "token-1"));
     let server = Loopback::serve(move |asked| {
         let (action, token): (Option<String>, &str) = now.borrow().clone();
         async move { aws(&asked, action.as_deref(), token) }
@@ -172,7 +167,7 @@ async fn aws_gives_notice_takes_it_back_and_renews_tokens() {
 
 #[tokio::test]
 async fn a_cloud_that_no_longer_answers_takes_nothing_back() {
-    let (change, works) = state(true);
+    let (change, works) = watch::channel(true);
     let server = Loopback::serve(move |asked| {
         let works = *works.borrow();
         async move { if works { aws(&asked, Some(&terminate()), "token") } else { reply(503, "") } }
@@ -186,7 +181,7 @@ async fn a_cloud_that_no_longer_answers_takes_nothing_back() {
 
 #[tokio::test]
 async fn gcp_is_waited_for_and_knows_no_deadline() {
-    let (change, now) = state(("aa11", "FALSE"));
+    let (change, now) = watch::channel(("aa11", "FALSE"));
     let server = Loopback::serve(move |asked: Asked| {
         let mut now = now.clone();
         async move {
@@ -233,7 +228,7 @@ async fn gcp_tells_of_maintenance_that_ends_the_instance() {
 
 #[tokio::test]
 async fn azure_gives_notice_to_the_machine_that_is_meant() {
-    let (change, now) = state(preempt("gpu-2"));
+    let (change, now) = watch::channel(preempt("gpu-2"));
     let server = Loopback::serve(move |asked| {
         let events = now.borrow().clone();
         async move { azure(&asked, &events) }
@@ -290,7 +285,7 @@ async fn each_cloud_is_known_from_the_others() {
 async fn a_cloud_may_come_late_and_answers_are_bounded() {
     let (port, url) = closed_port();
     let mut kept = keep(&only(&[Source::Aws], &url));
-    let (change, huge) = state(true);
+    let (change, huge) = watch::channel(true);
     let server = Loopback::serve_on(port, move |asked| {
         let action = if *huge.borrow() { format!("{}{}", terminate(), " ".repeat(64 << 10)) } else { terminate() };
         async move { aws(&asked, Some(&action), "token") }
@@ -328,7 +323,7 @@ async fn a_host_that_is_no_cloud_logs_nothing_above_debug() {
 async fn a_cloud_that_falls_silent_is_told_once() {
     let (sender, mut levels) = watch::channel(Vec::new());
     let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(Levels(sender)));
-    let (change, works) = state(true);
+    let (change, works) = watch::channel(true);
     let server = Loopback::serve(move |asked| {
         let works = *works.borrow();
         async move { if works { aws(&asked, None, "token") } else { reply(500, "") } }
