@@ -1,4 +1,4 @@
-//! Runs a short program: its time, and what is read of it, are bounded; its process group does not outlive the deadline.
+//! Runs a short program: its time, and what is read of it, are bounded; its process group is killed at the deadline.
 
 use std::{
     ffi::OsStr,
