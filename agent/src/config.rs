@@ -14,6 +14,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use shoal_types::{HumanDuration, Labels, MemorySize, SpecError, parse_documents};
 
+use crate::notices::{COMMAND_INTERVAL_MIN, NoticesConfig};
+
 /// Where the packages put the file.
 const DEFAULT_FILE: &str = "/etc/shoal/shoal.yaml";
 /// Default of `stateDir`.
@@ -43,6 +45,8 @@ pub(crate) struct Config {
     pub(crate) engines: EnginesConfig,
     /// Timing of elections; the same on all nodes of a mesh.
     pub(crate) placement: PlacementConfig,
+    /// Who says that this host will be taken away.
+    pub(crate) notices: NoticesConfig,
     /// Logs of the daemon.
     pub(crate) log: LogConfig,
 }
@@ -292,6 +296,10 @@ impl Config {
         if self.placement.step.0.is_zero() {
             return wrong("placement.step", "must be more than zero".to_owned());
         }
+        let interval = self.notices.command.as_ref().map(|command| command.interval.0);
+        if interval.is_some_and(|interval| interval < COMMAND_INTERVAL_MIN) {
+            return wrong("notices.command.interval", format!("must be at least {COMMAND_INTERVAL_MIN:?}"));
+        }
         let simulated: u64 = self.gpus.simulated.iter().map(|gpus| u64::from(gpus.count)).sum();
         if simulated > SIMULATED_MAX {
             return wrong(
@@ -363,6 +371,8 @@ mod tests {
         assert_eq!(field("mesh: {gossipInterval: 0s}"), Some("mesh.gossipInterval"));
         assert_eq!(field("placement: {settle: 1s}"), Some("placement.settle"));
         assert_eq!(field("placement: {step: 0s}"), Some("placement.step"));
+        let command = "notices: {command: {program: /bin/true, interval: 10ms}}";
+        assert_eq!(field(command), Some("notices.command.interval"));
         let gpus = "gpus: {simulated: [{count: 4000000000, name: a, memory: 1GiB}]}";
         assert_eq!(field(gpus), Some("gpus.simulated"));
     }

@@ -10,6 +10,8 @@ mod inventory;
 mod ledger;
 mod metrics;
 mod node;
+#[allow(dead_code, unused_imports)] // wired by the daemon
+mod notices;
 mod peer;
 mod replicas;
 mod routing;
