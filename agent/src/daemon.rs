@@ -3,7 +3,7 @@
 mod lock;
 mod settings;
 
-pub(crate) use settings::signalled;
+pub(crate) use settings::{EndSignal, signalled};
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -12,7 +12,7 @@ use shoal_engine_supervisor::{SimOptions, Supervisor, sim_engine as serve_sim_en
 use shoal_ingress::{Ingress, IngressConfig, Limits};
 use shoal_mesh::{Identity, IdentityError, InboundStream, Mesh, MeshConfig, StreamKind, clock};
 use shoal_placement::Timing;
-use shoal_types::{EngineAddress, NodeFacts, wire};
+use shoal_types::{Departure, EngineAddress, NodeFacts, wire};
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
@@ -31,21 +31,31 @@ use crate::{
     inventory::{GpuInventory, host, host_addresses, host_name},
     metrics::Metrics,
     node::NodeControl,
+    notices::{Notices, SigtermConfig, Termination, judge_sigterm},
     peer::{self, PeerClient},
-    replicas::{Parts, Replicas, shutdown},
+    replicas::{Parts, Replicas, reclaimed, shutdown},
     routing::{MeshDial, Routes, tunnel},
     telemetry,
 };
 
 /// Commands to the replica loop that may wait.
 const INBOX: usize = 64;
-/// Longest wait for replicas to end their streams and engines to stop, beyond what the streams are allowed.
+/// Longest wait for replicas to end their streams and engines to stop, beyond the deadline of the departure.
 const LEAVE_DEADLINE: Duration = Duration::from_secs(45);
 /// Longest wait for the remaining tasks.
 const JOIN_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Set by `shoal dev`, to its pid, for nodes that must not outlive it.
 pub(crate) const DIE_WITH_PARENT: &str = "SHOAL_DIE_WITH_PARENT";
+
+/// How the daemon ends.
+#[derive(Debug)]
+enum Ending {
+    /// It will be back: engines stay for the next daemon.
+    Pause,
+    /// The node leaves, and its engines end.
+    Leave(Departure),
+}
 
 /// Runs the daemon until SIGTERM or Ctrl-C. `socket` overrides where its admin socket is.
 pub(crate) async fn run(args: AgentArgs, socket: Option<PathBuf>) -> Result<(), Problem> {
@@ -56,18 +66,34 @@ pub(crate) async fn run(args: AgentArgs, socket: Option<PathBuf>) -> Result<(), 
     let config = settings::load(&args, socket).map_err(|error| Problem::new(Code::Invalid, error))?;
     telemetry::init(&config.log)?;
     let identity = identity(&config, &args).await?;
+    let sigterm = config.notices.sigterm.clone();
     let mut daemon = Daemon::start(config, identity).await?;
     let ended = daemon.until_signal().await;
+    let ending = match &ended {
+        Ok(EndSignal::Terminate) => judge_termination(&sigterm).await,
+        Ok(EndSignal::Interrupt) => Ending::Leave(shutdown(clock::now())),
+        // What was wrong with this daemon is not wrong with its engines.
+        Err(_) => Ending::Pause,
+    };
     tokio::select! {
-        () = daemon.stop() => info!("Stopped"),
-        () = signalled() => warn!("Told to stop a second time: leaving at once"),
+        () = daemon.stop(ending) => info!("Stopped"),
+        _ = signalled() => warn!("Told to stop a second time: leaving at once"),
     }
-    ended
+    ended.map(|_| ())
+}
+
+/// A restart of the daemon concerns nobody else; the end of its host does.
+async fn judge_termination(config: &SigtermConfig) -> Ending {
+    let now = clock::now();
+    match judge_sigterm(config, now).await {
+        Termination::DaemonOnly => Ending::Pause,
+        Termination::Host(notice) => Ending::Leave(reclaimed(&notice.to_string(), notice.deadline, now)),
+    }
 }
 
 /// Asks the kernel to end this process with the one whose pid is `parent`, which must be the one that started it.
 fn die_with(parent: &str) -> Result<(), String> {
-    set_parent_process_death_signal(Some(Signal::TERM)).map_err(|errno| errno.to_string())?;
+    set_parent_process_death_signal(Some(Signal::INT)).map_err(|errno| errno.to_string())?;
     let actual = getppid().map(|pid| pid.as_raw_nonzero().to_string());
     // It may have died before the kernel was asked.
     if actual.as_deref() == Some(parent) { Ok(()) } else { Err("it is not the parent, or is gone".to_owned()) }
@@ -91,7 +117,7 @@ pub(crate) async fn sim_engine(args: SimEngineArgs) -> Result<(), Problem> {
     let mut engine = std::pin::pin!(engine);
     let ended = tokio::select! {
         ended = &mut engine => ended,
-        () = signalled() => {
+        _ = signalled() => {
             stop.cancel();
             engine.await
         }
@@ -185,6 +211,7 @@ impl Daemon {
             stop: CancellationToken::new(),
         };
         let metrics = Metrics::new(&ingress);
+        let notices = watch::Sender::new(None);
         let replicas = Replicas::new(Parts {
             mesh: Arc::clone(&mesh),
             supervisor: Arc::clone(&supervisor),
@@ -192,11 +219,13 @@ impl Daemon {
             routes: Arc::clone(&routes),
             peers: peers.clone(),
             readings,
+            notices: notices.subscribe(),
             timing: Timing { settle: config.placement.settle.0, step: config.placement.step.0, ..Timing::default() },
             state_dir: config.state_dir(),
         });
         let admin =
             Admin { mesh: Arc::clone(&mesh), control, peers, metrics, identity, closing: daemon.closing.clone() };
+        daemon.tasks.spawn(Notices::new(&config.notices).keep(notices, daemon.stop.clone()));
         daemon.tasks.spawn(inventory.keep(known_gpus, daemon.stop.clone()));
         daemon.loops.spawn(replicas.run(commands));
         daemon.loops.spawn(routes.keep(daemon.stop.clone()));
@@ -232,26 +261,53 @@ impl Daemon {
     }
 
     /// Returns when told to stop, or with a problem when a part has ended that must not.
-    async fn until_signal(&mut self) -> Result<(), Problem> {
+    async fn until_signal(&mut self) -> Result<EndSignal, Problem> {
         let ended = tokio::select! {
-            () = signalled() => Ok(()),
+            signal = signalled() => Ok(signal),
             ended = self.loops.join_next() => Err(format!("a loop of the daemon ended by itself: {ended:?}")),
             ended = &mut self.serving => Err(format!("the ingress ended by itself: {ended:?}")),
         };
-        info!("Stopping: streams end, then engines, then the node says goodbye");
         ended.map_err(|why| Problem::new(Code::Failed, why).hint("the log says more; please report it"))
     }
 
-    /// No new requests; then replicas, with their streams; then the mesh; then the rest.
-    async fn stop(mut self) {
+    /// No new requests; those that run end; then only this process does. Engines serve on for the next daemon.
+    async fn pause(&mut self) {
+        info!("Stopping the daemon: requests end, engines stay");
         self.closing.cancel();
-        let serving = async { if self.serving.is_finished() { Ok(()) } else { self.serving.await } };
-        let left = async { tokio::join!(self.control.leave(shutdown(clock::now())), serving) };
-        if timeout(LEAVE_DEADLINE, left).await.is_err() {
-            warn!(deadline = ?LEAVE_DEADLINE, "requests or replicas did not end in time and are cut off");
+        self.until_served(LEAVE_DEADLINE).await;
+        self.supervisor.detach().await;
+        self.mesh.pause().await;
+    }
+
+    /// Replicas go, with their streams, while requests are still forwarded to other nodes; then no new requests; then
+    /// the node says goodbye.
+    async fn leave(&mut self, departure: Departure) {
+        info!("Stopping: streams end, then engines, then the node says goodbye");
+        let time = departure.deadline.map_or(Duration::ZERO, |deadline| deadline.since(clock::now())) + LEAVE_DEADLINE;
+        if time <= LEAVE_DEADLINE {
+            self.closing.cancel();
         }
+        if timeout(time, self.control.leave(departure)).await.is_err() {
+            warn!(deadline = ?time, "replicas did not end in time and are cut off");
+        }
+        self.closing.cancel();
+        self.until_served(time).await;
         self.supervisor.shutdown().await;
         self.mesh.shutdown().await;
+    }
+
+    async fn until_served(&mut self, limit: Duration) {
+        if !self.serving.is_finished() && timeout(limit, &mut self.serving).await.is_err() {
+            warn!(deadline = ?limit, "requests did not end in time and are cut off");
+        }
+    }
+
+    /// Ends everything in order, the tasks last.
+    async fn stop(mut self, ending: Ending) {
+        match ending {
+            Ending::Pause => self.pause().await,
+            Ending::Leave(departure) => self.leave(departure).await,
+        }
         self.stop.cancel();
         self.tasks.close();
         let joined = async {

@@ -46,7 +46,9 @@ pub(crate) async fn run(args: DevArgs) -> Result<(), Problem> {
 async fn start(args: DevArgs) -> Result<(), Problem> {
     let home = Home::new(&args)?;
     let mut mesh = DevMesh::new(home.path(), &args);
-    let mut stop = pin!(signalled());
+    let mut stop = pin!(async {
+        signalled().await;
+    });
     let up = tokio::select! {
         biased; // from the first node on, a signal is waited for
         () = &mut stop => Err(Problem::new(Code::Failed, "stopped before the mesh was ready")),
@@ -185,7 +187,7 @@ impl<'a> DevMesh<'a> {
 
     async fn take_down(&mut self) {
         self.say("stopping all nodes");
-        self.nodes.iter().for_each(NodeProcess::terminate);
+        self.nodes.iter().for_each(NodeProcess::interrupt);
         for node in &mut self.nodes {
             node.wait_until_gone().await;
         }

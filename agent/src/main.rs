@@ -10,7 +10,6 @@ mod inventory;
 mod ledger;
 mod metrics;
 mod node;
-#[allow(dead_code, unused_imports)] // wired by the daemon
 mod notices;
 mod peer;
 mod replicas;

@@ -16,8 +16,7 @@ use shoal_ingress::Ingress;
 use shoal_mesh::{Mesh, clock};
 use shoal_placement::{Action, Decision, DrainReason, Elector, Timing};
 use shoal_types::{
-    Claim, ClaimId, Departure, EndpointName, Gpu, Load, Refusal, ReplicaState, Revision,
-    View, clip_reason,
+    Claim, ClaimId, Departure, EndpointName, Gpu, Load, Refusal, ReplicaState, Revision, View, clip_reason,
 };
 use tokio::{
     select,
@@ -34,7 +33,7 @@ use self::{
     departing::Departing,
     drain::DrainMark,
 };
-use crate::{inventory::GpuReading, ledger::GpuLedger, peer::PeerClient, routing::Routes};
+use crate::{inventory::GpuReading, ledger::GpuLedger, notices::Notice, peer::PeerClient, routing::Routes};
 
 /// Time between two publications of load.
 const LOAD_PERIOD: Duration = Duration::from_secs(1);
@@ -67,6 +66,7 @@ pub(crate) struct Parts {
     pub(crate) routes: Arc<Routes>,
     pub(crate) peers: PeerClient,
     pub(crate) readings: watch::Receiver<Vec<GpuReading>>,
+    pub(crate) notices: watch::Receiver<Option<Notice>>,
     pub(crate) timing: Timing,
     pub(crate) state_dir: PathBuf,
 }
@@ -121,6 +121,7 @@ impl Replicas {
         let mut view = self.parts.mesh.view();
         let mut engines = self.parts.supervisor.statuses();
         let mut readings = self.parts.readings.clone();
+        let mut notices = self.parts.notices.clone();
         let mut load_tick = interval(LOAD_PERIOD);
         load_tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.departing.drain(self.mark.is_set());
@@ -146,6 +147,13 @@ impl Replicas {
                 },
                 changed = readings.changed() => match changed {
                     Ok(()) => self.refresh_gpus().await,
+                    Err(_) => break,
+                },
+                changed = notices.changed() => match changed {
+                    Ok(()) => {
+                        let notice = notices.borrow_and_update().clone();
+                        self.heed(notice).await;
+                    }
                     Err(_) => break,
                 },
                 _ = load_tick.tick() => self.publish_loads().await,
@@ -364,6 +372,13 @@ impl Replicas {
         self.departing.drain(draining);
         self.say_departure().await;
         Ok(())
+    }
+
+    /// The host will be taken away, or not any more.
+    async fn heed(&mut self, notice: Option<Notice>) {
+        let now = clock::now();
+        self.departing.reclaim(notice.map(|notice| reclaimed(&notice.to_string(), notice.deadline, now)));
+        self.say_departure().await;
     }
 
     /// Publishes why this node leaves, or that it stays, if that is news.

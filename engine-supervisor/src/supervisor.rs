@@ -130,6 +130,7 @@ impl Supervisor {
 
     pub fn sleep(&self, _: ClaimId) {}
     pub fn wake(&self, _: ClaimId) {}
+    pub async fn detach(&self) {}
     /// Where each replica stands, from now on.
     pub fn statuses(&self) -> watch::Receiver<Arc<BTreeMap<ClaimId, EngineStatus>>> {
         self.board.watch()

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 use serde::{Deserialize, Serialize};
 use shoal_types::{
     ClaimId, Departure, Endpoint, EndpointName, Gpu, GpuSource, Hlc, Labels, Liveness, Load, NodeFacts, NodeId,
-    ReplicaState, Revision, UnixMillis,
+    Progress, ReplicaState, Revision, UnixMillis,
 };
 
 /// The whole mesh in one screen.
@@ -151,6 +151,10 @@ pub(crate) struct ReplicaStatus {
     pub(crate) gpus: u32,
     /// Why it is in that state.
     pub(crate) reason: Option<String>,
+    /// How far the state has come, where it takes long.
+    pub(crate) progress: Option<Progress>,
+    /// Why it is to go although its node stays.
+    pub(crate) leaving: Option<String>,
     /// What it has to do, as far as heard.
     pub(crate) load: Option<Load>,
 }

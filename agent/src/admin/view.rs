@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use shoal_placement::candidates;
-use shoal_types::{Claim, EndpointRecord, GpuUse, Liveness, NodeId, NodeView, ReplicaState, UnixMillis, View};
+use shoal_types::{Claim, DepartureReason, EndpointRecord, Liveness, NodeId, NodeView, ReplicaState, UnixMillis, View};
 
 use super::model::{EndpointCondition, EndpointHealth, EndpointStatus, NodeStatus, ReplicaStatus};
 
@@ -24,7 +24,7 @@ fn node(view: &View, node: &NodeView, rtt: Option<Duration>, now: UnixMillis) ->
         departure: node.departure.clone(),
         facts: node.facts.clone(),
         gpus: node.gpus.clone(),
-        gpus_free: node.gpus.iter().filter(|gpu| gpu.used_by == GpuUse::Free).count(),
+        gpus_free: node.gpus.iter().filter(|gpu| gpu.is_free()).count(),
         replicas: node.claims.values().map(|claim| replica(node, claim, now)).collect(),
         age_ms: millis(age),
         rtt_ms: rtt.map(|rtt| rtt.as_secs_f64() * 1e3),
@@ -52,6 +52,8 @@ fn replica(node: &NodeView, claim: &Claim, now: UnixMillis) -> ReplicaStatus {
         since_ms: millis(now.since(claim.since)),
         gpus: claim.gpus,
         reason: claim.reason.clone(),
+        progress: claim.progress,
+        leaving: claim.leaving.clone(),
         load: node.loads.get(&claim.id).copied(),
     }
 }
@@ -69,7 +71,7 @@ fn endpoint(view: &View, record: &EndpointRecord, now: UnixMillis) -> EndpointSt
     };
     let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
     let ready = count(counted(ReplicaState::serves));
-    let coming = count(counted(|state| state != ReplicaState::Draining));
+    let coming = count(counted(|state| state.counts() && state != ReplicaState::Draining));
     let desired = record.endpoint.spec.replicas.min;
     let candidates = candidates(view, record, now);
     let health = if ready >= desired {
@@ -108,6 +110,18 @@ pub(crate) fn problems(
         }
         Liveness::Alive | Liveness::Left => None,
     });
+    let leaving = nodes.iter().filter_map(|node| {
+        let departure = node.departure.as_ref().filter(|departure| departure.reason != DepartureReason::Drain)?;
+        let detail = departure.detail.as_ref().map(|detail| format!(" ({detail})")).unwrap_or_default();
+        let by = departure.deadline.map(|deadline| format!(" by {deadline}")).unwrap_or_default();
+        Some(format!("node {} leaves{by}: {}{detail}", node.name, departure.reason))
+    });
+    let ill = nodes.iter().flat_map(|node| {
+        node.gpus.iter().filter_map(move |gpu| {
+            let fault = gpu.fault.as_ref()?;
+            Some(format!("GPU {} of node {} is {}: {}", gpu.id, node.name, fault.action, fault.reason))
+        })
+    });
     let lacking = endpoints.iter().filter_map(|endpoint| {
         let name = &endpoint.endpoint.metadata.name;
         let status = &endpoint.status;
@@ -122,7 +136,7 @@ pub(crate) fn problems(
             )),
         }
     });
-    refused.chain(quiet).chain(lacking).collect()
+    refused.chain(quiet).chain(leaving).chain(ill).chain(lacking).collect()
 }
 
 fn millis(duration: Duration) -> u64 {

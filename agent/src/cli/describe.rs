@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, time::Duration};
 
-use shoal_types::{Gpu, GpuUse};
+use shoal_types::{Departure, Gpu, GpuUse};
 
 use super::{
     args::{DescribeArgs, Resource},
@@ -48,6 +48,7 @@ fn node(node: &NodeStatus) -> Result<String, Problem> {
         ("Name", node.name.clone()),
         ("Id", node.id.to_string()),
         ("State", format!("{}, last news {} ago", node_state(node), age(Duration::from_millis(node.age_ms)))),
+        ("Leaves", or_dash(node.departure.as_ref().map(departure))),
         ("Place", place.join(" / ")),
         ("Capacity", format!("{}, {}", labels.capacity_type, price(labels.price))),
         ("Host", format!("{} cpus, {}, {}", node.facts.host.cpus, node.facts.host.memory, node.facts.host.os)),
@@ -57,7 +58,7 @@ fn node(node: &NodeStatus) -> Result<String, Problem> {
         ("Engines", if engines.is_empty() { "none offered".to_owned() } else { engines.join(", ") }),
         ("GPUs", node.gpu_summary()),
     ]);
-    let mut gpus = Table::new(&["  GPU", "MEMORY", "USED", "UTIL", "TEMP", "USED BY"], &[], false);
+    let mut gpus = Table::new(&["  GPU", "MEMORY", "USED", "UTIL", "TEMP", "USED BY", "FAULT"], &[], false);
     for gpu in &node.gpus {
         gpus.row(gpu_row(gpu, node));
     }
@@ -68,11 +69,17 @@ fn node(node: &NodeStatus) -> Result<String, Problem> {
     Ok(text)
 }
 
+fn departure(departure: &Departure) -> String {
+    let detail = departure.detail.as_ref().map(|detail| format!(" ({detail})")).unwrap_or_default();
+    let by = departure.deadline.map(|deadline| format!(", by {deadline}")).unwrap_or_default();
+    format!("{}{detail}, since {}{by}", departure.reason, departure.since)
+}
+
 fn price(price: Option<f64>) -> String {
     price.map_or_else(|| "price unknown".to_owned(), |price| format!("{price} USD per GPU-hour"))
 }
 
-fn gpu_row(gpu: &Gpu, node: &NodeStatus) -> [String; 6] {
+fn gpu_row(gpu: &Gpu, node: &NodeStatus) -> [String; 7] {
     let used_by = match &gpu.used_by {
         GpuUse::Free => "free".to_owned(),
         GpuUse::Unknown => "unknown: the driver does not answer".to_owned(),
@@ -91,6 +98,7 @@ fn gpu_row(gpu: &Gpu, node: &NodeStatus) -> [String; 6] {
         or_dash(gpu.utilization.map(|percent| format!("{percent}%"))),
         or_dash(gpu.temperature.map(|celsius| format!("{celsius}C"))),
         used_by,
+        or_dash(gpu.fault.as_ref().map(|fault| format!("{} since {}: {}", fault.action, fault.since, fault.reason))),
     ]
 }
 
@@ -142,6 +150,7 @@ fn replica(replica: &ReplicaStatus) -> String {
         ("Load", load),
         ("Claim", replica.claim.to_string()),
         ("Why", or_dash(replica.reason.as_ref())),
+        ("Must leave", or_dash(replica.leaving.as_ref())),
     ])
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use shoal_types::Liveness;
+use shoal_types::{Departure, DepartureReason, Liveness};
 
 use super::{
     args::{GetArgs, OutputArgs, Resource},
@@ -110,11 +110,12 @@ impl Listed for NodeStatus {
     }
 }
 
-/// `alive`, `draining`, `suspect`, `left`.
+/// `alive`, `draining`, `leaving`, `suspect`, `left`.
 pub(super) fn node_state(node: &NodeStatus) -> String {
     match (node.liveness, &node.departure) {
         (Liveness::Alive, None) => "alive",
-        (Liveness::Alive, Some(_)) => "draining",
+        (Liveness::Alive, Some(Departure { reason: DepartureReason::Drain, .. })) => "draining",
+        (Liveness::Alive, Some(_)) => "leaving",
         (Liveness::Suspect { .. }, _) => "suspect",
         (Liveness::Left, _) => "left",
     }
@@ -182,11 +183,14 @@ impl Listed for ReplicaStatus {
     }
 }
 
-/// The state, and a doubt where its node has gone quiet.
+/// The state, how far it has come, and a doubt where its node has gone quiet.
 pub(super) fn replica_state(replica: &ReplicaStatus) -> String {
-    match replica.liveness {
-        Liveness::Alive => replica.state.to_string(),
-        Liveness::Suspect { .. } => format!("{} (node suspect)", replica.state),
-        Liveness::Left => format!("{} (node left)", replica.state),
-    }
+    let progress = replica.progress.map(|progress| format!(" {progress}")).unwrap_or_default();
+    let doubt = match replica.liveness {
+        Liveness::Alive if replica.leaving.is_some() => " (leaving)",
+        Liveness::Alive => "",
+        Liveness::Suspect { .. } => " (node suspect)",
+        Liveness::Left => " (node left)",
+    };
+    format!("{}{progress}{doubt}", replica.state)
 }

@@ -86,15 +86,24 @@ pub(super) fn supervisor(config: &Config) -> Result<SupervisorConfig, Problem> {
     Ok(supervisor)
 }
 
+/// Signals that ask a process to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EndSignal {
+    /// Of whoever runs services: systemd, a container runtime.
+    Terminate,
+    /// Ctrl-C.
+    Interrupt,
+}
+
 /// Returns on SIGTERM or SIGINT.
-pub(crate) async fn signalled() {
+pub(crate) async fn signalled() -> EndSignal {
     let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
         // Without handlers the default applies: the signal ends the process.
         return std::future::pending().await;
     };
     tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        _ = terminate.recv() => EndSignal::Terminate,
+        _ = interrupt.recv() => EndSignal::Interrupt,
     }
 }

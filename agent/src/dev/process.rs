@@ -112,8 +112,9 @@ impl NodeProcess {
         self.death_told
     }
 
-    pub(super) fn terminate(&self) {
-        self.signal(Signal::TERM);
+    /// As Ctrl-C: the node leaves, and its engines with it.
+    pub(super) fn interrupt(&self) {
+        self.signal(Signal::INT);
     }
 
     pub(super) async fn wait_until_gone(&mut self) {

@@ -107,7 +107,7 @@ pub(super) async fn stop(dir: Option<PathBuf>) -> Result<(), Problem> {
         return Err(Problem::new(Code::NotFound, message).hint("give the --dir that it was started with"));
     }
     let record = Record::read(&home)?;
-    record.signal(Signal::TERM);
+    record.signal(Signal::INT);
     let deadline = Instant::now() + STOP_DEADLINE;
     while record.running().next().is_some() && Instant::now() < deadline {
         sleep(POLL).await;

@@ -52,6 +52,12 @@ impl fmt::Display for NoticeKind {
     }
 }
 
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} by {}: {}", self.kind, self.source, self.detail)
+    }
+}
+
 /// That this host will be taken away.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Notice {

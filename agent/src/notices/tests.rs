@@ -10,10 +10,11 @@ use tracing::{Level, Subscriber};
 use tracing_subscriber::{Layer, layer::Context, layer::SubscriberExt as _};
 
 use super::{
-    Notice, NoticeKind, Notices, NoticesConfig, Source,
+    Notice, Notices, NoticesConfig,
     config::NoticeCommandConfig,
     keep::Timings,
     loopback::{Asked, Loopback, Reply, closed_port, reply},
+    notice::{NoticeKind, Source},
     pace::Backoff,
     url::MetadataUrl,
     when::instant,

@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, time::Duration};
 use rustix::process::{Pid, getpgid};
 use shoal_engine_supervisor::{EnginePhase, EngineStatus, LaunchPlan};
 use shoal_types::{
-    Claim, ClaimId, EndpointName, EndpointSpec, GpuId, NodeId, Progress, ReplicaState, Revision, UnixMillis, clip_reason,
+    Claim, ClaimId, EndpointName, EndpointSpec, GpuId, NodeId, Progress, ReplicaState, Revision, UnixMillis,
+    clip_reason,
 };
 
 /// How long a replica that failed is shown, and how many of them.
@@ -200,9 +201,10 @@ impl Book {
         let mut failed: Vec<(UnixMillis, &Claim)> =
             self.entries.values().filter_map(|entry| Some((entry.shown_until?, &entry.claim))).collect();
         failed.sort_by_key(|(until, _)| std::cmp::Reverse(*until));
-        let outdated = failed.iter().enumerate().filter(|(index, (until, claim))| {
-            *index >= FAILED_MAX || *until <= now || !wanted(claim)
-        });
+        let outdated = failed
+            .iter()
+            .enumerate()
+            .filter(|(index, (until, claim))| *index >= FAILED_MAX || *until <= now || !wanted(claim));
         outdated.map(|(_, (_, claim))| claim.id).collect()
     }
 

@@ -100,7 +100,10 @@ fn a_failed_claim_holds_nothing_and_is_shown_for_a_while() {
     let (mut book, id) = ready();
     book.fail(id, "out of GPU memory", LATER);
     let claim = book.claim(id).unwrap();
-    assert_eq!((claim.state, claim.gpus, claim.reason.as_deref()), (ReplicaState::Failed, 0, Some("out of GPU memory")));
+    assert_eq!(
+        (claim.state, claim.gpus, claim.reason.as_deref()),
+        (ReplicaState::Failed, 0, Some("out of GPU memory"))
+    );
     assert!(book.is_empty() && book.holdings().next().is_none());
     assert_eq!(book.follow(&BTreeMap::new(), LATER), vec![], "its engine may be gone");
     assert_eq!(book.outdated(|_| true, LATER), vec![]);
