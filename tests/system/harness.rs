@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use tokio::time::Instant;
 
 pub(crate) use http::{chat, request, stream_chat};
-pub(crate) use node::{Node, Placement};
+pub(crate) use node::{Node, Placement, SigtermMeans};
 
 /// Longest wait for anything in these tests: generous, as test machines stall.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -35,11 +35,16 @@ pub(crate) struct Mesh {
 impl Mesh {
     /// `count` nodes: all but the last at home, the last one rented.
     pub(crate) async fn start(count: usize) -> Self {
+        Self::start_on(count, SigtermMeans::Daemon).await
+    }
+
+    /// The same, where a SIGTERM says something else.
+    pub(crate) async fn start_on(count: usize, sigterm: SigtermMeans) -> Self {
         let dir = TempDir::with_prefix("shoal-test-").expect("a temporary directory");
         let mut nodes: Vec<Node> = Vec::with_capacity(count);
         for index in 0..count {
             let placement = if index > 0 && index + 1 == count { Placement::Burst } else { Placement::Home };
-            let mut node = Node::prepare(dir.path().join(format!("node-{index}")), index, placement);
+            let mut node = Node::prepare(dir.path().join(format!("node-{index}")), index, placement, sigterm);
             match nodes.first() {
                 None => node.run_ok(&["init", "--state-dir", &node.state_dir()]),
                 Some(first) => node.join_with(&first.run_ok(&["token", "create"])),

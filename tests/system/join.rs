@@ -1,10 +1,10 @@
 //! Joining: what goes wrong is told apart.
 
-use super::harness::{Mesh, Node, Placement, alive, stderr};
+use super::harness::{Mesh, Node, Placement, SigtermMeans, alive, stderr};
 
 /// A node that is not one yet.
 fn stranger(dir: &tempfile::TempDir, index: usize) -> Node {
-    Node::prepare(dir.path().join(format!("stranger-{index}")), index, Placement::Home)
+    Node::prepare(dir.path().join(format!("stranger-{index}")), index, Placement::Home, SigtermMeans::Daemon)
 }
 
 fn refused(node: &Node, token: &str) -> String {

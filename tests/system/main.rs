@@ -7,6 +7,7 @@
 
 mod harness;
 
+mod departure;
 mod dev;
 mod join;
 mod lifecycle;

@@ -22,6 +22,13 @@ pub(crate) enum Placement {
     Burst,
 }
 
+/// What ends with a SIGTERM: set for every node, as it would be guessed from where the tests run otherwise.
+#[derive(Clone, Copy)]
+pub(crate) enum SigtermMeans {
+    Daemon,
+    Host,
+}
+
 pub(crate) struct Node {
     dir: PathBuf,
     index: usize,
@@ -31,23 +38,30 @@ pub(crate) struct Node {
 
 impl Node {
     /// Writes the configuration of a node that does not run yet.
-    pub(crate) fn prepare(dir: PathBuf, index: usize, placement: Placement) -> Self {
+    pub(crate) fn prepare(dir: PathBuf, index: usize, placement: Placement, sigterm: SigtermMeans) -> Self {
         fs::create_dir_all(dir.join("state")).expect("a directory for the node");
         let node = Self { dir, index, http_port: free_tcp_port(), child: None };
         let labels = match placement {
             Placement::Home => "{cluster: home, zone: home-1, capacityType: on-demand, price: 6.9}",
             Placement::Burst => "{cluster: burst, zone: burst-1, capacityType: spot, price: 1.9}",
         };
+        let sigterm = match sigterm {
+            SigtermMeans::Daemon => "daemon",
+            SigtermMeans::Host => "host",
+        };
         let config = format!(
             "node: {{name: {}, labels: {labels}}}\nstateDir: {}\n\
              mesh: {{listen: '127.0.0.1:{}', gossipInterval: 200ms}}\ningress: {{listen: '{}'}}\n\
              admin: {{socket: {}, listen: null}}\nengines: {{sim: true}}\nplacement: {{settle: 1200ms, step: 400ms}}\n\
-             gpus: {{library: /nonexistent, simulated: [{{count: 2, name: H100, memory: 80GiB}}]}}\n",
+             gpus: {{library: /nonexistent, simulated: [{{count: 2, name: H100, memory: 80GiB}}]}}\n\
+             notices: {{aws: {{enabled: false}}, gcp: {{enabled: false}}, azure: {{enabled: false}}, file: {}, \
+             sigterm: {{means: {sigterm}, warning: 40s}}}}\n",
             node.name(),
             node.state_dir(),
             free_udp_port(),
             node.http(),
             node.socket().display(),
+            node.notice_file().display(),
         );
         fs::write(node.config(), config).expect("the configuration is written");
         node
@@ -71,6 +85,11 @@ impl Node {
 
     pub(crate) fn socket(&self) -> PathBuf {
         self.dir.join("admin.sock")
+    }
+
+    /// While it is there, the host will be taken away.
+    pub(crate) fn notice_file(&self) -> PathBuf {
+        self.dir.join("notice")
     }
 
     fn config(&self) -> PathBuf {
@@ -147,8 +166,13 @@ impl Node {
         self.end(Signal::KILL);
     }
 
-    /// As an operator stops it.
+    /// As an operator ends it for good.
     pub(crate) fn stop(&mut self) {
+        self.end(Signal::INT);
+    }
+
+    /// As whoever runs services asks it to end.
+    pub(crate) fn terminate(&mut self) {
         self.end(Signal::TERM);
     }
 

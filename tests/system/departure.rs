@@ -1,0 +1,66 @@
+//! Hosts that will be taken away, and daemons that only restart.
+
+use std::fs;
+
+use serde_json::Value;
+
+use super::harness::{Mesh, SigtermMeans, chat, list, ready, serving_nodes, stdout};
+
+fn departure<'a>(status: &'a Value, node: &str) -> &'a Value {
+    let node = list(&status["nodes"]).find(|candidate| candidate["name"] == node).expect("the node is known");
+    &node["departure"]
+}
+
+/// A spot notice: the replica is replaced at once, requests go on, and the notice can be taken back.
+#[tokio::test(flavor = "multi_thread")]
+async fn rule_4_a_host_that_will_be_taken_away_gives_its_replica_away_first() {
+    let mesh = Mesh::start(3).await;
+    mesh.apply(0, "hello", 1).await;
+    let (serving, other) = mesh.serving_and_not("hello").await;
+    let name = mesh.nodes[serving].name();
+    let notice = mesh.nodes[serving].notice_file();
+    fs::write(&notice, r#"{"deadline": "90s", "reason": "the provider wants it back"}"#).unwrap();
+
+    let elsewhere = |status: &Value| serving_nodes(status, "hello").iter().any(|node| *node != name);
+    let told = |status: &Value| departure(status, &name)["reason"] == "reclaim";
+    let status = mesh.nodes[other].wait_for("the departure to be heard", told).await;
+    assert!(departure(&status, &name)["detail"].as_str().unwrap().contains("the provider wants it back"));
+    assert!(departure(&status, &name)["deadline"].is_u64());
+    let said = mesh.nodes[other].run(&["status"], "");
+    assert_eq!(said.status.code(), Some(1), "it needs attention");
+    assert!(stdout(&said).contains("the provider wants it back"));
+    while !elsewhere(&mesh.nodes[other].status()) {
+        let mut answer = chat(&mesh.nodes[other].http(), "hello", "x", 2).await.unwrap();
+        let body = answer.rest().await;
+        assert_eq!(answer.status, 200, "{body:?}");
+    }
+    let left = |status: &Value| serving_nodes(status, "hello").iter().all(|node| *node != name);
+    mesh.nodes[other].wait_for("the replica to have left", |status| left(status) && ready(status, "hello") == 1).await;
+
+    fs::remove_file(&notice).unwrap();
+    mesh.nodes[other].wait_for("the node to stay", |status| departure(status, &name).is_null()).await;
+}
+
+/// In a container, or while the host shuts down, SIGTERM is the only notice that there is.
+#[tokio::test(flavor = "multi_thread")]
+async fn rule_4_a_sigterm_that_ends_the_host_moves_replicas_first() {
+    let mut mesh = Mesh::start_on(3, SigtermMeans::Host).await;
+    mesh.apply(0, "hello", 1).await;
+    let (serving, other) = mesh.serving_and_not("hello").await;
+    let name = mesh.nodes[serving].name();
+    mesh.nodes[other].wait_for("the replica to be heard of", |status| ready(status, "hello") == 1).await;
+    let mut leaver = mesh.nodes.remove(serving);
+    let other = if other > serving { other - 1 } else { other };
+    let terminated = tokio::task::spawn_blocking(move || {
+        leaver.terminate();
+        leaver
+    });
+    let moved = |status: &Value| serving_nodes(status, "hello").iter().any(|node| *node != name);
+    while !moved(&mesh.nodes[other].status()) {
+        let mut answer = chat(&mesh.nodes[other].http(), "hello", "x", 2).await.unwrap();
+        let body = answer.rest().await;
+        assert_eq!(answer.status, 200, "{body:?}");
+    }
+    let leaver = terminated.await.unwrap();
+    assert!(leaver.log().contains("SIGTERM"), "{}", leaver.log());
+}
