@@ -12,6 +12,7 @@ use crate::{
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn nvmlInit_v2() -> Ret {
     let mut world = world();
+    world.look_again();
     if world.state.init_error == 0 {
         world.sessions += 1;
     }

@@ -55,6 +55,12 @@ pub(crate) fn state() -> Result<Arc<State>, Ret> {
 }
 
 impl World {
+    /// Whoever begins anew sees what is written by then.
+    pub(crate) fn look_again(&mut self) {
+        self.looked = None;
+        self.look();
+    }
+
     fn look(&mut self) {
         if self.looked.is_some_and(|looked| looked.elapsed() < LOOK) {
             return;
