@@ -125,6 +125,35 @@ pub(crate) struct GpuConfig {
     pub(crate) library: Option<PathBuf>,
     /// GPUs to pretend having where the library does not load. They are shown as simulated everywhere.
     pub(crate) simulated: Vec<SimulatedGpus>,
+    /// What is done about faults, where the built-in table is not wanted.
+    pub(crate) faults: FaultConfig,
+}
+
+/// What is done about faults of GPUs.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct FaultConfig {
+    /// By the number of the driver's Xid error, such as `{"48": drain-gpu}`. What the driver itself asks for as recovery
+    /// goes before this.
+    pub(crate) xid: BTreeMap<u32, FaultVerdict>,
+}
+
+/// What is done about a fault of a GPU, the gravest last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum FaultVerdict {
+    /// It is logged and counted.
+    Ignore,
+    /// The engine on the GPU is started anew.
+    RestartEngine,
+    /// Nothing new is started on it; what runs stays.
+    Cordon,
+    /// Replicas of several GPUs that have it are replaced elsewhere, then drained.
+    DrainGroup,
+    /// Every replica that has it is replaced elsewhere, then drained.
+    DrainGpu,
+    /// The whole node leaves.
+    DrainNode,
 }
 
 /// GPUs that do not exist.
@@ -359,6 +388,17 @@ mod tests {
         assert_eq!(config.mesh.gossip_interval, HumanDuration::from_millis(200));
         let error = parse("mesh: {listenn: 1.2.3.4:1}").unwrap_err().to_string();
         assert_eq!(error, "unknown field `mesh.listenn`: did you mean `listen`?");
+    }
+
+    #[test]
+    fn verdicts_on_faults_are_by_number() {
+        let config = parse("gpus: {faults: {xid: {'48': drain-gpu, 31: ignore}}}").unwrap();
+        let expected = [(31, FaultVerdict::Ignore), (48, FaultVerdict::DrainGpu)];
+        assert_eq!(config.gpus.faults.xid, expected.into());
+        assert!(parse("gpus: {faults: {xid: {'48': drain}}}").is_err());
+        assert!(parse("gpus: {faults: {xid: {ecc: cordon}}}").is_err());
+        let error = parse("gpus: {faults: {xids: {}}}").unwrap_err().to_string();
+        assert_eq!(error, "unknown field `gpus.faults.xids`: did you mean `xid`?");
     }
 
     #[test]

@@ -8,7 +8,7 @@ pub(crate) use settings::{EndSignal, signalled};
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use rustix::process::{Signal, getppid, set_parent_process_death_signal};
-use shoal_engine_supervisor::{SimOptions, Supervisor, sim_engine as serve_sim_engine};
+use shoal_engine_supervisor::{SimOptions, Supervisor, SupervisorConfig, sim_engine as serve_sim_engine};
 use shoal_ingress::{Ingress, IngressConfig, Limits};
 use shoal_mesh::{Identity, IdentityError, InboundStream, Mesh, MeshConfig, StreamKind, clock};
 use shoal_placement::Timing;
@@ -28,7 +28,7 @@ use crate::{
     census,
     cli::{AgentArgs, IDENTITY_DIR, SimEngineArgs, join_with, note, read_token},
     config::Config,
-    inventory::{GpuInventory, host, host_addresses, host_name},
+    inventory::{GpuInventory, ReadingsWatch, host, host_addresses, host_name},
     metrics::Metrics,
     node::NodeControl,
     notices::{Notices, SigtermConfig, Termination, judge_sigterm},
@@ -171,10 +171,12 @@ impl Daemon {
             Problem::new(Code::Failed, format!("cannot listen on ingress address {listen}: {error}"))
         })?;
 
-        let supervisor = Supervisor::start(settings::supervisor(&config)?).await.map_err(|error| failed(&error))?;
+        let inventory = GpuInventory::open(&config.gpus).await;
+        let (known_gpus, readings) = watch::channel(inventory.readings());
+        let gpus = Arc::new(ReadingsWatch::new(readings.clone()));
+        let supervisor_config = SupervisorConfig { gpus, ..settings::supervisor(&config)? };
+        let supervisor = Supervisor::start(supervisor_config).await.map_err(|error| failed(&error))?;
         let supervisor = Arc::new(supervisor);
-        let inventory = GpuInventory::open(&config.gpus);
-        let (known_gpus, readings) = watch::channel(inventory.read().await);
         let facts = facts(&config, &identity, &inventory, &supervisor, &listener);
         let mesh_config = MeshConfig {
             state_dir: config.state_dir(),

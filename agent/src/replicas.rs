@@ -9,7 +9,13 @@ mod departing;
 mod drain;
 mod faults;
 
-use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use shoal_engine_supervisor::{EngineStatus, LaunchPlan, Supervisor};
 use shoal_ingress::Ingress;
@@ -100,12 +106,15 @@ pub(crate) struct Replicas {
 impl Replicas {
     pub(crate) fn new(parts: Parts) -> Self {
         let elector = Elector::new(parts.mesh.me(), parts.timing);
+        let mut ledger = GpuLedger::open(&parts.state_dir);
+        // The supervisor has ended whatever a daemon before left running.
+        ledger.retain(&BTreeSet::new());
         Self {
             book: Book::new(parts.mesh.me(), parts.mesh.generation()),
             mark: DrainMark::new(&parts.state_dir),
             parts,
             elector,
-            ledger: GpuLedger::default(),
+            ledger,
             gpus: Vec::new(),
             loads: BTreeMap::new(),
             refusals: Vec::new(),
@@ -225,8 +234,10 @@ impl Replicas {
             return self.refuse(endpoint, revision, REFUSAL, reason).await;
         }
         let id = self.book.next_id();
-        let Some(gpus) = self.ledger.reserve(id, &spec.resources, &self.gpus) else {
-            return self.refuse(endpoint, revision, NO_GPU, "its GPUs are not free".to_owned()).await;
+        // No engine sleeps yet, so there is none to take GPUs from.
+        let gpus = match self.ledger.reserve(id, &spec.resources, &self.gpus, &BTreeSet::new()) {
+            Ok(reservation) => reservation.gpus,
+            Err(error) => return self.refuse(endpoint, revision, NO_GPU, error.to_string()).await,
         };
         info!(%endpoint, %revision, replica = id.replica_name(endpoint), "Claiming a replica");
         let claim = self.book.open(id, endpoint.clone(), revision, spec.clone(), gpus, clock::now());
