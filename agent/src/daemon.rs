@@ -195,7 +195,7 @@ impl Daemon {
         let ingress_config = IngressConfig { limits, ..IngressConfig::default() };
         let ingress = Ingress::new(ingress_config, mesh.me(), Arc::new(MeshDial(Arc::clone(&mesh))));
         let (inbox, commands) = mpsc::channel(INBOX);
-        let control = NodeControl::new(inbox, Arc::clone(&supervisor));
+        let control = NodeControl::new(inbox, Arc::clone(&supervisor), readings.clone(), inventory.faults());
         let peers = PeerClient::new(Arc::clone(&mesh), control.clone());
 
         let (tasks, closing) = (TaskTracker::new(), CancellationToken::new());
@@ -212,7 +212,7 @@ impl Daemon {
             closing,
             stop: CancellationToken::new(),
         };
-        let metrics = Metrics::new(&ingress);
+        let metrics = Metrics::new(&ingress, readings.clone(), inventory.xid_counts());
         let notices = watch::Sender::new(None);
         let replicas = Replicas::new(Parts {
             mesh: Arc::clone(&mesh),

@@ -15,6 +15,7 @@ mod watch;
 
 pub(crate) use gpus::GpuInventory;
 pub(crate) use host::{host, host_addresses, host_name};
+pub(crate) use operator::{ClearError, GpuFaults, XidCounts};
 pub(crate) use reading::GpuReading;
 #[cfg(test)]
 pub(crate) use reading::{GpuProcess, Links, Vitals};

@@ -5,6 +5,7 @@ mod census;
 mod cli;
 mod config;
 mod daemon;
+mod detail;
 mod dev;
 mod inventory;
 mod ledger;

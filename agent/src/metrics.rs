@@ -12,6 +12,12 @@ use prometheus_client::{
 };
 use shoal_ingress::Ingress;
 use shoal_types::{GpuUse, Liveness, UnixMillis, View};
+use tokio::sync::watch;
+
+mod gpus;
+
+use self::gpus::GpuMetrics;
+use crate::inventory::{GpuReading, XidCounts};
 
 /// Most endpoints that get label values of their own; the rest is left out of the gauges below.
 const ENDPOINTS_MAX: usize = 1_000;
@@ -52,7 +58,7 @@ struct Gauges {
 
 impl Metrics {
     /// The ingress's metrics, and gauges for the rest.
-    pub(crate) fn new(ingress: &Ingress) -> Self {
+    pub(crate) fn new(ingress: &Ingress, readings: watch::Receiver<Vec<GpuReading>>, xids: XidCounts) -> Self {
         let mut registry = Registry::default();
         let gauges = Gauges::default();
         gauges.build.get_or_create(&BuildLabel { version: env!("CARGO_PKG_VERSION") }).set(1);
@@ -64,6 +70,7 @@ impl Metrics {
         own.register("endpoint_replicas_ready", "Replicas of the current revision that serve", ready);
         own.register("certificate_expiry_seconds", "When the node's certificate ends, Unix time", certificate);
         own.register("build_info", "Version of this node", build);
+        registry.register_collector(Box::new(GpuMetrics::new(readings, xids)));
         ingress.register_metrics(&mut registry);
         Self { registry: Arc::new(registry), gauges, rendering: Arc::default() }
     }

@@ -3,21 +3,45 @@
 use std::{io, sync::Arc};
 
 use shoal_engine_supervisor::{LogReader, Supervisor};
-use shoal_types::{ClaimId, Departure};
-use tokio::sync::{mpsc, oneshot};
+use shoal_types::{ClaimId, Departure, GpuId};
+use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::replicas::Command;
+use crate::{
+    detail::{GpuDetail, NodeDetail},
+    inventory::{ClearError, GpuFaults, GpuReading},
+    replicas::Command,
+};
 
 /// Asks the replica loop; cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct NodeControl {
     inbox: mpsc::Sender<Command>,
     supervisor: Arc<Supervisor>,
+    readings: watch::Receiver<Vec<GpuReading>>,
+    faults: GpuFaults,
 }
 
 impl NodeControl {
-    pub(crate) const fn new(inbox: mpsc::Sender<Command>, supervisor: Arc<Supervisor>) -> Self {
-        Self { inbox, supervisor }
+    pub(crate) const fn new(
+        inbox: mpsc::Sender<Command>,
+        supervisor: Arc<Supervisor>,
+        readings: watch::Receiver<Vec<GpuReading>>,
+        faults: GpuFaults,
+    ) -> Self {
+        Self { inbox, supervisor, readings, faults }
+    }
+
+    /// This node, closely.
+    pub(crate) fn detail(&self) -> NodeDetail {
+        NodeDetail { gpus: self.readings.borrow().iter().map(GpuDetail::from).collect() }
+    }
+
+    /// An operator says that `gpu` of this node is well again.
+    ///
+    /// # Errors
+    /// If there is nothing to forget, or the GPU still shows what is wrong.
+    pub(crate) async fn clear_fault(&self, gpu: GpuId) -> Result<(), ClearError> {
+        self.faults.clear(gpu).await
     }
 
     /// Starts or ends the drain of this node, and remembers it over restarts.

@@ -6,13 +6,14 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use serde::{Deserialize, Serialize};
 use shoal_mesh::{InboundStream, Mesh, RecvStream, SendStream, Stream, StreamKind};
-use shoal_types::{ClaimId, NodeId};
+use shoal_types::{ClaimId, GpuId, NodeId};
 use tokio::{io::AsyncWriteExt as _, time::timeout};
 use tokio_util::io::ReaderStream;
 use tracing::debug;
 
 use crate::{
     admin::{Code, LogQuery, Problem, local_logs},
+    detail::NodeDetail,
     node::NodeControl,
 };
 
@@ -31,6 +32,10 @@ enum Question {
         tail: u32,
         follow: bool,
     },
+    /// Answered by `Detail`.
+    Detail,
+    /// An operator says that a GPU is well again.
+    ClearFault(GpuId),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -38,6 +43,8 @@ enum Reply {
     Done,
     NoLog,
     Failed(String),
+    /// A [`NodeDetail`] in JSON, so that either side can be the newer one.
+    Detail(String),
 }
 
 /// Asks other nodes; cheap to clone.
@@ -67,6 +74,20 @@ impl PeerClient {
         Ok(ReaderStream::new(recv))
     }
 
+    /// Another node, closely.
+    pub(crate) async fn detail(&self, node: NodeId) -> Result<NodeDetail, Problem> {
+        match self.exchange(node, &Question::Detail).await? {
+            (Reply::Detail(json), _) => serde_json::from_str(&json).map_err(|error| {
+                Problem::new(Code::Failed, format!("node {} describes itself in other words: {error}", node.short()))
+            }),
+            (reply, _) => Err(unasked(node, &reply)),
+        }
+    }
+
+    pub(crate) async fn clear_fault(&self, node: NodeId, gpu: GpuId) -> Result<(), Problem> {
+        self.ask(node, &Question::ClearFault(gpu)).await.map(|_| ())
+    }
+
     /// Whether `claim` serves and means to go on; no answer is a no.
     pub(crate) async fn serves(&self, node: NodeId, claim: ClaimId) -> bool {
         if node == self.mesh.me() {
@@ -82,7 +103,15 @@ impl PeerClient {
         recv.read_frame().await.ok()
     }
 
+    /// The rest of the answer, if it begins with `Done`.
     async fn ask(&self, node: NodeId, question: &Question) -> Result<RecvStream, Problem> {
+        match self.exchange(node, question).await? {
+            (Reply::Done, recv) => Ok(recv),
+            (reply, _) => Err(unasked(node, &reply)),
+        }
+    }
+
+    async fn exchange(&self, node: NodeId, question: &Question) -> Result<(Reply, RecvStream), Problem> {
         let exchange = async {
             let Stream { mut send, mut recv } = self.mesh.open(node, StreamKind::Admin).await.map_err(text)?;
             send.write_frame(question).await.map_err(text)?;
@@ -93,13 +122,20 @@ impl PeerClient {
         let unreachable =
             |why: String| Problem::new(Code::Unreachable, format!("node {} cannot be asked: {why}", node.short()));
         match timeout(DEADLINE, exchange).await {
-            Ok(Ok((Reply::Done, recv))) => Ok(recv),
-            Ok(Ok((Reply::Failed(why), _))) => {
-                Err(Problem::new(Code::Failed, format!("node {} refuses this node: {why}", node.short())))
-            }
-            Ok(Ok((Reply::NoLog, _))) => Err(Problem::new(Code::NotFound, "the replica has no log on its node")),
+            Ok(Ok(answer)) => Ok(answer),
             Ok(Err(why)) => Err(unreachable(why)),
             Err(_) => Err(unreachable(format!("no answer within {DEADLINE:?}"))),
+        }
+    }
+}
+
+/// What is wrong with a reply that is not the one that was asked for.
+fn unasked(node: NodeId, reply: &Reply) -> Problem {
+    match reply {
+        Reply::Failed(why) => Problem::new(Code::Failed, format!("node {} refuses: {why}", node.short())),
+        Reply::NoLog => Problem::new(Code::NotFound, "the replica has no log on its node"),
+        Reply::Done | Reply::Detail(_) => {
+            Problem::new(Code::Failed, format!("node {} answers what was not asked", node.short()))
         }
     }
 }
@@ -129,12 +165,26 @@ async fn answer_probe(control: &NodeControl, Stream { mut send, mut recv }: Stre
 async fn answer_question(control: &NodeControl, writes: bool, Stream { mut send, mut recv }: Stream) -> io::Result<()> {
     let question = timeout(DEADLINE, recv.read_frame()).await.map_err(|_| late())?.map_err(io::Error::other)?;
     match question {
-        Question::SetDraining(_) | Question::Logs { .. } if !writes => {
+        Question::SetDraining(_) | Question::Logs { .. } | Question::ClearFault(_) if !writes => {
             let why = "it joined with a `--no-write` token and may not do this to another node".to_owned();
             send.write_frame(&Reply::Failed(why)).await.map_err(io::Error::other)?;
         }
         Question::SetDraining(draining) => {
             let reply = match control.set_draining(draining).await {
+                Ok(()) => Reply::Done,
+                Err(error) => Reply::Failed(error.to_string()),
+            };
+            send.write_frame(&reply).await.map_err(io::Error::other)?;
+        }
+        Question::Detail => {
+            let reply = match serde_json::to_string(&control.detail()) {
+                Ok(json) => Reply::Detail(json),
+                Err(error) => Reply::Failed(error.to_string()),
+            };
+            send.write_frame(&reply).await.map_err(io::Error::other)?;
+        }
+        Question::ClearFault(gpu) => {
+            let reply = match control.clear_fault(gpu).await {
                 Ok(()) => Reply::Done,
                 Err(error) => Reply::Failed(error.to_string()),
             };

@@ -13,7 +13,7 @@ use axum::{
 use futures_util::StreamExt;
 use serde::Deserialize;
 use shoal_mesh::{Identity, Mesh, MeshError, StoreError, TokenLimits, TokenStatus, clock};
-use shoal_types::{Claim, Endpoint, EndpointName, Hlc, NodeId, SpecError, View, parse_endpoints};
+use shoal_types::{Claim, Endpoint, EndpointName, GpuId, Hlc, NodeId, SpecError, View, parse_endpoints};
 
 use tokio_util::sync::CancellationToken;
 
@@ -26,7 +26,7 @@ use super::{
     problem::{Code, Problem},
     view,
 };
-use crate::{metrics::Metrics, node::NodeControl, peer::PeerClient};
+use crate::{detail::NodeDetail, metrics::Metrics, node::NodeControl, peer::PeerClient};
 
 /// What the routes work on.
 #[derive(Debug)]
@@ -50,6 +50,8 @@ pub(crate) fn api_router(admin: Arc<Admin>) -> Router {
         .route("/v1/nodes", get(nodes))
         .route("/v1/nodes/{node}/drain", post(drain))
         .route("/v1/nodes/{node}", delete(revoke_node))
+        .route("/v1/nodes/{node}/detail", get(detail))
+        .route("/v1/nodes/{node}/gpus/{gpu}/fault", delete(clear_fault))
         .route("/v1/endpoints", get(endpoints).post(apply))
         .route("/v1/endpoints/{name}", delete(delete_endpoint))
         .route("/v1/replicas", get(replicas))
@@ -191,6 +193,21 @@ async fn drain(State(admin): Shared, Path(node): Path<String>, Json(request): Js
         })?;
     } else {
         admin.peers.set_draining(node, request.drain).await?;
+    }
+    Ok(Json(()))
+}
+
+async fn detail(State(admin): Shared, Path(node): Path<String>) -> Answer<NodeDetail> {
+    let node = admin.node(&node)?;
+    if node == admin.mesh.me() { Ok(Json(admin.control.detail())) } else { admin.peers.detail(node).await.map(Json) }
+}
+
+async fn clear_fault(State(admin): Shared, Path((node, gpu)): Path<(String, String)>) -> Answer<()> {
+    let (node, gpu) = (admin.node(&node)?, GpuId(gpu));
+    if node == admin.mesh.me() {
+        admin.control.clear_fault(gpu).await.map_err(|error| Problem::new(Code::Failed, error))?;
+    } else {
+        admin.peers.clear_fault(node, gpu).await?;
     }
     Ok(Json(()))
 }

@@ -71,8 +71,8 @@ pub(super) enum Verb {
     Logs(LogsArgs),
     /// Move everything off a node, replacements first
     Drain(DrainArgs),
-    /// Take a drained node back into use
-    Undrain(NodeArgs),
+    /// Take a drained node, or a GPU of it that had a fault, back into use
+    Undrain(UndrainArgs),
     /// Shut a node out of the mesh for good
     Revoke(NodeArgs),
     /// Show the mesh in one screen; exit 1 if it needs attention
@@ -263,6 +263,15 @@ pub(super) struct DrainArgs {
     pub(super) node: String,
     #[command(flatten)]
     pub(super) wait: WaitArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct UndrainArgs {
+    /// Name or id of the node
+    pub(super) node: String,
+    /// Forget what this GPU of the node has reported; it stays out of use while it still shows it
+    #[arg(long, value_name = "UUID")]
+    pub(super) gpu: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -11,16 +11,29 @@ use super::{
     output::out,
     table::{Table, age, or_dash},
 };
-use crate::admin::{Code, EndpointStatus, NodeStatus, Problem, ReplicaStatus};
+use crate::{
+    admin::{Code, EndpointStatus, NodeStatus, Problem, ReplicaStatus},
+    detail::{GpuDetail, NodeDetail},
+};
 
 pub(super) async fn run(client: &Client, args: DescribeArgs) -> Result<(), Problem> {
     let name = Some(args.name.as_str());
     let text = match args.resource {
-        Resource::Nodes => join(list::<NodeStatus>(client, name).await?, node),
+        Resource::Nodes => nodes(client, name).await,
         Resource::Endpoints => join(list::<EndpointStatus>(client, name).await?, endpoint),
         Resource::Replicas => join(list::<ReplicaStatus>(client, name).await?, |one| Ok(replica(one))),
     };
     out(&text?)
+}
+
+async fn nodes(client: &Client, name: Option<&str>) -> Result<String, Problem> {
+    let mut texts = Vec::new();
+    for one in list::<NodeStatus>(client, name).await? {
+        // Only the node itself knows the rest, and it may be gone.
+        let detail = client.get::<NodeDetail>(&format!("/v1/nodes/{}/detail", one.id)).await;
+        texts.push(node(&one) + &detail.map_or_else(|problem| format!("Closely:      {problem}\n"), |d| closely(&d)));
+    }
+    Ok(texts.join("\n"))
 }
 
 fn join<T>(list: Vec<T>, describe: impl Fn(&T) -> Result<String, Problem>) -> Result<String, Problem> {
@@ -37,8 +50,7 @@ fn fields(fields: &[(&str, String)]) -> String {
     text
 }
 
-#[allow(clippy::unnecessary_wraps)] // one shape for all three
-fn node(node: &NodeStatus) -> Result<String, Problem> {
+fn node(node: &NodeStatus) -> String {
     let labels = node.labels();
     let place = [Some(&labels.cluster), labels.cloud.as_ref(), labels.region.as_ref(), labels.zone.as_ref()];
     let place: Vec<&str> = place.into_iter().flatten().map(String::as_str).collect();
@@ -66,7 +78,7 @@ fn node(node: &NodeStatus) -> Result<String, Problem> {
         text += &gpus.to_string();
     }
     text += &replicas(&node.replicas);
-    Ok(text)
+    text
 }
 
 fn departure(departure: &Departure) -> String {
@@ -77,6 +89,43 @@ fn departure(departure: &Departure) -> String {
 
 fn price(price: Option<f64>) -> String {
     price.map_or_else(|| "price unknown".to_owned(), |price| format!("{price} USD per GPU-hour"))
+}
+
+/// What only the node itself says.
+fn closely(detail: &NodeDetail) -> String {
+    if detail.gpus.is_empty() {
+        return String::new();
+    }
+    let heads = ["  GPU", "POWER", "LIMIT", "NVLINKS", "PCIE", "NUMA", "ECC", "REMAPPED", "THROTTLED BY", "PROCESSES"];
+    let mut gpus = Table::new(&heads, &[], false);
+    for gpu in &detail.gpus {
+        gpus.row(closely_row(gpu));
+    }
+    format!("Closely:\n{gpus}")
+}
+
+fn closely_row(gpu: &GpuDetail) -> [String; 10] {
+    let watts = |milliwatts: Option<u32>| or_dash(milliwatts.map(|milliwatts| format!("{}W", milliwatts / 1_000)));
+    let names = |names: &Option<Vec<String>>| {
+        or_dash(names.as_ref().map(|names| if names.is_empty() { "none".to_owned() } else { names.join(", ") }))
+    };
+    let remapped = gpu.remapped_rows.map(|rows| match (gpu.remap_failed, gpu.remap_pending) {
+        (Some(true), _) => format!("{rows}, one failed"),
+        (_, Some(true)) => format!("{rows}, one waits for a reset"),
+        _ => rows.to_string(),
+    });
+    [
+        format!("  {}", gpu.id),
+        watts(gpu.power),
+        watts(gpu.power_limit),
+        or_dash(gpu.nvlinks.map(|(active, total)| format!("{active}/{total}"))),
+        or_dash(gpu.pcie.map(|(generation, lanes)| format!("gen{generation} x{lanes}"))),
+        or_dash(gpu.numa),
+        or_dash(gpu.ecc_uncorrected),
+        or_dash(remapped),
+        names(&gpu.throttle),
+        names(&gpu.processes),
+    ]
 }
 
 fn gpu_row(gpu: &Gpu, node: &NodeStatus) -> [String; 7] {

@@ -1,7 +1,7 @@
 //! `shoal drain`, `undrain` and `revoke`.
 
 use super::{
-    args::{DrainArgs, NodeArgs},
+    args::{DrainArgs, NodeArgs, UndrainArgs},
     client::Client,
     output::out,
     wait,
@@ -14,7 +14,11 @@ pub(super) async fn drain(client: &Client, args: DrainArgs) -> Result<(), Proble
     if args.wait.wait { wait::empty(client, &args.node, args.wait.timeout).await } else { Ok(()) }
 }
 
-pub(super) async fn undrain(client: &Client, args: NodeArgs) -> Result<(), Problem> {
+pub(super) async fn undrain(client: &Client, args: UndrainArgs) -> Result<(), Problem> {
+    if let Some(gpu) = args.gpu {
+        client.delete(&format!("/v1/nodes/{}/gpus/{gpu}/fault", args.node)).await?;
+        return out(&format!("GPU {gpu} of node {} is used again\n", args.node));
+    }
     set(client, &args.node, false).await?;
     out(&format!("node {} takes replicas again\n", args.node))
 }

@@ -96,13 +96,11 @@ impl GpuInventory {
     }
 
     /// How often each Xid came.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the metrics"))]
     pub(crate) fn xid_counts(&self) -> XidCounts {
         self.counts.clone()
     }
 
     /// Where an operator says that a GPU is well again.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the admin API"))]
     pub(crate) fn faults(&self) -> GpuFaults {
         self.faults.clone()
     }

@@ -52,7 +52,6 @@ impl GpuFaults {
     ///
     /// # Errors
     /// If there is nothing to forget, or the GPU still shows what is wrong.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the admin API"))]
     pub(crate) async fn clear(&self, gpu: GpuId) -> Result<(), ClearError> {
         let (reply, answer) = oneshot::channel();
         self.0.send(Clear { gpu, reply }).await.map_err(|_| ClearError::Stopping)?;
@@ -71,7 +70,6 @@ impl XidCounts {
     }
 
     /// By Xid; `None` are those that are not known.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the metrics"))]
     pub(crate) fn by_xid(&self) -> BTreeMap<Option<u32>, u64> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
