@@ -61,7 +61,10 @@ impl GpuLedger {
             memory_used: reading.memory_used.map(|used| quantise(used, reading.memory)),
             utilization: reading.utilization.map(|percent| percent / 10 * 10),
             temperature: reading.temperature.map(|celsius| celsius / 5 * 5),
+            mig: None,
+            numa: None,
             used_by,
+            fault: None,
         }
     }
 }
@@ -96,7 +99,7 @@ mod tests {
     }
 
     fn need(gpus: u32) -> Resources {
-        Resources { gpus, gpu_model: Some("h100".to_owned()), gpu_memory: Some(MemorySize::from_gib(80)) }
+        Resources { gpus, gpu_model: Some("h100".to_owned()), gpu_memory: Some(MemorySize::from_gib(80)), mig: None }
     }
 
     #[test]

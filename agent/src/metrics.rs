@@ -88,7 +88,7 @@ impl Gauges {
             set(&self.nodes.get_or_create(&StateLabel { state }), of_state);
         }
         let own = view.nodes.get(&view.me).map(|node| node.gpus.as_slice()).unwrap_or_default();
-        for state in ["free", "replica", "foreign", "unknown"] {
+        for state in ["free", "replica", "foreign", "partitioned", "unknown"] {
             let of_state = own.iter().filter(|gpu| gpu_use(&gpu.used_by) == state).count();
             set(&self.gpus.get_or_create(&StateLabel { state }), of_state);
         }
@@ -122,6 +122,7 @@ const fn gpu_use(used_by: &GpuUse) -> &'static str {
         GpuUse::Free => "free",
         GpuUse::Replica(_) => "replica",
         GpuUse::Foreign(_) => "foreign",
+        GpuUse::Partitioned => "partitioned",
         GpuUse::Unknown => "unknown",
     }
 }

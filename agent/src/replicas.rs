@@ -186,6 +186,8 @@ impl Replicas {
         match action {
             Action::Claim { endpoint, revision, .. } => self.claim(&endpoint, revision, view).await,
             Action::Start(claim) => self.start(claim).await,
+            // No engine sleeps yet.
+            Action::Wake(_) => {}
             Action::Withdraw { claim, reason } => self.withdraw(claim, &reason.to_string()).await,
             Action::Drain { claim, reason, confirm } => {
                 if self.book.ask(claim, &reason.to_string()) {
@@ -346,7 +348,7 @@ impl Replicas {
     }
 
     async fn depart(&self, reason: DepartureReason, deadline: Option<UnixMillis>) {
-        let departure = Departure { reason, since: clock::now(), deadline };
+        let departure = Departure { reason, detail: None, since: clock::now(), deadline };
         self.parts.mesh.publish_departure(Some(&departure)).await;
     }
 

@@ -82,6 +82,9 @@ pub(crate) fn adapter(
             Ok(Box::new(CommandAdapter::new(command, path)?))
         }
         EngineSpec::Sim(_) => Err(RefusalReason::NotOffered("sim")),
+        EngineSpec::Sglang(_) | EngineSpec::Trtllm(_) | EngineSpec::Llamacpp(_) | EngineSpec::Gateway(_) => {
+            Err(RefusalReason::NotOffered(spec.engine.kind()))
+        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! What the node's configuration says about engines, and the times that the supervisor keeps.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+
+use crate::{GpuWatch, NoGpuWatch};
 
 /// What a node offers to run, and where its engines live on disk.
 #[derive(Debug, Clone)]
@@ -20,6 +22,8 @@ pub struct SupervisorConfig {
     pub inherited_env: Vec<String>,
     /// Deadlines and intervals.
     pub timings: Timings,
+    /// Who knows which GPUs are in use and ill.
+    pub gpus: Arc<dyn GpuWatch>,
 }
 
 impl SupervisorConfig {
@@ -33,6 +37,7 @@ impl SupervisorConfig {
             commands: BTreeMap::new(),
             inherited_env: INHERITED_ENV.map(str::to_owned).to_vec(),
             timings: Timings::default(),
+            gpus: Arc::new(NoGpuWatch),
         }
     }
 }

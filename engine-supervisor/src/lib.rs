@@ -8,6 +8,7 @@
 mod adapter;
 mod config;
 mod error;
+mod gpus;
 mod group;
 mod http;
 mod lifecycle;
@@ -26,7 +27,8 @@ mod supervisor;
 
 pub use config::{CommandConfig, SupervisorConfig, Timings, VllmConfig};
 pub use error::{RefusalReason, SupervisorError};
+pub use gpus::{GpuWatch, NoGpuWatch};
 pub use log::{LogLine, LogReader, LogSource};
 pub use sim::{SimError, SimOptions, sim_engine};
-pub use status::{EnginePhase, EngineStatus, LaunchPlan};
+pub use status::{EnginePhase, EngineStatus, FailureClass, LaunchPlan};
 pub use supervisor::Supervisor;

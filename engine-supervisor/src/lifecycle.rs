@@ -16,7 +16,7 @@ use std::time::Duration;
 use shoal_types::stable_hash;
 use tokio::time::Instant;
 
-use crate::{EnginePhase, Timings};
+use crate::{EnginePhase, FailureClass, Timings};
 
 /// SIGKILL is sent again after this, to processes that were forked while the first was on its way.
 const KILL_AGAIN: Duration = Duration::from_secs(1);
@@ -51,6 +51,12 @@ pub(crate) struct Crash {
     pub(crate) permanent: bool,
 }
 
+impl Crash {
+    const fn class(&self) -> FailureClass {
+        if self.permanent { FailureClass::Config } else { FailureClass::Transient }
+    }
+}
+
 /// What is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Action {
@@ -81,7 +87,7 @@ enum State {
     /// It crashed, and its group is not empty yet.
     Clearing { kill: Instant, crash: Crash },
     /// No process, and there will be none.
-    Failed { reason: String },
+    Failed { class: FailureClass, reason: String },
     /// It was asked to end, or killed at `kill`.
     Stopping { kill: Instant },
     /// It was wanted no longer, and no process is left.
@@ -167,10 +173,10 @@ impl Lifecycle {
             State::Warming(_) => EnginePhase::Warming,
             State::Ready { .. } => EnginePhase::Ready,
             State::Clearing { crash, .. } if self.is_final(crash) => {
-                EnginePhase::Failed { reason: self.final_reason(crash) }
+                EnginePhase::Failed { class: crash.class(), reason: self.final_reason(crash) }
             }
             State::Clearing { crash, .. } => EnginePhase::Backoff { reason: crash.reason.clone() },
-            State::Failed { reason } => EnginePhase::Failed { reason: reason.clone() },
+            State::Failed { class, reason } => EnginePhase::Failed { class: *class, reason: reason.clone() },
             State::Stopping { .. } => EnginePhase::Stopping,
             State::Gone => return None,
         })
@@ -322,7 +328,7 @@ impl Lifecycle {
 
     fn rest(&mut self, crash: Crash, now: Instant) {
         self.state = if self.is_final(&crash) {
-            State::Failed { reason: self.final_reason(&crash) }
+            State::Failed { class: crash.class(), reason: self.final_reason(&crash) }
         } else {
             State::Waiting { until: now + self.backoff(), crash: Some(crash.reason) }
         };

@@ -9,7 +9,7 @@ use std::{
 };
 
 use futures_util::{FutureExt as _, future::BoxFuture};
-use shoal_types::{EngineAddress, Load, clip_reason};
+use shoal_types::{Backend, EngineAddress, Load, clip_reason};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -194,7 +194,7 @@ impl Replica {
             claim: self.plan.claim,
             endpoint: self.plan.endpoint.clone(),
             phase: EnginePhase::Starting,
-            address: self.probe.address.clone(),
+            backend: Backend::Engine(self.probe.address.clone()),
             gpus: self.plan.gpus.clone(),
             crashes: 0,
             load: Load::default(),
@@ -254,7 +254,13 @@ fn clipped(phase: EnginePhase) -> EnginePhase {
     let clipped = |reason: String| clip_reason(&reason);
     match phase {
         EnginePhase::Backoff { reason } => EnginePhase::Backoff { reason: clipped(reason) },
-        EnginePhase::Failed { reason } => EnginePhase::Failed { reason: clipped(reason) },
-        EnginePhase::Starting | EnginePhase::Warming | EnginePhase::Ready | EnginePhase::Stopping => phase,
+        EnginePhase::Failed { class, reason } => EnginePhase::Failed { class, reason: clipped(reason) },
+        EnginePhase::Preparing(_)
+        | EnginePhase::Starting
+        | EnginePhase::Loading(_)
+        | EnginePhase::Warming
+        | EnginePhase::Ready
+        | EnginePhase::Asleep
+        | EnginePhase::Stopping => phase,
     }
 }

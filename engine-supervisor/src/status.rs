@@ -2,16 +2,21 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
-use shoal_types::{ClaimId, EndpointName, EndpointSpec, EngineAddress, GpuId, Load};
+use serde::{Deserialize, Serialize};
+use shoal_types::{Backend, ClaimId, EndpointName, EndpointSpec, GpuId, Load, Progress, Revision, UnixMillis};
 use tokio::sync::watch;
 
 /// One replica to be run.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LaunchPlan {
     /// The claim that it fulfils; never launched twice.
     pub claim: ClaimId,
     /// Of which endpoint; the first name that it serves under.
     pub endpoint: EndpointName,
+    /// Which processes of it.
+    pub revision: Revision,
+    /// When the claim was first published; kept for a daemon that takes over.
+    pub claimed: UnixMillis,
     /// What to run.
     pub spec: EndpointSpec,
     /// The GPUs that it gets. It sees no others.
@@ -47,8 +52,8 @@ pub struct EngineStatus {
     pub endpoint: EndpointName,
     /// How far it has come.
     pub phase: EnginePhase,
-    /// Where it listens, or will. A port can change with each restart.
-    pub address: EngineAddress,
+    /// Where it listens, or will; a port can change with each restart. Or what it stands for.
+    pub backend: Backend,
     /// The GPUs that it holds, whatever its phase.
     pub gpus: Vec<GpuId>,
     /// Crashes in a row.
@@ -63,12 +68,18 @@ pub struct EngineStatus {
 /// How far an engine has come. Reasons have at most [`shoal_types::REASON_MAX`] bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EnginePhase {
-    /// The process is being started, and loads.
+    /// Its weights are being fetched.
+    Preparing(Option<Progress>),
+    /// The process is being started.
     Starting,
+    /// The process loads its weights.
+    Loading(Option<Progress>),
     /// It answers, and is being asked for a first token.
     Warming,
     /// It serves.
     Ready,
+    /// It keeps its weights and serves nobody until it is woken.
+    Asleep,
     /// It crashed, and will be started again.
     Backoff {
         /// Why it crashed.
@@ -77,6 +88,8 @@ pub enum EnginePhase {
     /// It will not be started again: too many crashes in a row, or an error that repeats itself. Placement must go
     /// elsewhere; [`Supervisor::stop`](crate::Supervisor::stop) removes it.
     Failed {
+        /// Whose fault it is.
+        class: FailureClass,
         /// Why.
         reason: String,
     },
@@ -84,14 +97,41 @@ pub enum EnginePhase {
     Stopping,
 }
 
+/// Whose fault a failure is, which decides what may help.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FailureClass {
+    /// The spec, the model or the node's configuration: the same would happen again, here and elsewhere.
+    Config,
+    /// Nobody's in particular: it may work the next time.
+    Transient,
+    /// A GPU's: it may work on others.
+    Gpu,
+}
+
+impl fmt::Display for FailureClass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Config => "config",
+            Self::Transient => "transient",
+            Self::Gpu => "gpu",
+        })
+    }
+}
+
 impl fmt::Display for EnginePhase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Preparing(None) => f.write_str("preparing"),
+            Self::Preparing(Some(progress)) => write!(f, "preparing: {progress}"),
             Self::Starting => f.write_str("starting"),
+            Self::Loading(None) => f.write_str("loading"),
+            Self::Loading(Some(progress)) => write!(f, "loading: {progress}"),
             Self::Warming => f.write_str("warming"),
             Self::Ready => f.write_str("ready"),
+            Self::Asleep => f.write_str("asleep"),
             Self::Backoff { reason } => write!(f, "backoff: {reason}"),
-            Self::Failed { reason } => write!(f, "failed: {reason}"),
+            Self::Failed { class, reason } => write!(f, "failed ({class}): {reason}"),
             Self::Stopping => f.write_str("stopping"),
         }
     }

@@ -19,8 +19,8 @@ use shoal_engine_supervisor::{
     SupervisorError, Timings, VllmConfig, sim_engine,
 };
 use shoal_types::{
-    ClaimId, CommandEngine, EndpointSpec, EngineAddress, EngineSpec, GpuId, HumanDuration, NodeId, Placement, Replicas,
-    Resources, Routing, SimEngine, UnixMillis, VllmEngine,
+    Backend, ClaimId, CommandEngine, EndpointSpec, EngineAddress, EngineSpec, GpuId, Hlc, HumanDuration, NodeId,
+    Placement, Replicas, Resources, Revision, Routing, SimEngine, UnixMillis, VllmEngine,
 };
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
@@ -90,7 +90,7 @@ impl Node {
 
     async fn failed(&self, claim: ClaimId) -> String {
         let status = self.until(claim, |status| matches!(status.phase, EnginePhase::Failed { .. })).await;
-        let EnginePhase::Failed { reason } = status.phase else { unreachable!() };
+        let EnginePhase::Failed { reason, .. } = status.phase else { unreachable!() };
         reason
     }
 
@@ -129,6 +129,7 @@ fn claim(counter: u32) -> ClaimId {
 fn plan(counter: u32, engine: EngineSpec) -> LaunchPlan {
     let spec = EndpointSpec {
         model: "org/model".to_owned(),
+        model_revision: None,
         aliases: ["alias".to_owned()].into(),
         engine,
         resources: Resources::default(),
@@ -136,7 +137,16 @@ fn plan(counter: u32, engine: EngineSpec) -> LaunchPlan {
         placement: Placement::default(),
         routing: Routing::default(),
     };
-    LaunchPlan { claim: claim(counter), endpoint: "demo".parse().unwrap(), spec, gpus: vec![GpuId("SIM-0".to_owned())] }
+    let claim = claim(counter);
+    let version = Hlc { time: claim.generation, counter: 0, node: claim.node };
+    LaunchPlan {
+        claim,
+        endpoint: "demo".parse().unwrap(),
+        revision: Revision(version),
+        claimed: claim.generation,
+        spec,
+        gpus: vec![GpuId("SIM-0".to_owned())],
+    }
 }
 
 fn sim() -> EngineSpec {
@@ -209,7 +219,7 @@ async fn a_simulated_engine_becomes_ready_and_goes_without_a_trace() {
     assert!(matches!(node.supervisor.launch(plan(1, sim())), Err(SupervisorError::AlreadyRunning(_))));
 
     let ready = node.ready(claim).await;
-    let EngineAddress::Unix(socket) = &ready.address else { panic!("{}", ready.address) };
+    let Backend::Engine(EngineAddress::Unix(socket)) = &ready.backend else { panic!("{}", ready.backend) };
     assert!(socket.exists());
     assert!(node.directory(claim).join("process.json").exists());
     let loaded = node.until(claim, |status| status.load.running == Some(0)).await;
@@ -241,7 +251,7 @@ async fn a_command_on_a_port_that_is_killed_becomes_ready_again() {
     .await;
     let claim = node.launch(EngineSpec::Command(CommandEngine { name: "program".to_owned() }));
     let before = node.ready(claim).await;
-    assert!(matches!(before.address, EngineAddress::Loopback(address) if address.ip().is_loopback()));
+    assert!(matches!(before.backend, Backend::Engine(EngineAddress::Loopback(address)) if address.ip().is_loopback()));
 
     kill_process(pid(before.pid.unwrap()), Signal::KILL).unwrap();
     let crashed = node.until(claim, |status| matches!(status.phase, EnginePhase::Backoff { .. })).await;

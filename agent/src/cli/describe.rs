@@ -76,6 +76,7 @@ fn gpu_row(gpu: &Gpu, node: &NodeStatus) -> [String; 6] {
     let used_by = match &gpu.used_by {
         GpuUse::Free => "free".to_owned(),
         GpuUse::Unknown => "unknown: the driver does not answer".to_owned(),
+        GpuUse::Partitioned => "divided into MIG slices".to_owned(),
         GpuUse::Foreign(who) => format!("{who}, which is not shoal's"),
         GpuUse::Replica(claim) => node
             .replicas

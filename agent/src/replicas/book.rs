@@ -80,6 +80,8 @@ impl Book {
             state: ReplicaState::Claimed,
             since: now,
             reason: None,
+            progress: None,
+            leaving: None,
         };
         self.entries.insert(id, Entry { claim: claim.clone(), spec, gpus, launched: false, asking: None });
         claim
@@ -93,6 +95,8 @@ impl Book {
         Some(LaunchPlan {
             claim,
             endpoint: entry.claim.endpoint.clone(),
+            revision: entry.claim.revision,
+            claimed: entry.claim.claimed,
             spec: entry.spec.clone(),
             gpus: entry.gpus.clone(),
         })
@@ -159,11 +163,14 @@ impl Entry {
     fn follow(&mut self, claim: ClaimId, engine: Option<&EngineStatus>, now: UnixMillis) -> Option<Change> {
         let Some(engine) = engine else { return Some(Change::Close(claim)) };
         let (state, reason) = match &engine.phase {
+            EnginePhase::Preparing(_) => (ReplicaState::Preparing, None),
             EnginePhase::Starting => (ReplicaState::Starting, None),
+            EnginePhase::Loading(_) => (ReplicaState::Loading, None),
             EnginePhase::Warming => (ReplicaState::Warming, None),
             EnginePhase::Ready => (ReplicaState::Ready, None),
             EnginePhase::Backoff { reason } => (ReplicaState::Backoff, Some(reason.clone())),
-            EnginePhase::Failed { reason } if self.claim.state != ReplicaState::Draining => {
+            EnginePhase::Asleep => (ReplicaState::Asleep, None),
+            EnginePhase::Failed { reason, .. } if self.claim.state != ReplicaState::Draining => {
                 return Some(Change::Fail(claim, reason.clone()));
             }
             EnginePhase::Failed { .. } | EnginePhase::Stopping => return None,
@@ -201,7 +208,7 @@ pub(super) fn in_groups(process: u32, groups: &[u32]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use shoal_types::{EngineAddress, Hlc, Load, parse_endpoints};
+    use shoal_types::{Backend, EngineAddress, Hlc, Load, parse_endpoints};
 
     use super::*;
 
@@ -224,7 +231,7 @@ mod tests {
             claim,
             endpoint: "a".parse().unwrap(),
             phase,
-            address: EngineAddress::Unix("/x".into()),
+            backend: Backend::Engine(EngineAddress::Unix("/x".into())),
             gpus: Vec::new(),
             crashes: 0,
             load: Load::default(),

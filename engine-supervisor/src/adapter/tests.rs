@@ -1,7 +1,8 @@
 use std::{fs, path::Path};
 
 use shoal_types::{
-    ClaimId, CommandEngine, GpuId, NodeId, Placement, Replicas, Resources, Routing, SimEngine, UnixMillis, VllmEngine,
+    ClaimId, CommandEngine, GpuId, Hlc, NodeId, Placement, Replicas, Resources, Revision, Routing, SimEngine,
+    UnixMillis, VllmEngine,
 };
 
 use super::*;
@@ -10,6 +11,7 @@ use crate::{CommandConfig, VllmConfig};
 fn spec(model: &str, engine: EngineSpec) -> EndpointSpec {
     EndpointSpec {
         model: model.to_owned(),
+        model_revision: None,
         aliases: ["gpt-4o".to_owned()].into(),
         engine,
         resources: Resources::default(),
@@ -20,9 +22,12 @@ fn spec(model: &str, engine: EngineSpec) -> EndpointSpec {
 }
 
 fn plan(spec: EndpointSpec, gpus: &[&str]) -> LaunchPlan {
+    let claim = ClaimId { node: NodeId::from_bytes([1; 16]), generation: UnixMillis::from_millis(5), counter: 1 };
     LaunchPlan {
-        claim: ClaimId { node: NodeId::from_bytes([1; 16]), generation: UnixMillis::from_millis(5), counter: 1 },
+        claim,
         endpoint: "llama".parse().unwrap(),
+        revision: Revision(Hlc { time: claim.generation, counter: 0, node: claim.node }),
+        claimed: claim.generation,
         spec,
         gpus: gpus.iter().map(|&gpu| GpuId(gpu.to_owned())).collect(),
     }
@@ -32,6 +37,7 @@ fn vllm(args: &[&str], env: &[(&str, &str)]) -> EngineSpec {
     EngineSpec::Vllm(VllmEngine {
         args: args.iter().map(|&arg| arg.to_owned()).collect(),
         env: env.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        sleep: None,
     })
 }
 

@@ -199,7 +199,10 @@ fn three_crashes_in_a_row_are_a_failure() {
     }
     machine.launch();
     assert_eq!(machine.on(exit("exit status: 1")), Some(Action::Kill));
-    let failed = EnginePhase::Failed { reason: "3 crashes in a row, the last: exit status: 1".to_owned() };
+    let failed = EnginePhase::Failed {
+        class: FailureClass::Transient,
+        reason: "3 crashes in a row, the last: exit status: 1".to_owned(),
+    };
     assert_eq!(machine.phase(), failed, "placement hears of it before the group is empty");
     machine.on(Event::GroupGone);
     assert_eq!(machine.phase(), failed);
@@ -223,7 +226,7 @@ fn what_would_happen_again_is_not_tried_again() {
     machine.launch();
     assert_eq!(machine.on(Event::Exited(permanent("no such flag"))), Some(Action::Kill));
     machine.on(Event::GroupGone);
-    assert_eq!(machine.phase(), EnginePhase::Failed { reason: "no such flag".to_owned() });
+    assert_eq!(machine.phase(), EnginePhase::Failed { class: FailureClass::Config, reason: "no such flag".to_owned() });
 
     let mut machine = Machine::ready();
     assert_eq!(machine.on(Event::Exited(permanent("no such flag"))), Some(Action::Kill));
@@ -232,7 +235,10 @@ fn what_would_happen_again_is_not_tried_again() {
     let mut machine = Machine::new();
     assert_eq!(machine.tick(), Some(Action::Launch));
     assert_eq!(machine.on(Event::LaunchFailed(permanent("no such program"))), None);
-    assert_eq!(machine.phase(), EnginePhase::Failed { reason: "no such program".to_owned() });
+    assert_eq!(
+        machine.phase(),
+        EnginePhase::Failed { class: FailureClass::Config, reason: "no such program".to_owned() }
+    );
 }
 
 #[test]

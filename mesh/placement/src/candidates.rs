@@ -57,7 +57,12 @@ fn is_staying(node: &NodeView) -> Result<(), Exclusion> {
 fn offers_engine(node: &NodeView, engine: &EngineSpec) -> Result<(), Exclusion> {
     let needed = match engine {
         EngineSpec::Command(command) => Cow::Owned(format!("{}/{}", engine.kind(), command.name)),
-        EngineSpec::Vllm(_) | EngineSpec::Sim(_) => Cow::Borrowed(engine.kind()),
+        EngineSpec::Vllm(_)
+        | EngineSpec::Sglang(_)
+        | EngineSpec::Trtllm(_)
+        | EngineSpec::Llamacpp(_)
+        | EngineSpec::Gateway(_)
+        | EngineSpec::Sim(_) => Cow::Borrowed(engine.kind()),
     };
     if node.facts.engines.iter().any(|offer| offer.0 == needed) {
         return Ok(());
@@ -115,7 +120,7 @@ mod tests {
 
         let mut leaving = fleet();
         leaving.node_mut(1).departure =
-            Some(Departure { reason: DepartureReason::Drain, since: at(0), deadline: None });
+            Some(Departure { reason: DepartureReason::Drain, detail: None, since: at(0), deadline: None });
         assert_eq!(exclusion(&leaving, at(0)), Some(Exclusion::Departing(DepartureReason::Drain)));
 
         let mut other_engine = fleet();

@@ -1,11 +1,11 @@
 //! How many GPUs of a node a new replica could take.
 
-use shoal_types::{Gpu, GpuUse, NodeView, Resources};
+use shoal_types::{Gpu, GpuUse, NodeView, ReplicaState, Resources};
 
-/// Whether `gpu` is of the kind that `resources` asks for, whoever has it.
+/// Whether `gpu` is of the kind that `resources` asks for, whoever has it. MIG slices are only for those that ask.
 pub fn fits(gpu: &Gpu, resources: &Resources) -> bool {
     let model = resources.gpu_model.as_ref().is_none_or(|wanted| contains_ignoring_case(&gpu.name, wanted));
-    model && resources.gpu_memory.is_none_or(|least| gpu.memory >= least)
+    model && gpu.mig == resources.mig && resources.gpu_memory.is_none_or(|least| gpu.memory >= least)
 }
 
 fn contains_ignoring_case(text: &str, part: &str) -> bool {
@@ -26,9 +26,10 @@ pub(crate) struct Room {
 impl Room {
     pub(crate) fn of(node: &NodeView, resources: &Resources) -> Self {
         let promised = promised(node);
-        let fitting = node.free_gpus().filter(|gpu| fits(gpu, resources)).count();
+        let available = |gpu: &&Gpu| gpu.is_free() || is_slept_on(node, gpu);
+        let fitting = node.gpus.iter().filter(available).filter(|gpu| fits(gpu, resources)).count();
         Self {
-            free: node.free_gpus().count().saturating_sub(promised),
+            free: node.gpus.iter().filter(available).count().saturating_sub(promised),
             // A claim that is not on the inventory yet may take any of them, so assume it takes those that fit.
             fitting: fitting.saturating_sub(promised),
             matching: node.gpus.iter().filter(|gpu| fits(gpu, resources)).count(),
@@ -41,6 +42,12 @@ impl Room {
     }
 }
 
+/// Whether a sleeping replica has `gpu`: it makes room for whoever is wanted.
+fn is_slept_on(node: &NodeView, gpu: &Gpu) -> bool {
+    let GpuUse::Replica(claim) = gpu.used_by else { return false };
+    gpu.fault.is_none() && node.claims.get(&claim).is_some_and(|claim| claim.state == ReplicaState::Asleep)
+}
+
 /// GPUs that claims of `node` hold and that its inventory still shows as free: claims and inventory are separate facts,
 /// and the claim is published first.
 fn promised(node: &NodeView) -> usize {
@@ -51,7 +58,7 @@ fn promised(node: &NodeView) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use shoal_types::{MemorySize, ReplicaState, Resources};
+    use shoal_types::{MemorySize, Resources};
 
     use super::*;
     use crate::tests::fleet::{Fleet, gpu, id};
@@ -86,6 +93,7 @@ mod tests {
             gpus: 1,
             gpu_model: model.map(str::to_owned),
             gpu_memory: gib.map(MemorySize::from_gib),
+            mig: None,
         };
         let gpu = gpu(0);
         assert!(fits(&gpu, &wants(Some("h100"), Some(80))));

@@ -12,15 +12,17 @@ use crate::{
 pub(crate) struct Census<'a> {
     pub(crate) record: &'a EndpointRecord,
     holders: Vec<Holder<'a>>,
+    /// Replicas that could be woken, in the order in which they are.
+    sleepers: Vec<Holder<'a>>,
     /// When a quiet node's claim stops to count.
     pub(crate) until: Option<UnixMillis>,
 }
 
 impl<'a> Census<'a> {
     pub(crate) fn new(record: &'a EndpointRecord, present: Present<'a>) -> Self {
-        let Present { mut holders, until } = present;
+        let Present { mut holders, sleepers, until } = present;
         order::sort(&mut holders, record);
-        Self { record, holders, until }
+        Self { record, holders, sleepers, until }
     }
 
     pub(crate) fn name(&self) -> &'a EndpointName {
@@ -57,6 +59,15 @@ impl<'a> Census<'a> {
         if self.holders.iter().any(|holder| holder.claim.revision > self.record.revision) {
             return 0;
         }
+        self.lacking().saturating_sub(self.sleepers.len())
+    }
+
+    /// Whether the sleeping `claim` is one of those that make up for what is missing: sleepers come before new claims.
+    pub(crate) fn is_woken(&self, claim: ClaimId) -> bool {
+        self.sleepers.iter().take(self.lacking()).any(|holder| holder.claim.id == claim)
+    }
+
+    fn lacking(&self) -> usize {
         self.desired().saturating_sub(self.standing().count())
     }
 

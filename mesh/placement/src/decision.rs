@@ -39,6 +39,8 @@ pub enum Action {
     },
     /// The claim has settled: start its engine.
     Start(ClaimId),
+    /// A replica is missing and this one sleeps: wake it, and publish that it is on its way.
+    Wake(ClaimId),
     /// Give up a claim that does not serve, at once.
     Withdraw {
         /// Which.
@@ -72,6 +74,8 @@ pub enum WithdrawReason {
     Superseded,
     /// The own node leaves.
     Departing,
+    /// It was marked as one that is to go.
+    Leaving,
     /// The endpoint was deleted, or wants no replica.
     Unwanted,
 }
@@ -82,6 +86,7 @@ impl fmt::Display for WithdrawReason {
             Self::Surplus => "enough other replicas are before it",
             Self::Superseded => "the endpoint has a new revision",
             Self::Departing => "its node is leaving",
+            Self::Leaving => "it must leave its GPUs",
             Self::Unwanted => "the endpoint wants no replicas",
         })
     }
@@ -96,6 +101,8 @@ pub enum DrainReason {
     Superseded,
     /// The own node leaves, and enough others serve.
     Departing,
+    /// It was marked as one that is to go, and enough others serve.
+    Leaving,
     /// The own node leaves now, whoever else serves.
     Deadline,
     /// The endpoint was deleted, or wants no replica.
@@ -108,6 +115,7 @@ impl fmt::Display for DrainReason {
             Self::Surplus => "enough other replicas serve",
             Self::Superseded => "replicas of the new revision serve",
             Self::Departing => "its node is leaving and other replicas serve",
+            Self::Leaving => "it must leave its GPUs and other replicas serve",
             Self::Deadline => "its node leaves now",
             Self::Unwanted => "the endpoint wants no replicas",
         })

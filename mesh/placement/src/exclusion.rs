@@ -64,8 +64,7 @@ impl fmt::Display for Exclusion {
         match self {
             Self::Suspect { since } => write!(f, "nothing was heard of it since {since}"),
             Self::Left => f.write_str("it has left the mesh"),
-            Self::Departing(DepartureReason::Drain) => f.write_str("it is being drained"),
-            Self::Departing(DepartureReason::Shutdown) => f.write_str("it is shutting down"),
+            Self::Departing(reason) => reason.fmt(f),
             Self::EngineNotOffered { needed, offered } if offered.is_empty() => {
                 write!(f, "it does not offer the engine `{needed}`, nor any other; see `engines` in its configuration")
             }
@@ -98,6 +97,9 @@ impl fmt::Display for Kind<'_> {
             Some(model) => write!(f, "`{model}`")?,
             None => f.write_str("GPUs")?,
         }
+        if let Some(profile) = &self.0.mig {
+            write!(f, " slices `{profile}`")?;
+        }
         self.0.gpu_memory.map_or(Ok(()), |memory| write!(f, " with at least {memory}"))
     }
 }
@@ -117,8 +119,12 @@ mod tests {
 
     #[test]
     fn sentences_have_their_numbers() {
-        let needed =
-            Resources { gpus: 4, gpu_model: Some("H100".to_owned()), gpu_memory: Some(MemorySize::from_gib(80)) };
+        let needed = Resources {
+            gpus: 4,
+            gpu_model: Some("H100".to_owned()),
+            gpu_memory: Some(MemorySize::from_gib(80)),
+            mig: None,
+        };
         let few = Exclusion::TooFewGpus { needed, matching: 2, all: 8 };
         assert_eq!(few.to_string(), "it has 2 `H100` with at least 80GiB (of 8 GPUs), a replica needs 4");
         let taken = Exclusion::GpusTaken { needed: 4, free: 3, matching: 8 };

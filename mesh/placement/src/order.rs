@@ -33,9 +33,14 @@ impl From<ReplicaState> for Stage {
     fn from(state: ReplicaState) -> Self {
         match state {
             ReplicaState::Ready => Self::Ready,
-            ReplicaState::Starting | ReplicaState::Warming | ReplicaState::Backoff => Self::Started,
+            ReplicaState::Preparing
+            | ReplicaState::Starting
+            | ReplicaState::Loading
+            | ReplicaState::Warming
+            | ReplicaState::Backoff => Self::Started,
             ReplicaState::Claimed => Self::Claimed,
-            ReplicaState::Draining => Self::Draining,
+            // The last two hold no place in the order.
+            ReplicaState::Draining | ReplicaState::Asleep | ReplicaState::Failed => Self::Draining,
         }
     }
 }

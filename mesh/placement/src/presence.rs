@@ -22,7 +22,9 @@ pub(crate) struct Holder<'a> {
 impl Holder<'_> {
     /// Whether it is meant to go on: neither it nor its node is leaving.
     pub(crate) const fn stays(&self) -> bool {
-        self.node.departure.is_none() && !matches!(self.claim.state, ReplicaState::Draining)
+        self.node.departure.is_none()
+            && self.claim.leaving.is_none()
+            && !matches!(self.claim.state, ReplicaState::Draining)
     }
 
     /// Whether requests can be sent to it now.
@@ -35,6 +37,8 @@ impl Holder<'_> {
 #[derive(Debug)]
 pub(crate) struct Present<'a> {
     pub(crate) holders: Vec<Holder<'a>>,
+    /// Those that could be woken at once, in the order in which they are.
+    pub(crate) sleepers: Vec<Holder<'a>>,
     /// When the first of those that are only waited for stops to count.
     pub(crate) until: Option<UnixMillis>,
 }
@@ -47,15 +51,26 @@ pub(crate) fn present<'a>(
     patience: &Patience,
 ) -> Present<'a> {
     let hold = record.endpoint.spec.placement.replace_after.0;
-    let mut holders: Vec<Holder<'a>> = claims
+    let (counting, others): (Vec<Holder<'a>>, Vec<Holder<'a>>) =
+        claims.into_iter().map(|(node, claim)| Holder { node, claim }).partition(|holder| holder.claim.state.counts());
+    let mut holders: Vec<Holder<'a>> = counting
         .into_iter()
-        .map(|(node, claim)| Holder { node, claim })
         .filter(|holder| waits_until(holder.node, hold, patience).is_none_or(|until| patience.now < until))
         .filter(|holder| !matches!(holder.node.liveness, Liveness::Left))
         .collect();
     forget_last(&mut holders, record);
     let until = holders.iter().filter_map(|holder| waits_until(holder.node, hold, patience)).min();
-    Present { holders, until }
+    Present { holders, sleepers: sleepers(others, record), until }
+}
+
+/// Sleeping replicas on nodes that are there, of the wanted revision and not on their way out.
+fn sleepers<'a>(mut others: Vec<Holder<'a>>, record: &EndpointRecord) -> Vec<Holder<'a>> {
+    others.retain(|holder| {
+        let asleep = holder.claim.state == ReplicaState::Asleep && holder.claim.revision == record.revision;
+        asleep && holder.stays() && holder.node.is_alive()
+    });
+    others.sort_by_key(|holder| (holder.claim.claimed, holder.claim.id));
+    others
 }
 
 /// When the claims of a quiet node stop to count; `None` if it is not quiet.

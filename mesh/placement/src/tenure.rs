@@ -35,11 +35,15 @@ impl Tenure {
     pub(crate) fn judge(&mut self, claim: &Claim, census: Option<&Census<'_>>, bench: &Bench<'_>, out: &mut Decision) {
         let Some(census) = census else { return dismiss(claim, out) };
         match claim.state {
-            ReplicaState::Claimed | ReplicaState::Starting | ReplicaState::Warming | ReplicaState::Backoff => {
-                judge_unready(claim, census, bench, out);
-            }
+            ReplicaState::Claimed
+            | ReplicaState::Preparing
+            | ReplicaState::Starting
+            | ReplicaState::Loading
+            | ReplicaState::Warming
+            | ReplicaState::Backoff => judge_unready(claim, census, bench, out),
             ReplicaState::Ready => self.judge_ready(claim, census, bench, out),
-            ReplicaState::Draining => {}
+            ReplicaState::Asleep => judge_asleep(claim, census, bench, out),
+            ReplicaState::Draining | ReplicaState::Failed => {}
         }
     }
 
@@ -72,18 +76,22 @@ impl Tenure {
 fn dismiss(claim: &Claim, out: &mut Decision) {
     match claim.state {
         ReplicaState::Ready => out.act(drain(claim, DrainReason::Unwanted, Vec::new())),
-        ReplicaState::Claimed | ReplicaState::Starting | ReplicaState::Warming | ReplicaState::Backoff => {
-            out.act(withdraw(claim, WithdrawReason::Unwanted));
-        }
-        ReplicaState::Draining => {}
+        ReplicaState::Claimed
+        | ReplicaState::Preparing
+        | ReplicaState::Starting
+        | ReplicaState::Loading
+        | ReplicaState::Warming
+        | ReplicaState::Backoff
+        | ReplicaState::Asleep => out.act(withdraw(claim, WithdrawReason::Unwanted)),
+        ReplicaState::Draining | ReplicaState::Failed => {}
     }
 }
 
 /// A claim that does not serve costs nothing to give up, so it goes at once where it is not wanted. Only a claim that
 /// has not started waits for the settle time, in which claims that were made at the same moment become known.
 fn judge_unready(claim: &Claim, census: &Census<'_>, bench: &Bench<'_>, out: &mut Decision) {
-    if bench.departure.is_some() {
-        out.act(withdraw(claim, WithdrawReason::Departing));
+    if let Some(reason) = goes(claim, bench) {
+        out.act(withdraw(claim, reason));
     } else if claim.revision != census.record.revision {
         out.act(withdraw(claim, WithdrawReason::Superseded));
     } else if claim.state == ReplicaState::Claimed {
@@ -100,9 +108,27 @@ fn judge_unready(claim: &Claim, census: &Census<'_>, bench: &Bench<'_>, out: &mu
     }
 }
 
+/// A sleeping replica is woken before anybody claims a new one, and sleeps on otherwise.
+fn judge_asleep(claim: &Claim, census: &Census<'_>, bench: &Bench<'_>, out: &mut Decision) {
+    if let Some(reason) = goes(claim, bench) {
+        out.act(withdraw(claim, reason));
+    } else if claim.revision != census.record.revision {
+        out.act(withdraw(claim, WithdrawReason::Superseded));
+    } else if census.is_woken(claim.id) {
+        out.act(Action::Wake(claim.id));
+    }
+}
+
+fn goes(claim: &Claim, bench: &Bench<'_>) -> Option<WithdrawReason> {
+    let departing = bench.departure.is_some().then_some(WithdrawReason::Departing);
+    departing.or_else(|| claim.leaving.is_some().then_some(WithdrawReason::Leaving))
+}
+
 fn drain_reason(claim: &Claim, census: &Census<'_>, bench: &Bench<'_>) -> DrainReason {
     if bench.departure.is_some() {
         DrainReason::Departing
+    } else if claim.leaving.is_some() {
+        DrainReason::Leaving
     } else if claim.revision != census.record.revision {
         DrainReason::Superseded
     } else {

@@ -1,6 +1,7 @@
 //! Tests of the whole: the rules of DESIGN section 4, by name, and meshes that live through a night in virtual time.
 
 pub(crate) mod fleet;
+mod going;
 mod lockstep;
 mod properties;
 mod rules;

@@ -122,6 +122,8 @@ mod tests {
             state: ReplicaState::Ready,
             since: UnixMillis::from_millis(9),
             reason: None,
+            progress: None,
+            leaving: None,
         })
         .unwrap()
     }

@@ -127,6 +127,8 @@ fn claim(byte: u8, counter: u32) -> Claim {
         state: ReplicaState::Ready,
         since: UnixMillis::from_millis(1),
         reason: None,
+        progress: None,
+        leaving: None,
     }
 }
 

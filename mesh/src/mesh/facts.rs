@@ -75,6 +75,8 @@ mod tests {
             state: ReplicaState::Backoff,
             since: version.time,
             reason: Some(reason.to_owned()),
+            progress: None,
+            leaving: None,
         }
     }
 

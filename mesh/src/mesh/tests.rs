@@ -82,6 +82,8 @@ fn claim(member: &Member, state: ReplicaState) -> Claim {
         state,
         since: generation,
         reason: None,
+        progress: None,
+        leaving: None,
     }
 }
 

@@ -4,7 +4,7 @@ use std::{fmt, net::SocketAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ClaimId, EndpointName, Revision, UnixMillis};
+use crate::{ClaimId, EndpointName, MemorySize, Revision, UnixMillis};
 
 /// Longest reason that is gossiped, in bytes; the whole text stays in the node's log.
 pub const REASON_MAX: usize = 300;
@@ -37,17 +37,73 @@ pub struct Claim {
     /// Why it is in that state, where that is not obvious; at most [`REASON_MAX`] bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// How far the state has come, where it takes long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
+    /// Why it is to go although its node stays, such as a fault of a GPU: it is replaced first, and then drains.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leaving: Option<String>,
+}
+
+/// A part of something that takes long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Progress {
+    /// What is done.
+    pub done: u64,
+    /// Of how much.
+    pub total: u64,
+    /// Of what.
+    pub unit: ProgressUnit,
+}
+
+impl Progress {
+    /// Rounded down to twentieths of the whole, so that gossip stays quiet; small totals stay exact.
+    #[must_use]
+    pub fn coarse(self) -> Self {
+        let step = (self.total / 20).max(1);
+        let done = if self.done >= self.total { self.total } else { self.done / step * step };
+        Self { done, ..self }
+    }
+}
+
+impl fmt::Display for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.unit {
+            ProgressUnit::Bytes => {
+                write!(f, "{} of {}", MemorySize::from_bytes(self.done), MemorySize::from_bytes(self.total))
+            }
+            ProgressUnit::Shards => write!(f, "{} of {} shards", self.done, self.total),
+            ProgressUnit::Percent => write!(f, "{}%", self.done),
+        }
+    }
+}
+
+/// What a [`Progress`] counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProgressUnit {
+    /// Bytes of weights.
+    Bytes,
+    /// Files of weights.
+    Shards,
+    /// Hundredths.
+    Percent,
 }
 
 /// Life of a replica. Each state can only be followed by a later one, or the claim disappears; a crash goes back from
-/// any of the middle ones to `Backoff` and from there to `Starting`.
+/// any of the middle ones to `Backoff` and from there to `Starting`, and one that sleeps wakes to `Warming`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ReplicaState {
     /// Published, GPUs reserved, waiting to see whether another node is before it.
     Claimed,
-    /// The process is being started, and loads.
+    /// Its weights are being fetched.
+    Preparing,
+    /// The process is being started.
     Starting,
+    /// The process loads its weights.
+    Loading,
     /// It answers, and is being probed with a first token.
     Warming,
     /// It crashed and will be started again on this node.
@@ -56,6 +112,10 @@ pub enum ReplicaState {
     Ready,
     /// It finishes what it has and takes nothing new.
     Draining,
+    /// It was drained and keeps its weights, to be woken in seconds instead of loaded in minutes.
+    Asleep,
+    /// It ended and is not started again here. It holds nothing; it is only shown for a while, with the reason.
+    Failed,
 }
 
 impl ReplicaState {
@@ -63,17 +123,26 @@ impl ReplicaState {
     pub const fn serves(self) -> bool {
         matches!(self, Self::Ready)
     }
+
+    /// Whether it counts as one of the endpoint's replicas: it serves, or is on its way to, or finishes what it has.
+    pub const fn counts(self) -> bool {
+        !matches!(self, Self::Asleep | Self::Failed)
+    }
 }
 
 impl fmt::Display for ReplicaState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Claimed => "claimed",
+            Self::Preparing => "preparing",
             Self::Starting => "starting",
+            Self::Loading => "loading",
             Self::Warming => "warming",
             Self::Backoff => "backoff",
             Self::Ready => "ready",
             Self::Draining => "draining",
+            Self::Asleep => "asleep",
+            Self::Failed => "failed",
         })
     }
 }
@@ -120,7 +189,8 @@ pub struct Refusal {
 }
 
 /// Where a local engine listens. Nothing beyond the host can reach it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum EngineAddress {
     /// A Unix socket.
     Unix(PathBuf),
@@ -145,6 +215,14 @@ mod tests {
     fn reasons_are_cut_between_characters_and_stay_on_one_line() {
         assert_eq!(clip_reason(&format!("a{}", "ä".repeat(REASON_MAX))).len(), REASON_MAX - 1);
         assert_eq!(clip_reason("exit 1\n\u{1b}[31mred"), "exit 1  [31mred");
+    }
+
+    #[test]
+    fn progress_moves_in_twentieths_and_reaches_its_end() {
+        let shards = |done, total| Progress { done, total, unit: ProgressUnit::Shards };
+        assert_eq!(shards(3, 8).coarse(), shards(3, 8));
+        assert_eq!(shards(59, 1000).coarse(), shards(50, 1000));
+        assert_eq!(shards(1000, 1000).coarse().to_string(), "1000 of 1000 shards");
     }
 
     #[test]

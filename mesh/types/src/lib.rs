@@ -6,6 +6,7 @@
 //! knows at one moment).
 
 mod claim;
+mod gateway;
 mod gpu;
 mod hash;
 mod hlc;
@@ -18,16 +19,17 @@ mod units;
 mod view;
 pub mod wire;
 
-pub use claim::{Claim, EngineAddress, Load, REASON_MAX, Refusal, ReplicaState, clip_reason};
-pub use gpu::{Gpu, GpuId, GpuSource, GpuUse};
+pub use claim::{Claim, EngineAddress, Load, Progress, ProgressUnit, REASON_MAX, Refusal, ReplicaState, clip_reason};
+pub use gateway::{Backend, GatewayTarget};
+pub use gpu::{FaultAction, Gpu, GpuFault, GpuId, GpuSource, GpuUse};
 pub use hash::{rendezvous_weight, stable_hash};
 pub use hlc::{Hlc, HlcClock, Revision};
 pub use id::{ClaimId, EndpointName, MeshId, NodeId, ParseIdError};
 pub use node::{CapacityType, Departure, DepartureReason, EngineOffer, Host, Labels, NodeFacts};
 pub use parse::{SpecError, parse_documents, parse_endpoints};
 pub use spec::{
-    ApiVersion, CommandEngine, Endpoint, EndpointSpec, EngineSpec, Kind, Metadata, Placement, Replicas, Resources,
-    Routing, SimEngine, Spread, VllmEngine,
+    ApiVersion, CommandEngine, Endpoint, EndpointSpec, EngineSpec, GatewayEngine, Kind, Metadata, Placement,
+    ProcessEngine, Replicas, Resources, Routing, SimEngine, Sleep, Spread, VllmEngine,
 };
 pub use time::UnixMillis;
 pub use units::{HumanDuration, MemorySize, ParseUnitError};

@@ -149,6 +149,9 @@ impl FromStr for CapacityType {
 pub struct Departure {
     /// Why.
     pub reason: DepartureReason,
+    /// The same in the words of whoever said it; at most [`crate::REASON_MAX`] bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
     /// Since when.
     pub since: UnixMillis,
     /// When it will be gone whatever others do; `None` if it waits for replacements.
@@ -162,6 +165,21 @@ pub struct Departure {
 pub enum DepartureReason {
     /// An operator said so.
     Drain,
-    /// The daemon is stopping.
+    /// The daemon is stopping, and its engines with it.
     Shutdown,
+    /// The host or container will be taken away.
+    Reclaim,
+    /// A GPU is so ill that the whole host is given up.
+    GpuFault,
+}
+
+impl fmt::Display for DepartureReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Drain => "it is being drained",
+            Self::Shutdown => "it is shutting down",
+            Self::Reclaim => "its host is being taken away",
+            Self::GpuFault => "one of its GPUs is ill",
+        })
+    }
 }

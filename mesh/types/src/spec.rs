@@ -52,6 +52,9 @@ pub struct Metadata {
 pub struct EndpointSpec {
     /// Hub id or absolute path of the model. Clients may send it as `model`.
     pub model: String,
+    /// Branch, tag or commit of the model at the hub; default the newest of its main branch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model_revision: Option<String>,
     /// Further names that clients may send as `model`.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub aliases: BTreeSet<String>,
@@ -74,9 +77,11 @@ pub struct EndpointSpec {
 impl EndpointSpec {
     /// Whether going from `self` to `next` needs new processes, that is a new revision.
     pub fn needs_new_processes(&self, next: &Self) -> bool {
-        let relevant =
-            |spec: &Self| (spec.model.clone(), spec.aliases.clone(), spec.engine.clone(), spec.resources.clone());
-        relevant(self) != relevant(next)
+        self.model != next.model
+            || self.model_revision != next.model_revision
+            || self.aliases != next.aliases
+            || self.engine != next.engine
+            || self.resources != next.resources
     }
 }
 
@@ -86,6 +91,14 @@ impl EndpointSpec {
 pub enum EngineSpec {
     /// vLLM's OpenAI server, as a child process on a Unix socket.
     Vllm(VllmEngine),
+    /// SGLang's server.
+    Sglang(ProcessEngine),
+    /// TensorRT-LLM's server, `trtllm-serve`.
+    Trtllm(ProcessEngine),
+    /// llama.cpp's `llama-server`.
+    Llamacpp(ProcessEngine),
+    /// A service that shoal does not run: an in-cluster stack or a provider, by URL.
+    Gateway(GatewayEngine),
     /// A program that the node's own configuration defines by name.
     Command(CommandEngine),
     /// The simulated engine built into shoal: no model, no GPU work; answers are made up and say so.
@@ -97,6 +110,10 @@ impl EngineSpec {
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Vllm(_) => "vllm",
+            Self::Sglang(_) => "sglang",
+            Self::Trtllm(_) => "trtllm",
+            Self::Llamacpp(_) => "llamacpp",
+            Self::Gateway(_) => "gateway",
             Self::Command(_) => "command",
             Self::Sim(_) => "sim",
         }
@@ -112,6 +129,57 @@ pub struct VllmEngine {
     /// Environment of the process; a node refuses names that its configuration does not allow.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
+    /// Put a drained replica to sleep instead of ending it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sleep: Option<Sleep>,
+}
+
+/// How a replica that is not needed for now sleeps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Sleep {
+    /// 1 keeps the weights in main memory, 2 only the process; as vLLM counts them.
+    #[schemars(range(min = 1, max = 2))]
+    pub level: u8,
+    /// How long it may sleep before it is ended.
+    pub keep: HumanDuration,
+}
+
+impl Default for Sleep {
+    fn default() -> Self {
+        Self { level: 1, keep: HumanDuration::from_secs(30 * 60) }
+    }
+}
+
+/// Options of an engine that is a process with arguments.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ProcessEngine {
+    /// Further arguments; a node refuses those that its configuration does not allow.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub args: Vec<String>,
+    /// Environment of the process; a node refuses names that its configuration does not allow.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+}
+
+/// Where a gateway's service is. A node refuses URLs that its configuration does not allow.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GatewayEngine {
+    /// `http://` or `https://`, host, and the path before `/v1/…`.
+    pub url: String,
+    /// What the service calls the model; default the endpoint's `model`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Name of a file in the key directory of the node's configuration: the service's API key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// Path that answers 200 while the service is well; default `/v1/models` below the URL's path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<String>,
+    /// Path of Prometheus metrics that tell of the service's load, such as `/metrics` of an llm-d router.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<String>,
 }
 
 /// Options of an engine defined in the node's configuration.
@@ -160,6 +228,9 @@ pub struct Resources {
     /// Least memory of each GPU.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gpu_memory: Option<MemorySize>,
+    /// Profile of MIG slices, such as `3g.40gb`: `gpus` then counts slices. Without it only whole GPUs are used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mig: Option<String>,
 }
 
 /// How many replicas there should be.

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Claim, ClaimId, Departure, Endpoint, EndpointName, Gpu, GpuUse, Hlc, Load, MeshId, NodeFacts, NodeId, Refusal,
-    Revision, UnixMillis,
+    Claim, ClaimId, Departure, Endpoint, EndpointName, Gpu, Hlc, Load, MeshId, NodeFacts, NodeId, Refusal, Revision,
+    UnixMillis,
 };
 
 /// Everything that node [`View::me`] knows at one moment: rebuilt on change, then never changed.
@@ -76,7 +76,7 @@ pub struct NodeView {
 impl NodeView {
     /// GPUs that nobody holds, and that no claim of this node is about to hold.
     pub fn free_gpus(&self) -> impl Iterator<Item = &Gpu> {
-        self.gpus.iter().filter(|gpu| gpu.used_by == GpuUse::Free)
+        self.gpus.iter().filter(|gpu| gpu.is_free())
     }
 
     /// Whether it can be given new replicas, as far as it goes itself.

@@ -29,7 +29,10 @@ pub(crate) fn gpu(index: usize) -> Gpu {
         memory_used: None,
         utilization: None,
         temperature: None,
+        mig: None,
+        numa: None,
         used_by: GpuUse::Free,
+        fault: None,
     }
 }
 
@@ -65,9 +68,10 @@ pub(crate) fn record(endpoint: &str, gpus: u32, replicas: u32) -> EndpointRecord
     let version = Hlc { time: at(0), counter: 0, node: id(0) };
     let spec = EndpointSpec {
         model: "test/model".to_owned(),
+        model_revision: None,
         aliases: Default::default(),
         engine: EngineSpec::Sim(SimEngine::default()),
-        resources: Resources { gpus, gpu_model: None, gpu_memory: None },
+        resources: Resources { gpus, gpu_model: None, gpu_memory: None, mig: None },
         replicas: Replicas { min: replicas },
         placement: Placement::default(),
         routing: Routing::default(),
@@ -153,6 +157,8 @@ impl Fleet {
             state,
             since: at(claimed),
             reason: None,
+            progress: None,
+            leaving: None,
         };
         let claim_id = claim.id;
         self.node_mut(node).claims.insert(claim_id, claim);

@@ -63,6 +63,9 @@ impl Fleet {
                 let claim = self.claim(me, endpoint.as_str(), ReplicaState::Claimed, 0);
                 self.node_mut(me).claims.entry(claim).and_modify(|claim| claim.claimed = now);
             }
+            Action::Wake(claim) => {
+                self.node_mut(me).claims.entry(*claim).and_modify(|claim| claim.state = ReplicaState::Warming);
+            }
             Action::Start(claim) => {
                 let claim = self.node_mut(me).claims.get_mut(claim).unwrap();
                 (claim.state, claim.since) = (ReplicaState::Starting, now);

@@ -77,7 +77,7 @@ fn befall(mut fleet: Fleet, node: u8, fate: u8) -> Fleet {
     match fate {
         5 => {
             fleet.node_mut(node).departure =
-                Some(Departure { reason: DepartureReason::Drain, since: at(0), deadline: None });
+                Some(Departure { reason: DepartureReason::Drain, detail: None, since: at(0), deadline: None });
             fleet
         }
         6 => fleet.liveness(node, Liveness::Suspect { since: at(95) }),
@@ -124,7 +124,7 @@ fn decisions(view: &View) -> Vec<(NodeId, Action)> {
 fn drains(view: &View) -> Vec<(ClaimId, Vec<ClaimId>)> {
     let drain = |(_, action)| match action {
         Action::Drain { claim, confirm, .. } => Some((claim, confirm.into_iter().map(|(_, id)| id).collect())),
-        Action::Claim { .. } | Action::Start(_) | Action::Withdraw { .. } => None,
+        Action::Claim { .. } | Action::Start(_) | Action::Wake(_) | Action::Withdraw { .. } => None,
     };
     decisions(view).into_iter().filter_map(drain).collect()
 }

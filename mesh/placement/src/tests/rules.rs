@@ -42,7 +42,8 @@ fn drain(claim: ClaimId, reason: DrainReason, confirm: &[ClaimId]) -> Action {
 }
 
 fn departing(mut fleet: Fleet, node: u8, deadline: Option<u64>) -> Fleet {
-    let departure = Departure { reason: DepartureReason::Drain, since: at(0), deadline: deadline.map(at) };
+    let departure =
+        Departure { reason: DepartureReason::Drain, detail: None, since: at(0), deadline: deadline.map(at) };
     fleet.node_mut(node).departure = Some(departure);
     fleet
 }

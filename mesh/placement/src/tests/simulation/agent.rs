@@ -27,6 +27,8 @@ impl Mesh {
                     state: ReplicaState::Claimed,
                     since: self.now,
                     reason: None,
+                    progress: None,
+                    leaving: None,
                 };
                 self.claims_mut(node).insert(id, claim);
             }
@@ -35,6 +37,7 @@ impl Mesh {
                 self.claims_mut(node).entry(*claim).and_modify(|claim| claim.state = ReplicaState::Starting);
                 self.schedule(self.now.plus(LOAD), Event::Loaded { claim: *claim });
             }
+            Action::Wake(_) => unreachable!("nothing sleeps here"),
             Action::Withdraw { claim, .. } => {
                 let claim = self.claims_mut(node).remove(claim).unwrap();
                 self.outcome.abandoned += usize::from(claim.state != ReplicaState::Claimed);
