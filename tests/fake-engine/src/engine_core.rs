@@ -8,7 +8,7 @@ use tokio::{process::Child, time::sleep};
 
 use crate::{
     script::{Script, Start},
-    speaker::ENGINE_CORE,
+    speaker::{ENGINE_CORE, plain},
     subprocess::{self, Above, Options, Pipe, QUIT},
     worker,
 };
@@ -65,7 +65,9 @@ pub(crate) async fn run() -> ExitCode {
         Err(error) => {
             ENGINE_CORE.error("core.py:1510", "EngineCore failed to start.");
             ENGINE_CORE.error("core.py:1510", "Traceback (most recent call last):");
-            ENGINE_CORE.error("core.py:1510", error);
+            ENGINE_CORE.error("core.py:1510", &error);
+            // Once more, as Python ends.
+            plain(&error.to_string());
             ExitCode::FAILURE
         }
     }

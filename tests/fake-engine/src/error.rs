@@ -41,8 +41,13 @@ impl ApiError {
         Self { status, kind: "InternalServerError", param: None, message: message.to_owned() }
     }
 
-    /// The body of the answer, or of an event in a stream that has begun.
-    pub(crate) fn body(&self) -> Value {
+    /// The same in a stream that has begun: written by other code of vLLM's, with spaces.
+    pub(crate) fn event(&self) -> String {
+        let (message, kind, code) = (&self.message, self.kind, self.status.as_u16());
+        format!(r#"{{"error": {{"message": "{message}", "type": "{kind}", "param": null, "code": {code}}}}}"#)
+    }
+
+    fn body(&self) -> Value {
         let code = self.status.as_u16();
         json!({"error": {"message": self.message, "type": self.kind, "param": self.param, "code": code}})
     }

@@ -1,6 +1,6 @@
 //! Answers in vLLM's shape, whole or as server-sent events.
 
-use std::{collections::VecDeque, convert::Infallible};
+use std::{collections::VecDeque, convert::Infallible, fmt::Display};
 
 use axum::{
     Json,
@@ -117,7 +117,7 @@ impl Events {
                 }
                 Piece::Finished => self.finish(),
                 Piece::Failed => {
-                    self.push(&ApiError::dead().body());
+                    self.push(&ApiError::dead().event());
                     self.end();
                 }
                 Piece::Forgotten => self.end(),
@@ -141,7 +141,7 @@ impl Events {
         self.done = true;
     }
 
-    fn push(&mut self, event: &Value) {
+    fn push(&mut self, event: &impl Display) {
         self.pending.push_back(format!("data: {event}\n\n").into());
     }
 }
