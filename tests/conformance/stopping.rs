@@ -29,7 +29,7 @@ async fn it_goes_without_a_trace(engine: EngineUnderTest) {
 
 /// vLLM forgets a SIGTERM that comes while its engine starts, and serves a while later.
 async fn it_goes_while_it_loads(engine: EngineUnderTest) {
-    if engine.patience() < Duration::from_secs(60) {
+    if engine.is_scripted() {
         engine.script(r#"{"pace": {"loadMs": 600000}}"#);
     }
     let node = Node::launch(engine).await;

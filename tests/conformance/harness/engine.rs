@@ -85,7 +85,7 @@ impl EngineUnderTest {
 
     /// What the stand-in does from now on; the file is renamed into place, as the engine may read it at any time.
     pub(crate) fn script(&self, json: &str) {
-        assert_eq!(self.kind, Kind::Fake, "nobody can tell a real engine what to do wrong");
+        assert!(self.is_scripted(), "nobody can tell a real engine what to do wrong");
         let new = self.directory.path().join("script");
         fs::write(&new, json).unwrap();
         fs::rename(new, self.model().join("fake.json")).unwrap();
@@ -120,6 +120,11 @@ impl EngineUnderTest {
             env: [("VLLM_SERVER_DEV_MODE".to_owned(), "1".to_owned())].into(),
             ..VllmConfig::default()
         });
+    }
+
+    /// The stand-in.
+    pub(crate) fn is_scripted(&self) -> bool {
+        self.kind == Kind::Fake
     }
 
     /// vLLM or its stand-in.

@@ -34,15 +34,14 @@ struct Request {
     model: Option<String>,
     #[serde(default)]
     stream: bool,
-    #[serde(default)]
-    stream_options: StreamOptions,
+    stream_options: Option<StreamOptions>,
     max_tokens: Option<u64>,
     max_completion_tokens: Option<u64>,
     prompt: Option<Value>,
     messages: Option<Value>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Deserialize)]
 struct StreamOptions {
     #[serde(default)]
     include_usage: bool,
@@ -121,7 +120,7 @@ async fn answer(engine: Arc<Engine>, api: Api, headers: &HeaderMap, body: &[u8])
         return Err(ApiError::bad_request(text));
     }
     let model = engine.arguments.served_model_names.first().cloned().unwrap_or_default();
-    let include_usage = request.stream_options.include_usage;
+    let include_usage = request.stream_options.as_ref().is_some_and(|options| options.include_usage);
     let reply = Reply { api, id: request_id(api, headers), model, include_usage };
     let generation = Generation::new(engine, prompt_tokens, max_tokens);
     Ok(if request.stream { reply.streamed(generation) } else { reply.whole(generation).await })

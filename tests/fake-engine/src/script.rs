@@ -114,3 +114,20 @@ impl Script {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_out_goes_well_and_what_is_misspelt_is_refused() {
+        let script: Script =
+            serde_json::from_str(r#"{"start": "outOfMemory", "serving": "hangs", "pace": {"loadMs": 7}}"#).unwrap();
+        assert_eq!((script.start, script.serving), (Start::OutOfMemory, Serving::Hangs));
+        assert_eq!((script.terminate, script.pace.load()), (Terminate::Ends, Duration::from_millis(7)));
+        assert_eq!(serde_json::from_str::<Script>("{}").unwrap(), Script::default());
+        for wrong in [r#"{"serve": "hangs"}"#, r#"{"serving": "hang"}"#, r#"{"pace": {"load": 7}}"#] {
+            assert!(serde_json::from_str::<Script>(wrong).is_err(), "{wrong}");
+        }
+    }
+}
