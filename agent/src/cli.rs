@@ -18,7 +18,7 @@ use std::process::ExitCode;
 
 use clap::{Parser as _, error::ErrorKind};
 
-pub(crate) use args::{AgentArgs, DevArgs, DevVerb, SimEngineArgs};
+pub(crate) use args::{AgentArgs, DevArgs, DevGpus, DevVerb, SimEngineArgs};
 use args::{Cli, Verb};
 pub(crate) use client::Client;
 pub(crate) use identity::{IDENTITY_DIR, join_with, read_token};

@@ -1,5 +1,6 @@
 //! `shoal dev`: a whole mesh of real daemons on this host, each a process with its own state, keys and ports.
 
+mod gpus;
 mod home;
 mod layout;
 mod process;
@@ -17,6 +18,7 @@ use shoal_types::Liveness;
 use tokio::time::{Instant, sleep};
 
 use self::{
+    gpus::NodeGpus,
     home::Home,
     layout::{EXAMPLE, NodeLayout, free_ports},
     process::NodeProcess,
@@ -84,12 +86,12 @@ impl<'a> DevMesh<'a> {
 
     /// Starts the nodes and the example, and says so.
     async fn bring_up(&mut self, args: &DevArgs) -> Result<(), Problem> {
-        let mesh_ports = free_ports(args.nodes)?;
+        let (mesh_ports, gpus) = (free_ports(args.nodes)?, NodeGpus::new(args)?);
         for (index, mesh_port) in (0..args.nodes).zip(mesh_ports) {
             let http_port = args.http_base.checked_add(index).ok_or_else(|| {
                 Problem::new(Code::Invalid, format!("--http-base {} leaves no port for node {index}", args.http_base))
             })?;
-            let layout = NodeLayout::prepare(self.home, index, args.nodes, http_port, mesh_port)?;
+            let layout = NodeLayout::prepare(self.home, index, args.nodes, (http_port, mesh_port), &gpus)?;
             self.start_node(layout, args.detach).await?;
         }
         self.serve_example().await?.print(args)

@@ -208,3 +208,35 @@ async fn ctrl_c_while_a_detached_mesh_starts_leaves_no_process_behind() {
     assert!(!dev.wait().unwrap().success());
     assert!(sandbox.processes().is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mocked_gpus_are_as_their_file_says() {
+    let sandbox = Sandbox::new(1);
+    let missing = sandbox.start(&["--gpus", "mock", "--mock-nvml", "/nonexistent/mock.so"]).output().unwrap();
+    assert!(!missing.status.success() && stderr(&missing).contains("--mock-nvml"), "{}", stderr(&missing));
+
+    // Cargo puts it where it puts this test.
+    let library = std::env::current_exe().unwrap().with_file_name("libmock_nvml.so");
+    let arguments = ["--nodes", "1", "--gpus", "mock", "--mock-nvml", library.to_str().unwrap()];
+    let (mut dev, report) = attached(&mut sandbox.start(&arguments));
+    let node = &report["nodes"][0];
+    let described = || {
+        let arguments = ["describe", "node", "node-0", "--socket", node["socket"].as_str().unwrap()];
+        stdout(&Command::new(shoal()).args(arguments).output().unwrap())
+    };
+    let text = described();
+    assert_eq!(text.matches("GPU-00000000-0000-4000-8000-").count(), 8, "{text}");
+    assert!(!text.contains("unknown"), "{text}");
+
+    let path = node["gpuState"].as_str().unwrap();
+    let mut state: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    state["gpus"][7]["processes"] = serde_json::json!([{ "pid": dev.id(), "memory": 1 }]);
+    state["gpus"][6]["error"] = serde_json::json!(15);
+    fs::write(path, state.to_string()).unwrap();
+    let name = format!("shoal (pid {}), which is not shoal's", dev.id());
+    let told = async || Some(described()).filter(|text| text.contains(&name) && text.contains("unknown"));
+    eventually("the GPUs to be as the file says", told).await;
+    signal(&dev, Signal::INT);
+    assert!(dev.wait().unwrap().success());
+    sandbox.empty().await;
+}

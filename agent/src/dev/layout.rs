@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::gpus::{NodeGpus, state_file};
 use crate::admin::{Code, Problem};
 
 /// The endpoint that shows that it works.
@@ -26,40 +27,39 @@ impl NodeLayout {
         home: &Path,
         index: u16,
         nodes: u16,
-        http_port: u16,
-        mesh_port: u16,
+        (http_port, mesh_port): (u16, u16),
+        gpus: &NodeGpus,
     ) -> Result<Self, Problem> {
         // The first two thirds are at home, the rest is rented.
         let spot = u32::from(index) * 3 >= u32::from(nodes) * 2;
         let layout = Self { dir: home.join(format!("node-{index}")), index, spot, http_port };
-        layout.write(mesh_port).map_err(|error| {
+        layout.write(mesh_port, gpus).map_err(|error| {
             Problem::new(Code::Failed, format!("cannot write the files of {}: {error}", layout.name()))
         })?;
         Ok(layout)
     }
 
-    fn write(&self, mesh_port: u16) -> io::Result<()> {
+    fn write(&self, mesh_port: u16, gpus: &NodeGpus) -> io::Result<()> {
         fs::create_dir_all(self.state_dir())?;
+        gpus.prepare(&self.dir, self.index)?;
         let mesh_port = match fs::read_to_string(self.mesh_port_file()) {
             // Peers remember each other's addresses: a mesh that is started again keeps its ports.
             Ok(port) => port.trim().parse().unwrap_or(mesh_port),
             Err(_) => mesh_port,
         };
         fs::write(self.mesh_port_file(), mesh_port.to_string())?;
-        fs::write(self.config(), self.config_text(mesh_port))
+        fs::write(self.config(), self.config_text(mesh_port, gpus))
     }
 
-    fn config_text(&self, mesh_port: u16) -> String {
+    fn config_text(&self, mesh_port: u16, gpus: &NodeGpus) -> String {
         let (cluster, zone, capacity, price) = self.standing();
         let (name, http) = (self.name(), self.http());
-        let (state, socket) = (self.state_dir(), self.socket());
+        let (state, socket, gpus) = (self.state_dir(), self.socket(), gpus.config_text(&self.dir));
         format!(
             "node:\n  name: {name}\n  labels: {{cluster: {cluster}, zone: {zone}, capacityType: {capacity}, price: {price}}}\n\
              stateDir: {state:?}\nmesh: {{listen: \"127.0.0.1:{mesh_port}\", gossipInterval: 200ms}}\n\
              ingress: {{listen: \"{http}\"}}\nadmin: {{socket: {socket:?}, listen: null}}\n\
-             # No real GPUs are used: these are shown as simulated everywhere.\n\
-             gpus: {{library: /nonexistent, simulated: [{{count: 2, name: H100 80GB HBM3, memory: 80GiB}}]}}\n\
-             engines: {{sim: true}}\nplacement: {{settle: 1200ms, step: 600ms}}\n"
+             {gpus}engines: {{sim: true}}\nplacement: {{settle: 1200ms, step: 600ms}}\n"
         )
     }
 
@@ -107,6 +107,11 @@ impl NodeLayout {
 
     pub(super) fn log(&self) -> PathBuf {
         self.dir.join("agent.log")
+    }
+
+    /// What says how its GPUs are, if they are those of the stand-in for NVIDIA's library.
+    pub(super) fn gpu_state(&self) -> PathBuf {
+        state_file(&self.dir)
     }
 
     fn mesh_port_file(&self) -> PathBuf {

@@ -24,6 +24,7 @@ pub(super) struct Report {
 }
 
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 struct ReportedNode {
     name: String,
     place: String,
@@ -31,6 +32,9 @@ struct ReportedNode {
     socket: String,
     pid: Option<i32>,
     log: String,
+    /// The file that says how its GPUs are, with `--gpus mock`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gpu_state: Option<String>,
     /// Ready replicas of the endpoint.
     replicas: usize,
 }
@@ -50,6 +54,9 @@ impl Report {
             socket: node.layout.socket().display().to_string(),
             pid: node.pid(),
             log: node.layout.log().display().to_string(),
+            gpu_state: Some(node.layout.gpu_state())
+                .filter(|path| path.exists())
+                .map(|path| path.display().to_string()),
             replicas: serving.clone().filter(|replica| replica.node == node.layout.name()).count(),
         };
         Self {
@@ -77,7 +84,7 @@ impl Report {
         let url = self.nodes.first().map(|node| node.url.as_str()).unwrap_or_default();
         let socket = quoted(self.nodes.first().map(|node| node.socket.as_str()).unwrap_or_default());
         let Self { endpoint, dir, ready_secs, .. } = self;
-        let (break_it, stop) = (self.break_it(), self.stop(program, args));
+        let (break_it, gpus, stop) = (self.break_it(), self.gpus(), self.stop(program, args));
         let program = quoted(program);
         format!(
             "\nReady in {ready_secs:.1} s. Any node serves any endpoint:\n{}\n\n\
@@ -91,7 +98,7 @@ impl Report {
              messages=[{{\"role\": \"user\", \"content\": \"Hello\"}}]):\n      \
              print(chunk.choices[0].delta.content or \"\", end=\"\")\n\n\
              Look inside:   export SHOAL_SOCKET={socket}; {program} status\n\
-             {break_it}\
+             {break_it}{gpus}\
              Files:         {dir}\n\
              Stop:          {stop}",
             urls.join("\n"),
@@ -105,6 +112,12 @@ impl Report {
         serving.map_or_else(String::new, |(pid, ReportedNode { name, replicas, .. })| {
             format!("Break it:      kill -9 {pid}   ({name}, with {replicas} of the {all} replicas; then ask again)\n")
         })
+    }
+
+    /// Where to make a GPU ill; nothing if they are simulated.
+    fn gpus(&self) -> String {
+        let state = self.nodes.first().and_then(|node| node.gpu_state.as_ref());
+        state.map_or_else(String::new, |path| format!("GPUs:          edit {} and its like\n", quoted(path)))
     }
 
     fn stop(&self, program: &str, args: &DevArgs) -> String {
@@ -125,6 +138,7 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::DevGpus;
 
     fn report(replicas: &[usize]) -> Report {
         let node = |(index, &replicas): (usize, &usize)| ReportedNode {
@@ -134,6 +148,7 @@ mod tests {
             socket: format!("/my mesh/node-{index}/admin.sock"),
             pid: i32::try_from(100 + index).ok(),
             log: String::new(),
+            gpu_state: None,
             replicas,
         };
         Report {
@@ -146,7 +161,16 @@ mod tests {
     }
 
     fn args(detach: bool, dir: Option<&str>) -> DevArgs {
-        DevArgs { verb: None, nodes: 3, http_base: 8080, dir: dir.map(Into::into), json: false, detach }
+        DevArgs {
+            verb: None,
+            nodes: 3,
+            http_base: 8080,
+            gpus: DevGpus::Simulated(2),
+            mock_nvml: None,
+            dir: dir.map(Into::into),
+            json: false,
+            detach,
+        }
     }
 
     #[test]
