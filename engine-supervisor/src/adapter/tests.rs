@@ -5,8 +5,11 @@ use shoal_types::{
     UnixMillis, VllmEngine,
 };
 
+mod kinds;
+mod recorded;
+
 use super::*;
-use crate::{CommandConfig, VllmConfig};
+use crate::{CommandConfig, FailureClass};
 
 fn spec(model: &str, engine: EngineSpec) -> EndpointSpec {
     EndpointSpec {
@@ -45,7 +48,7 @@ fn vllm(args: &[&str], env: &[(&str, &str)]) -> EngineSpec {
 fn config() -> SupervisorConfig {
     let mut config = SupervisorConfig::new("/state".into(), "/bin/sh".into());
     config.sim = true;
-    config.vllm = Some(VllmConfig { binary: "sh".into(), ..VllmConfig::default() });
+    config.vllm = Some(ProgramConfig { binary: "sh".into(), ..ProgramConfig::default() });
     config.commands.insert("llama-server".to_owned(), CommandConfig::new("sh", ["--host", "{socket}"]));
     config
 }
@@ -121,8 +124,9 @@ fn vllm_arguments_are_allowed_by_their_whole_name() {
     ] {
         assert_eq!(refusal("m", vllm(good, &[])), None, "{good:?}");
     }
-    let argument = |arg: &str| RefusalReason::Argument(arg.to_owned());
-    let reserved = |arg: &str| RefusalReason::ReservedArgument(arg.to_owned());
+    let engine = "vllm";
+    let argument = |flag: &str| RefusalReason::Argument { engine, flag: flag.to_owned() };
+    let reserved = |flag: &str| RefusalReason::ReservedArgument { engine, flag: flag.to_owned() };
     for (bad, expected) in [
         (&["--trust-remote-code"][..], argument("--trust-remote-code")),
         (&["--trust_remote_code"], argument("--trust-remote-code")),
@@ -132,7 +136,7 @@ fn vllm_arguments_are_allowed_by_their_whole_name() {
         (&["-O3"], argument("-O3")),
         (&["--port", "80"], reserved("--port")),
         (&["-tp", "8"], reserved("-tp")),
-        (&["other/model"], RefusalReason::StrayArgument("other/model".to_owned())),
+        (&["other/model"], RefusalReason::StrayArgument { engine, value: "other/model".to_owned() }),
         (&["--seed", "1\0"], RefusalReason::Nul("1\\0".to_owned())),
     ] {
         assert_eq!(refusal("m", vllm(bad, &[])), Some(expected), "{bad:?}");
@@ -143,7 +147,7 @@ fn vllm_arguments_are_allowed_by_their_whole_name() {
 fn vllm_variables_are_allowed_by_name() {
     assert_eq!(refusal("m", vllm(&[], &[("VLLM_LOGGING_LEVEL", "DEBUG")])), None);
     for name in ["LD_PRELOAD", "PYTHONPATH", "VLLM_PLUGINS", "PATH"] {
-        assert_eq!(refusal("m", vllm(&[], &[(name, "x")])), Some(RefusalReason::Variable(name.to_owned())));
+        assert_eq!(refusal("m", vllm(&[], &[(name, "x")])), Some(RefusalReason::Variable { engine: "vllm", name: name.to_owned() }));
     }
     let gpus = refusal("m", vllm(&[], &[("CUDA_VISIBLE_DEVICES", "0")]));
     assert_eq!(gpus, Some(RefusalReason::ReservedVariable("CUDA_VISIBLE_DEVICES".to_owned())));
@@ -152,7 +156,7 @@ fn vllm_variables_are_allowed_by_name() {
 #[test]
 fn a_node_can_allow_more_but_not_what_is_reserved() {
     let mut config = config();
-    config.vllm = Some(VllmConfig {
+    config.vllm = Some(ProgramConfig {
         binary: "sh".into(),
         allowed_args: vec!["--trust-remote-code".to_owned(), "--port".to_owned()],
         allowed_env: vec!["NCCL_SOCKET_IFNAME".to_owned()],
@@ -163,7 +167,7 @@ fn a_node_can_allow_more_but_not_what_is_reserved() {
     let command = make(engine.clone()).unwrap().command_line(&plan(spec("m", engine), &[]), &unix(), &inherited());
     assert_eq!(variable(&command, "VLLM_CACHE_ROOT"), Some("/cache"));
     assert_eq!(variable(&command, "CUDA_VISIBLE_DEVICES"), Some(""), "no GPU is not all of them");
-    assert!(matches!(make(vllm(&["--port", "1"], &[])), Err(RefusalReason::ReservedArgument(_))));
+    assert!(matches!(make(vllm(&["--port", "1"], &[])), Err(RefusalReason::ReservedArgument { .. })));
 }
 
 #[test]
@@ -211,7 +215,7 @@ fn an_engine_without_its_program_is_not_offered() {
         offers(config, &inherited()).into_iter().map(|EngineOffer(offer)| offer).collect()
     };
     assert_eq!(offered(&config), ["sim", "vllm", "command/llama-server"]);
-    config.vllm = Some(VllmConfig { binary: "/no/such/vllm".into(), ..VllmConfig::default() });
+    config.vllm = Some(ProgramConfig { binary: "/no/such/vllm".into(), ..ProgramConfig::default() });
     assert_eq!(offered(&config), ["sim", "command/llama-server"]);
 }
 
@@ -238,16 +242,4 @@ fn a_command_says_where_it_listens() {
     assert_eq!(listens(&["--port={port}"]), Ok(Listens::Loopback));
     assert!(listens(&["{socket}", "{port}"]).is_err());
     assert!(listens(&["serve"]).is_err());
-}
-
-#[test]
-fn errors_that_repeat_themselves_are_known() {
-    let vllm = make(vllm(&[], &[])).unwrap();
-    assert!(vllm.is_permanent(Some(2), ""));
-    assert!(vllm.is_permanent(Some(1), "Value error, User-specified max_model_len (131072) is greater than"));
-    assert!(!vllm.is_permanent(Some(1), "torch.AcceleratorError: CUDA error: device-side assert triggered"));
-    assert!(!vllm.is_permanent(Some(1), "WARNING 11-22 [x.py:1] Pin memory is not supported on current platform"));
-    assert!(!vllm.is_permanent(Some(0), ""));
-    let sim = make(EngineSpec::Sim(SimEngine::default())).unwrap();
-    assert!(!sim.is_permanent(Some(2), "error: unrecognized arguments"));
 }
