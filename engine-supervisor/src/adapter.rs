@@ -19,11 +19,11 @@ use std::{collections::BTreeMap, ffi::OsString, fmt, time::Duration};
 
 use shoal_types::{EndpointSpec, EngineAddress, EngineOffer, EngineSpec, Sleep};
 
-pub(crate) use self::{command::check as check_command, diagnosis::Diagnosis, progress::Stage};
 use self::{
     command::CommandAdapter, llamacpp::LlamacppAdapter, sglang::SglangAdapter, sim::SimAdapter, trtllm::TrtllmAdapter,
     vllm::VllmAdapter,
 };
+pub(crate) use self::{command::check as check_command, diagnosis::Diagnosis, progress::Stage};
 use crate::{LaunchPlan, ProgramConfig, RefusalReason, SupervisorConfig, load::MetricNames, process::CommandLine};
 
 /// The variables that engines inherit.

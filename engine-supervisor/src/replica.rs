@@ -161,8 +161,8 @@ impl Replica {
     }
 
     async fn spawn(&mut self) -> Result<Process, Crash> {
-        self.probe.address = address(self.adapter.listens(), &self.socket)
-            .map_err(|error| Crash::transient(error.to_string()))?;
+        self.probe.address =
+            address(self.adapter.listens(), &self.socket).map_err(|error| Crash::transient(error.to_string()))?;
         // A stale one makes vLLM fail, after a minute.
         match fs::remove_file(&self.socket) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -276,3 +276,6 @@ fn terse(phase: EnginePhase) -> EnginePhase {
         | EnginePhase::Stopping => phase,
     }
 }
+
+#[cfg(test)]
+mod tests;

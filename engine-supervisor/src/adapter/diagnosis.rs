@@ -93,10 +93,16 @@ impl Diagnosis {
     }
 }
 
-/// vLLM writes each line of a traceback as `(EngineCore pid=7) ERROR 11-22 20:10:58 [core.py:1510] …`.
+/// A line without who wrote it and when: vLLM writes each of a traceback as
+/// `(EngineCore pid=7) ERROR 11-22 20:10:58 [core.py:1510] …`, llama.cpp writes `0.00.004.147 E …`.
 fn without_prefix(line: &str) -> &str {
-    let prefixed = line.starts_with('(') && line.contains(" pid=");
-    line.split_once(".py:").filter(|_| prefixed).and_then(|(_, rest)| rest.split_once("] ")).map_or(line, |(_, rest)| rest)
+    if line.starts_with('(') && line.contains(" pid=") {
+        return line.split_once(".py:").and_then(|(_, rest)| rest.split_once("] ")).map_or(line, |(_, rest)| rest);
+    }
+    match line.split_once(" E ") {
+        Some((time, rest)) if time.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') => rest.trim_start(),
+        _ => line,
+    }
 }
 
 /// What all engines can die of.

@@ -1,15 +1,20 @@
+mod llamacpp;
+mod sglang;
+mod trtllm;
+mod vllm;
+
 use std::{fs, path::Path};
 
 use shoal_types::{
-    ClaimId, CommandEngine, GpuId, Hlc, NodeId, Placement, Replicas, Resources, Revision, Routing, SimEngine,
-    UnixMillis, VllmEngine,
+    ClaimId, CommandEngine, GpuId, Hlc, Load, NodeId, Placement, ProcessEngine, Progress, ProgressUnit, Replicas,
+    Resources, Revision, Routing, SimEngine, UnixMillis, VllmEngine,
 };
 
-mod kinds;
-mod recorded;
-
 use super::*;
-use crate::{CommandConfig, FailureClass};
+use crate::{
+    CommandConfig, FailureClass,
+    load::{self, Pulse},
+};
 
 fn spec(model: &str, engine: EngineSpec) -> EndpointSpec {
     EndpointSpec {
@@ -48,7 +53,11 @@ fn vllm(args: &[&str], env: &[(&str, &str)]) -> EngineSpec {
 fn config() -> SupervisorConfig {
     let mut config = SupervisorConfig::new("/state".into(), "/bin/sh".into());
     config.sim = true;
-    config.vllm = Some(ProgramConfig { binary: "sh".into(), ..ProgramConfig::default() });
+    let program = ProgramConfig { binary: "sh".into(), ..ProgramConfig::default() };
+    config.vllm = Some(program.clone());
+    config.sglang = Some(program.clone());
+    config.trtllm = Some(program.clone());
+    config.llamacpp = Some(program);
     config.commands.insert("llama-server".to_owned(), CommandConfig::new("sh", ["--host", "{socket}"]));
     config
 }
@@ -69,31 +78,47 @@ fn unix() -> EngineAddress {
     EngineAddress::Unix("/state/run/1.sock".into())
 }
 
+fn loopback() -> EngineAddress {
+    EngineAddress::Loopback("127.0.0.1:4711".parse().unwrap())
+}
+
+fn process(args: &[&str]) -> ProcessEngine {
+    ProcessEngine { args: args.iter().map(|&arg| arg.to_owned()).collect(), ..ProcessEngine::default() }
+}
+
+/// What `adapter` reads from an engine's metrics.
+fn pulse(adapter: &dyn Adapter, metrics: &str) -> Pulse {
+    load::parse(adapter.metrics(), metrics)
+}
+
+/// The stages that a start goes through, each once.
+fn stages(adapter: &dyn Adapter, log: &str) -> Vec<Stage> {
+    let mut stages: Vec<Stage> = log.lines().filter_map(|line| adapter.stage(line)).collect();
+    stages.dedup();
+    stages
+}
+
+fn shards(done: u64, total: u64) -> Stage {
+    Stage::Loading(Some(Progress { done, total, unit: ProgressUnit::Shards }))
+}
+
+fn lines(log: &str) -> Vec<String> {
+    log.lines().map(str::to_owned).collect()
+}
+
+/// That an engine which ended with `code` and wrote `log` did so for a reason that begins like this.
+fn assert_end(adapter: &dyn Adapter, code: i32, log: &str, class: FailureClass, reason: &str) {
+    let end = adapter.diagnose(Some(code), &lines(log)).unwrap_or_else(|| panic!("no cause is found for {reason}"));
+    assert!(end.reason(false).starts_with(reason), "{}", end.reason(false));
+    assert_eq!(end.cause.class(), class, "{reason}");
+}
+
 fn args(command: &CommandLine) -> Vec<&str> {
     command.args.iter().map(|arg| arg.to_str().unwrap()).collect()
 }
 
 fn variable<'a>(command: &'a CommandLine, name: &str) -> Option<&'a str> {
     command.env.iter().find(|(key, _)| key == name).map(|(_, value)| value.to_str().unwrap())
-}
-
-#[test]
-fn vllm_serves_all_names_on_the_gpus_of_the_plan() {
-    let engine = vllm(&["--max-model-len", "-1"], &[("HF_HUB_OFFLINE", "1")]);
-    let plan = plan(spec("meta-llama/Llama-3.1-8B", engine.clone()), &["GPU-a", "GPU-b"]);
-    let command = make(engine).unwrap().command_line(&plan, &unix(), &inherited());
-    let expected = "serve meta-llama/Llama-3.1-8B --served-model-name llama meta-llama/Llama-3.1-8B gpt-4o \
-                    --uds /state/run/1.sock --tensor-parallel-size 2 --max-model-len -1";
-    assert_eq!(args(&command).join(" "), expected);
-    for (name, value) in [
-        ("CUDA_VISIBLE_DEVICES", "GPU-a,GPU-b"),
-        ("VLLM_NO_USAGE_STATS", "1"),
-        ("DO_NOT_TRACK", "1"),
-        ("HF_HUB_OFFLINE", "1"),
-        ("HF_TOKEN", "secret"),
-    ] {
-        assert_eq!(variable(&command, name), Some(value), "{name}");
-    }
 }
 
 #[test]
@@ -147,7 +172,10 @@ fn vllm_arguments_are_allowed_by_their_whole_name() {
 fn vllm_variables_are_allowed_by_name() {
     assert_eq!(refusal("m", vllm(&[], &[("VLLM_LOGGING_LEVEL", "DEBUG")])), None);
     for name in ["LD_PRELOAD", "PYTHONPATH", "VLLM_PLUGINS", "PATH"] {
-        assert_eq!(refusal("m", vllm(&[], &[(name, "x")])), Some(RefusalReason::Variable { engine: "vllm", name: name.to_owned() }));
+        assert_eq!(
+            refusal("m", vllm(&[], &[(name, "x")])),
+            Some(RefusalReason::Variable { engine: "vllm", name: name.to_owned() })
+        );
     }
     let gpus = refusal("m", vllm(&[], &[("CUDA_VISIBLE_DEVICES", "0")]));
     assert_eq!(gpus, Some(RefusalReason::ReservedVariable("CUDA_VISIBLE_DEVICES".to_owned())));
@@ -214,9 +242,10 @@ fn an_engine_without_its_program_is_not_offered() {
     let offered = |config: &SupervisorConfig| -> Vec<String> {
         offers(config, &inherited()).into_iter().map(|EngineOffer(offer)| offer).collect()
     };
-    assert_eq!(offered(&config), ["sim", "vllm", "command/llama-server"]);
+    assert_eq!(offered(&config), ["sim", "vllm", "sglang", "trtllm", "llamacpp", "command/llama-server"]);
     config.vllm = Some(ProgramConfig { binary: "/no/such/vllm".into(), ..ProgramConfig::default() });
-    assert_eq!(offered(&config), ["sim", "command/llama-server"]);
+    config.trtllm = None;
+    assert_eq!(offered(&config), ["sim", "sglang", "llamacpp", "command/llama-server"]);
 }
 
 #[test]
@@ -228,8 +257,7 @@ fn a_command_gets_its_placeholders_filled_once() {
     let spec = spec("{port}", EngineSpec::Command(CommandEngine { name: "engine".to_owned() }));
     let adapter = adapter(&config, &inherited(), &spec).unwrap();
     assert_eq!(adapter.listens(), Listens::Loopback);
-    let address = EngineAddress::Loopback("127.0.0.1:4711".parse().unwrap());
-    let command = adapter.command_line(&plan(spec, &["GPU-a"]), &address, &inherited());
+    let command = adapter.command_line(&plan(spec, &["GPU-a"]), &loopback(), &inherited());
     assert_eq!(args(&command), ["-m={port}", "llama:4711", r#"{"json":1}"#]);
     assert_eq!(variable(&command, "GPUS"), Some("GPU-a"));
     assert_eq!(variable(&command, "CUDA_VISIBLE_DEVICES"), Some("GPU-a"));
@@ -242,4 +270,24 @@ fn a_command_says_where_it_listens() {
     assert_eq!(listens(&["--port={port}"]), Ok(Listens::Loopback));
     assert!(listens(&["{socket}", "{port}"]).is_err());
     assert!(listens(&["serve"]).is_err());
+}
+
+#[test]
+fn what_a_command_died_of_is_known_where_it_is_plain() {
+    let engine = EngineSpec::Command(CommandEngine { name: "llama-server".to_owned() });
+    let command = make(engine).unwrap();
+    assert_end(&*command, 1, "bind: Address already in use", FailureClass::Transient, "its port is in use: bind:");
+    assert_eq!(command.diagnose(Some(2), &lines("error: unrecognized arguments")), None);
+    let end = command.diagnose(None, &lines("CUDA out of memory")).unwrap();
+    assert_eq!(end.reason(true), "out of GPU memory while serving: CUDA out of memory");
+}
+
+#[test]
+fn the_simulated_engine_sleeps_if_its_spec_says_so() {
+    let sleep = Sleep::default();
+    let engine = EngineSpec::Sim(SimEngine { sleep: Some(sleep.clone()), ..SimEngine::default() });
+    let adapter = make(engine.clone()).unwrap();
+    assert_eq!(adapter.sleep(), Some(&sleep));
+    let command = adapter.command_line(&plan(spec("m", engine), &[]), &unix(), &inherited());
+    assert!(args(&command).contains(&"--enable-sleep-mode"));
 }

@@ -1,9 +1,9 @@
+use ::http::StatusCode;
 use axum::{
     Router,
     response::IntoResponse,
     routing::{MethodRouter, get, post},
 };
-use http::StatusCode;
 use tokio::{net::UnixListener, task::JoinSet};
 
 use super::*;
@@ -48,7 +48,8 @@ impl Engine {
 const CHAT: &str = r#"{"choices":[{"finish_reason":"length","index":0,"message":{"role":"assistant","content":"'"}}],
     "created":1795378004,"model":"demo","object":"chat.completion","usage":{"completion_tokens":1,"prompt_tokens":21}}"#;
 /// As vLLM 0.32 gives it, in a status of 500 and in one of 200.
-const DEAD: &str = r#"{"error":{"message":"EngineCore encountered an issue.","type":"InternalServerError","code":500}}"#;
+const DEAD: &str =
+    r#"{"error":{"message":"EngineCore encountered an issue.","type":"InternalServerError","code":500}}"#;
 
 #[tokio::test]
 async fn a_token_is_a_token_by_any_api() {

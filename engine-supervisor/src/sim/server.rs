@@ -106,7 +106,8 @@ where
 
 fn router(service: Service) -> Router {
     let service = Arc::new(service);
-    let sleep = if service.engine.options.sleep_mode { sleep::routes(service.engine.bed.clone()) } else { Router::new() };
+    let sleep =
+        if service.engine.options.sleep_mode { sleep::routes(service.engine.bed.clone()) } else { Router::new() };
     Router::new()
         .route("/v1/models", get(models))
         .route("/v1/chat/completions", post(chat))
