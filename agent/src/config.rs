@@ -174,23 +174,29 @@ pub(crate) struct SimulatedGpus {
 pub(crate) struct EnginesConfig {
     /// Offer the simulated engine.
     pub(crate) sim: bool,
-    /// Offer vLLM.
-    pub(crate) vllm: Option<VllmConfig>,
+    /// Offer vLLM; its program is `vllm` on the PATH unless written here.
+    pub(crate) vllm: Option<ProgramConfig>,
+    /// Offer SGLang; its program is a Python that has it, `python3` on the PATH unless written here.
+    pub(crate) sglang: Option<ProgramConfig>,
+    /// Offer TensorRT-LLM; its program is `trtllm-serve` on the PATH unless written here.
+    pub(crate) trtllm: Option<ProgramConfig>,
+    /// Offer llama.cpp; its program is `llama-server` on the PATH unless written here.
+    pub(crate) llamacpp: Option<ProgramConfig>,
     /// Programs that `engine: {kind: command, name: …}` may name.
     pub(crate) commands: BTreeMap<String, CommandConfig>,
 }
 
-/// How vLLM is run here.
+/// How the program of one engine kind is run here.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
-pub(crate) struct VllmConfig {
-    /// The program; default `vllm` on the PATH.
+pub(crate) struct ProgramConfig {
+    /// The program; one without a `/` is looked for on the PATH.
     pub(crate) binary: Option<PathBuf>,
     /// Flags that specs may use beside the built-in list of harmless ones.
     pub(crate) allowed_args: Vec<String>,
     /// Variables that specs may set beside the built-in list of harmless ones.
     pub(crate) allowed_env: Vec<String>,
-    /// Variables for every vLLM process of this node.
+    /// Variables for every such process of this node.
     pub(crate) env: BTreeMap<String, String>,
 }
 
@@ -399,6 +405,15 @@ mod tests {
         assert!(parse("gpus: {faults: {xid: {ecc: cordon}}}").is_err());
         let error = parse("gpus: {faults: {xids: {}}}").unwrap_err().to_string();
         assert_eq!(error, "unknown field `gpus.faults.xids`: did you mean `xid`?");
+    }
+
+    #[test]
+    fn programs_of_engines_are_written_alike() {
+        let config = parse("engines: {sglang: {binary: /opt/sglang/bin/python}, trtllm: {}, llamacpp: {env: {A: b}}}");
+        let engines = config.unwrap().engines;
+        assert_eq!(engines.sglang.unwrap().binary, Some("/opt/sglang/bin/python".into()));
+        assert!(engines.trtllm.is_some() && engines.vllm.is_none());
+        assert_eq!(engines.llamacpp.unwrap().env["A"], "b");
     }
 
     #[test]

@@ -110,6 +110,7 @@ pub(crate) async fn sim_engine(args: SimEngineArgs) -> Result<(), Problem> {
         inter_token_latency: args.inter_token_latency,
         max_num_seqs: args.max_num_seqs,
         max_model_len: args.max_model_len,
+        sleep_mode: args.enable_sleep_mode,
         parent: args.parent,
     };
     note("simulated engine: no model is loaded, answers are made up");

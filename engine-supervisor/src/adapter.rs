@@ -5,17 +5,26 @@
 
 mod allow;
 mod command;
+mod diagnosis;
+mod llamacpp;
+mod model;
 mod program;
+mod progress;
+mod sglang;
 mod sim;
+mod trtllm;
 mod vllm;
 
 use std::{collections::BTreeMap, ffi::OsString, fmt, time::Duration};
 
-use shoal_types::{EndpointSpec, EngineAddress, EngineOffer, EngineSpec};
+use shoal_types::{EndpointSpec, EngineAddress, EngineOffer, EngineSpec, Sleep};
 
-pub(crate) use self::command::check as check_command;
-use self::{command::CommandAdapter, sim::SimAdapter, vllm::VllmAdapter};
-use crate::{LaunchPlan, RefusalReason, SupervisorConfig, process::CommandLine};
+use self::{
+    command::CommandAdapter, llamacpp::LlamacppAdapter, sglang::SglangAdapter, sim::SimAdapter, trtllm::TrtllmAdapter,
+    vllm::VllmAdapter,
+};
+pub(crate) use self::{command::check as check_command, diagnosis::Diagnosis, progress::Stage};
+use crate::{LaunchPlan, ProgramConfig, RefusalReason, SupervisorConfig, load::MetricNames, process::CommandLine};
 
 /// The variables that engines inherit.
 pub(crate) type Environment = BTreeMap<OsString, OsString>;
@@ -29,16 +38,30 @@ pub(crate) enum Listens {
     Loopback,
 }
 
+/// How an engine is asked for a token when it has made none for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Canary {
+    /// As its clients ask for one.
+    Completion,
+    /// By a path that answers 200 once it has made one.
+    Get(&'static str),
+}
+
 /// One engine kind.
 pub(crate) trait Adapter: fmt::Debug + Send + Sync {
     /// What to execute so that `plan` is served at `address`; its environment is `inherited` and more.
     fn command_line(&self, plan: &LaunchPlan, address: &EngineAddress, inherited: &Environment) -> CommandLine;
 
+    /// Names and contents of files that it reads in its directory.
+    fn files(&self) -> &'static [(&'static str, &'static str)] {
+        &[]
+    }
+
     fn listens(&self) -> Listens {
         Listens::Unix
     }
 
-    /// Path that answers 200 once it can serve.
+    /// Path that answers 200 once it can serve, at once even under load.
     fn health_path(&self) -> &str {
         "/health"
     }
@@ -53,9 +76,26 @@ pub(crate) trait Adapter: fmt::Debug + Send + Sync {
         config.timings.start
     }
 
-    /// Whether an engine that ended with `code` and wrote `line` would do the same again.
-    fn is_permanent(&self, _code: Option<i32>, _line: &str) -> bool {
-        false
+    /// What its metrics are called.
+    fn metrics(&self) -> &'static MetricNames;
+
+    fn canary(&self) -> Canary {
+        Canary::Completion
+    }
+
+    /// How it sleeps, if it can.
+    fn sleep(&self) -> Option<&Sleep> {
+        None
+    }
+
+    /// What a line of a starting engine is the sign of.
+    fn stage(&self, _line: &str) -> Option<Stage> {
+        None
+    }
+
+    /// What an engine died of that ended with `code` after `lines`.
+    fn diagnose(&self, _code: Option<i32>, lines: &[String]) -> Option<Diagnosis> {
+        diagnosis::find(&[diagnosis::COMMON], lines)
     }
 }
 
@@ -69,32 +109,41 @@ pub(crate) fn adapter(
     spec: &EndpointSpec,
 ) -> Result<Box<dyn Adapter>, RefusalReason> {
     check_names(spec)?;
-    let path = inherited.get(&OsString::from("PATH"));
-    match &spec.engine {
-        EngineSpec::Sim(engine) if config.sim => Ok(Box::new(SimAdapter::new(config, engine)?)),
-        EngineSpec::Vllm(engine) => {
-            let vllm = config.vllm.as_ref().ok_or(RefusalReason::NotOffered("vllm"))?;
-            Ok(Box::new(VllmAdapter::new(vllm, engine, &spec.model, path)?))
+    let (path, model) = (inherited.get(&OsString::from("PATH")), spec.model.as_str());
+    let not_offered = RefusalReason::NotOffered(spec.engine.kind());
+    let offered = |program: &Option<ProgramConfig>| program.clone().ok_or_else(|| not_offered.clone());
+    Ok(match &spec.engine {
+        EngineSpec::Sim(engine) if config.sim => Box::new(SimAdapter::new(config, engine)?),
+        EngineSpec::Vllm(engine) => Box::new(VllmAdapter::new(&offered(&config.vllm)?, engine, model, path)?),
+        EngineSpec::Sglang(engine) => Box::new(SglangAdapter::new(&offered(&config.sglang)?, engine, model, path)?),
+        EngineSpec::Trtllm(engine) => Box::new(TrtllmAdapter::new(&offered(&config.trtllm)?, engine, model, path)?),
+        EngineSpec::Llamacpp(engine) => {
+            Box::new(LlamacppAdapter::new(&offered(&config.llamacpp)?, engine, model, path)?)
         }
         EngineSpec::Command(engine) => {
             let command = config.commands.get(&engine.name);
             let command = command.ok_or_else(|| RefusalReason::UnknownCommand(engine.name.clone()))?;
-            Ok(Box::new(CommandAdapter::new(command, path)?))
+            Box::new(CommandAdapter::new(command, path)?)
         }
-        EngineSpec::Sim(_) => Err(RefusalReason::NotOffered("sim")),
-        EngineSpec::Sglang(_) | EngineSpec::Trtllm(_) | EngineSpec::Llamacpp(_) | EngineSpec::Gateway(_) => {
-            Err(RefusalReason::NotOffered(spec.engine.kind()))
-        }
-    }
+        EngineSpec::Sim(_) | EngineSpec::Gateway(_) => return Err(not_offered),
+    })
 }
 
 /// The engines that this node's configuration allows and whose programs are there.
 pub(crate) fn offers(config: &SupervisorConfig, inherited: &Environment) -> Vec<EngineOffer> {
     let path = inherited.get(&OsString::from("PATH"));
     let sim = config.sim.then(|| ("sim".to_owned(), &config.shoal_binary));
-    let vllm = config.vllm.as_ref().map(|vllm| ("vllm".to_owned(), &vllm.binary));
+    let programs = [
+        ("vllm", &config.vllm),
+        ("sglang", &config.sglang),
+        ("trtllm", &config.trtllm),
+        ("llamacpp", &config.llamacpp),
+    ];
+    let programs = programs
+        .into_iter()
+        .filter_map(|(kind, program)| program.as_ref().map(|program| (kind.to_owned(), &program.binary)));
     let commands = config.commands.iter().map(|(name, command)| (format!("command/{name}"), &command.program));
-    let offered = sim.into_iter().chain(vllm).chain(commands).filter_map(|(offer, binary)| {
+    let offered = sim.into_iter().chain(programs).chain(commands).filter_map(|(offer, binary)| {
         program::find(binary, path)
             .inspect_err(|reason| tracing::warn!(engine = offer, "not offered: {reason}"))
             .ok()
@@ -105,7 +154,7 @@ pub(crate) fn offers(config: &SupervisorConfig, inherited: &Environment) -> Vec<
 
 /// Names go onto command lines: none may pass for a flag there.
 fn check_names(spec: &EndpointSpec) -> Result<(), RefusalReason> {
-    for name in spec.aliases.iter().chain([&spec.model]) {
+    for name in spec.aliases.iter().chain([&spec.model]).chain(&spec.model_revision) {
         if name.starts_with('-') {
             return Err(RefusalReason::ModelIsFlag(name.clone()));
         }
@@ -123,6 +172,14 @@ fn socket(address: &EngineAddress) -> OsString {
     match address {
         EngineAddress::Unix(path) => path.into(),
         EngineAddress::Loopback(address) => address.to_string().into(),
+    }
+}
+
+/// The port of `address`, as text for a command line.
+fn port(address: &EngineAddress) -> OsString {
+    match address {
+        EngineAddress::Unix(_) => OsString::new(),
+        EngineAddress::Loopback(address) => address.port().to_string().into(),
     }
 }
 

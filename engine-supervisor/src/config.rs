@@ -14,8 +14,14 @@ pub struct SupervisorConfig {
     pub shoal_binary: PathBuf,
     /// Offer the simulated engine.
     pub sim: bool,
-    /// Offer vLLM.
-    pub vllm: Option<VllmConfig>,
+    /// Offer vLLM: the program is `vllm`.
+    pub vllm: Option<ProgramConfig>,
+    /// Offer SGLang: the program is a Python that has its package.
+    pub sglang: Option<ProgramConfig>,
+    /// Offer TensorRT-LLM: the program is `trtllm-serve`.
+    pub trtllm: Option<ProgramConfig>,
+    /// Offer llama.cpp: the program is `llama-server`.
+    pub llamacpp: Option<ProgramConfig>,
     /// Programs that specs may refer to by name.
     pub commands: BTreeMap<String, CommandConfig>,
     /// Variables of the daemon's environment that engines get too; a `*` at the end matches the rest of the name.
@@ -34,6 +40,9 @@ impl SupervisorConfig {
             shoal_binary,
             sim: false,
             vllm: None,
+            sglang: None,
+            trtllm: None,
+            llamacpp: None,
             commands: BTreeMap::new(),
             inherited_env: INHERITED_ENV.map(str::to_owned).to_vec(),
             timings: Timings::default(),
@@ -63,16 +72,16 @@ const INHERITED_ENV: [&str; 17] = [
     "SSL_CERT_FILE",
 ];
 
-/// How vLLM is run on this node.
+/// How the program of one engine kind is run on this node.
 #[derive(Debug, Clone, Default)]
-pub struct VllmConfig {
+pub struct ProgramConfig {
     /// The program; one without a `/` is looked up on the PATH.
     pub binary: PathBuf,
     /// Flags that specs may use beside the built-in list, such as `--trust-remote-code`.
     pub allowed_args: Vec<String>,
     /// Variables that specs may set beside the built-in list.
     pub allowed_env: Vec<String>,
-    /// Variables for every vLLM process of this node.
+    /// Variables for every such process of this node.
     pub env: BTreeMap<String, String>,
 }
 
@@ -121,8 +130,19 @@ pub struct Timings {
     pub watch: Duration,
     /// For one answer of a ready engine's health path.
     pub health: Duration,
-    /// So many health checks missed in a row are a crash.
+    /// So many health checks missed in a row are a crash, and so are as many one-token requests that go wrong.
     pub misses: u32,
+    /// A ready engine that has made no token for so long is asked for one.
+    pub idle: Duration,
+    /// For that token; an engine that makes none at all for so long does not live. Longer than one step of the largest
+    /// models over the longest prompts.
+    pub canary: Duration,
+    /// For falling asleep and for waking up: vLLM moves all weights between the GPU and main memory.
+    pub sleep: Duration,
+    /// Between two looks whether the GPUs of the next launch are free.
+    pub gpu_poll: Duration,
+    /// How long they may be held by others before the replica has failed.
+    pub gpus_free: Duration,
     /// Backoff after the first crash; doubles with each that follows.
     pub backoff: Duration,
     /// Longest backoff.
@@ -145,6 +165,11 @@ impl Default for Timings {
             watch: Duration::from_secs(1),
             health: Duration::from_secs(2),
             misses: 3,
+            idle: Duration::from_secs(15),
+            canary: Duration::from_secs(30),
+            sleep: Duration::from_secs(120),
+            gpu_poll: Duration::from_secs(1),
+            gpus_free: Duration::from_secs(120),
             backoff: Duration::from_secs(1),
             backoff_max: Duration::from_secs(5 * 60),
             crashes: 3,

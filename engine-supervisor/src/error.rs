@@ -64,8 +64,8 @@ pub enum RefusalReason {
     /// The engine's program is not there.
     #[error("the engine's program `{0}` is not an executable file on this node")]
     NoProgram(String),
-    /// A model or alias that the engine would take for a flag.
-    #[error("`{0}` cannot be the name of a model: it starts with `-`")]
+    /// A model, alias or revision that the engine would take for a flag.
+    #[error("`{0}` cannot be the name of a model or of its revision: it starts with `-`")]
     ModelIsFlag(String),
     /// A model path that does not exist.
     #[error("the model path `{0}` does not exist on this node")]
@@ -73,21 +73,48 @@ pub enum RefusalReason {
     /// A directory that is no model.
     #[error("the model directory `{0}` holds no `config.json` or `params.json`")]
     EmptyModel(String),
+    /// No file, where the engine takes nothing else.
+    #[error("llama.cpp serves one file in GGUF format, by its absolute path on this node, which `{0}` is not")]
+    NotAFile(String),
     /// Neither a path nor a name of the hub.
     #[error("`{0}` is neither an absolute path nor a hub id such as `organisation/model`")]
     NotAModel(String),
     /// A flag that is not allowed here.
-    #[error("this node does not allow the argument `{0}` of vLLM; its configuration can (`engines.vllm.allowedArgs`)")]
-    Argument(String),
+    #[error(
+        "this node does not allow the argument `{flag}` of {engine}; its configuration can (`engines.{engine}.allowedArgs`)"
+    )]
+    Argument {
+        /// The kind.
+        engine: &'static str,
+        /// Which.
+        flag: String,
+    },
     /// A flag that the supervisor needs for itself.
-    #[error("the argument `{0}` of vLLM is set by shoal and cannot be in a spec")]
-    ReservedArgument(String),
+    #[error("the argument `{flag}` of {engine} is set by shoal and cannot be in a spec's arguments")]
+    ReservedArgument {
+        /// The kind.
+        engine: &'static str,
+        /// Which.
+        flag: String,
+    },
     /// A value with no flag before it.
-    #[error("`{0}` among the arguments of vLLM follows no flag")]
-    StrayArgument(String),
+    #[error("`{value}` among the arguments of {engine} follows no flag")]
+    StrayArgument {
+        /// The kind.
+        engine: &'static str,
+        /// Which.
+        value: String,
+    },
     /// A variable that is not allowed here.
-    #[error("this node does not allow the variable `{0}` for vLLM; its configuration can (`engines.vllm.allowedEnv`)")]
-    Variable(String),
+    #[error(
+        "this node does not allow the variable `{name}` for {engine}; its configuration can (`engines.{engine}.allowedEnv`)"
+    )]
+    Variable {
+        /// The kind.
+        engine: &'static str,
+        /// Which.
+        name: String,
+    },
     /// A variable that the supervisor needs for itself.
     #[error("the variable `{0}` is set by shoal and cannot be in a spec")]
     ReservedVariable(String),

@@ -13,6 +13,7 @@ mod group;
 mod http;
 mod lifecycle;
 mod line;
+mod liveness;
 mod load;
 mod log;
 mod log_file;
@@ -25,7 +26,7 @@ mod sim;
 mod status;
 mod supervisor;
 
-pub use config::{CommandConfig, SupervisorConfig, Timings, VllmConfig};
+pub use config::{CommandConfig, ProgramConfig, SupervisorConfig, Timings};
 pub use error::{RefusalReason, SupervisorError};
 pub use gpus::{GpuWatch, NoGpuWatch};
 pub use log::{LogLine, LogReader, LogSource};

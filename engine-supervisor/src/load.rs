@@ -2,40 +2,70 @@
 
 use shoal_types::Load;
 
-/// Gauges of running sequences, waiting sequences, and KV cache use (0 to 1): vLLM's (and the simulated engine's), and
-/// llama.cpp's, which has no gauge of the cache.
-const RUNNING: [&str; 2] = ["vllm:num_requests_running", "llamacpp:requests_processing"];
-const WAITING: [&str; 2] = ["vllm:num_requests_waiting", "llamacpp:requests_deferred"];
-const KV_CACHE: [&str; 1] = ["vllm:kv_cache_usage_perc"];
+/// What the metrics of one engine kind are called.
+#[derive(Debug)]
+pub(crate) struct MetricNames {
+    /// Where they are, in the Prometheus text format.
+    pub(crate) path: &'static str,
+    /// Gauges of the requests that are being served.
+    pub(crate) running: &'static [&'static str],
+    /// Gauges of those that wait.
+    pub(crate) waiting: &'static [&'static str],
+    /// Gauges of the use of the KV cache, 0 to 1.
+    pub(crate) kv_cache: &'static [&'static str],
+    /// What moves while the engine works, and stands still when it hangs or has nothing to do.
+    pub(crate) progress: &'static [&'static str],
+}
+
+/// What an engine says of itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Pulse {
+    /// Rounded for gossip.
+    pub(crate) load: Load,
+    /// Sum of what moves while it works; only whether it changes means something. `None` if the engine does not tell.
+    pub(crate) progress: Option<f64>,
+}
 
 /// Steps of the KV cache use, in percent.
 const PERCENT_STEP: f64 = 5.0;
 
-/// The load that `metrics` (Prometheus text) tells of, rounded; what it does not tell of is `None`.
-pub(crate) fn parse(metrics: &str) -> Load {
+/// What `metrics` (Prometheus text) tells; what it does not tell of is `None`.
+pub(crate) fn parse(names: &MetricNames, metrics: &str) -> Pulse {
     // Several engines of one server (data parallel) share the work, and the fullest cache is the one that counts.
     let sum = |names: &[&str]| samples(metrics, names).reduce(|sum, value| sum + value);
     let max = |names: &[&str]| samples(metrics, names).reduce(f64::max);
-    Load {
-        inflight: 0,
-        running: sum(&RUNNING).map(round_count),
-        waiting: sum(&WAITING).map(round_count),
-        kv_cache: max(&KV_CACHE).map(round_percent),
+    Pulse {
+        load: Load {
+            inflight: 0,
+            running: sum(names.running).map(round_count),
+            waiting: sum(names.waiting).map(round_count),
+            kv_cache: max(names.kv_cache).map(round_percent),
+        },
+        progress: sum(names.progress),
     }
 }
 
 /// The finite values of all series with one of these names.
 fn samples<'a>(metrics: &'a str, names: &'a [&str]) -> impl Iterator<Item = f64> + 'a {
     metrics.lines().filter_map(move |line| {
-        let rest = names.iter().find_map(|name| line.strip_prefix(name))?;
-        let value = match rest.as_bytes().first()? {
-            // A label's value may hold spaces and braces: the sample follows the last brace.
-            b'{' => rest.rsplit_once('}')?.1,
-            b' ' => rest,
-            _ => return None, // a longer name
-        };
+        let value = names.iter().find_map(|name| sample(line.strip_prefix(name)?))?;
         value.split_ascii_whitespace().next()?.parse().ok().filter(|value: &f64| value.is_finite())
     })
+}
+
+/// The value and what follows it, in a line after the name that was looked for.
+fn sample(rest: &str) -> Option<&str> {
+    match rest.as_bytes().first()? {
+        // A label's value may hold spaces and braces: the sample follows the last brace.
+        b'{' => rest.rsplit_once('}').filter(|(labels, _)| !is_breakdown(labels)).map(|(_, value)| value),
+        b' ' => Some(rest),
+        _ => None, // a longer name
+    }
+}
+
+/// SGLang has each gauge once for all requests (`priority=""`) and once for each priority in use.
+fn is_breakdown(labels: &str) -> bool {
+    labels.split_once("priority=\"").is_some_and(|(_, priority)| !priority.starts_with('"'))
 }
 
 fn round_count(value: f64) -> u32 {
@@ -54,25 +84,36 @@ fn round_percent(share: f64) -> u8 {
 mod tests {
     use super::*;
 
+    const NAMES: MetricNames = MetricNames {
+        path: "/metrics",
+        running: &["e:running", "e:run"],
+        waiting: &["e:waiting"],
+        kv_cache: &["e:kv"],
+        progress: &["e:prompt", "e:generated"],
+    };
+
     #[test]
-    fn vllm_metrics_become_a_load() {
-        let metrics = "# HELP vllm:num_requests_running Number of requests in model execution batches.\n\
-            # TYPE vllm:num_requests_running gauge\n\
-            vllm:num_requests_running{engine=\"0\",model_name=\"a} b\"} 3.0\n\
-            vllm:num_requests_running{engine=\"1\",model_name=\"a} b\"} 2.0\n\
-            vllm:num_requests_waiting{engine=\"0\",model_name=\"m\"} 0.0\n\
-            vllm:num_requests_waiting_by_reason{engine=\"0\",reason=\"capacity\"} 17.0\n\
-            vllm:kv_cache_usage_perc{engine=\"0\"} 0.4249 1700000000\n\
-            vllm:kv_cache_usage_perc{engine=\"1\"} 0.11\n";
-        assert_eq!(parse(metrics), Load { inflight: 0, running: Some(5), waiting: Some(0), kv_cache: Some(40) });
+    fn metrics_of_several_engines_are_one_pulse() {
+        let metrics = "# HELP e:running Requests.\n# TYPE e:running gauge\n\
+            e:running{engine=\"0\",model_name=\"a} b\"} 3.0\ne:running{engine=\"1\",model_name=\"a} b\"} 2.0\n\
+            e:waiting{engine=\"0\"} 0.0\ne:waiting_by_reason{reason=\"capacity\"} 17.0\n\
+            e:kv{engine=\"0\"} 0.4249 1700000000\ne:kv{engine=\"1\"} 0.11\n\
+            e:prompt 1e3\ne:generated{} 7\n";
+        let load = Load { inflight: 0, running: Some(5), waiting: Some(0), kv_cache: Some(40) };
+        assert_eq!(parse(&NAMES, metrics), Pulse { load, progress: Some(1007.0) });
     }
 
     #[test]
     fn unknown_is_not_zero() {
-        assert_eq!(parse(""), Load::default());
-        let broken = "vllm:num_requests_running\nvllm:num_requests_waiting{ 1\nvllm:kv_cache_usage_perc NaN\n";
-        assert_eq!(parse(broken), Load::default());
-        assert_eq!(parse("llamacpp:requests_processing 2").running, Some(2));
+        assert_eq!(parse(&NAMES, ""), Pulse::default());
+        assert_eq!(parse(&NAMES, "e:running\ne:waiting{ 1\ne:kv NaN\n"), Pulse::default());
+        assert_eq!(parse(&NAMES, "e:run 2").load.running, Some(2));
+    }
+
+    #[test]
+    fn what_is_counted_by_priority_is_not_counted_twice() {
+        let metrics = "e:running{priority=\"\",rank=\"0\"} 3\ne:running{priority=\"5\",rank=\"0\"} 1\n";
+        assert_eq!(parse(&NAMES, metrics).load.running, Some(3));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! One replica: the task that drives its lifecycle, does what that says, and publishes where it stands.
 
+mod questions;
+
 use std::{
     fs,
     net::{Ipv4Addr, SocketAddr, TcpListener},
@@ -8,16 +10,20 @@ use std::{
     sync::Arc,
 };
 
-use futures_util::{FutureExt as _, future::BoxFuture};
-use shoal_types::{Backend, EngineAddress, Load, clip_reason};
-use tokio::time::{Instant, sleep_until};
+use shoal_types::{Backend, EngineAddress, Load, Progress, clip_reason};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
 use tokio_util::sync::CancellationToken;
 
+use self::questions::Questions;
+pub(crate) use self::questions::{Prepare, Wanted};
 use crate::{
-    EnginePhase, EngineStatus, LaunchPlan, LogSource,
+    EnginePhase, EngineStatus, GpuWatch, LaunchPlan, LogReader, LogSource,
     adapter::{Adapter, Environment, Listens},
     error::SupervisorError,
-    lifecycle::{Action, Crash, Event, Lifecycle},
+    lifecycle::{Action, Crash, Event, GpuUse, Lifecycle},
     log::ReplicaLog,
     probe::Probe,
     process::{Process, ProcessEvent},
@@ -36,6 +42,10 @@ pub(crate) struct Replica {
     pub(crate) socket: PathBuf,
     pub(crate) probe: Probe,
     pub(crate) lifecycle: Lifecycle,
+    /// What is done before each launch.
+    pub(crate) preparation: Option<Arc<dyn Prepare>>,
+    pub(crate) gpus: Arc<dyn GpuWatch>,
+    pub(crate) wanted: watch::Receiver<Wanted>,
     pub(crate) log: Arc<ReplicaLog>,
     pub(crate) board: StatusBoard,
     /// It is wanted no longer.
@@ -45,11 +55,9 @@ pub(crate) struct Replica {
 }
 
 /// A running replica's open ends.
-#[derive(Default)]
 struct Running {
     process: Option<Process>,
-    /// The question that is open.
-    question: Option<BoxFuture<'static, (Event, Option<Load>)>>,
+    questions: Questions,
     load: Load,
     /// The number of the log's first line of this launch.
     first_line: u64,
@@ -59,7 +67,8 @@ struct Running {
 impl Replica {
     /// Until no process of it is left, or it is abandoned.
     pub(crate) async fn run(mut self) {
-        let mut running = Running::default();
+        let questions = Questions::new(self.wanted.clone());
+        let mut running = Running { process: None, questions, load: Load::default(), first_line: 0, stopping: false };
         let mut event = Event::Tick;
         loop {
             let mut action = self.lifecycle.step(event, Instant::now());
@@ -90,8 +99,8 @@ impl Replica {
                     Event::GroupGone
                 }
             },
-            (event, load) = answer(&mut running.question) => {
-                running.load = load.unwrap_or_default();
+            (event, load) = running.questions.next(&*self.adapter, self.lifecycle.is_starting()) => {
+                running.load = load.unwrap_or(running.load);
                 event
             }
             () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => Event::Tick,
@@ -100,31 +109,43 @@ impl Replica {
 
     async fn execute(&mut self, action: Action, running: &mut Running) -> Option<Event> {
         match action {
+            Action::Prepare => return running.questions.prepare(self.preparation.as_ref()),
+            Action::CheckGpus => return Some(Event::Gpus(self.gpu_use())),
             Action::Launch => return Some(self.launch(running).await),
-            Action::Check => {
-                let probe = self.probe.clone();
-                running.question = Some(async move { (Event::Checked(probe.check().await), None) }.boxed());
-            }
-            Action::Warm => {
-                let probe = self.probe.clone();
-                running.question = Some(async move { (Event::Warmed(probe.first_token().await), None) }.boxed());
-            }
-            Action::Watch => {
-                let probe = self.probe.clone();
-                let watch = async move {
-                    let (health, load) = probe.watch().await;
-                    (Event::Checked(health), load)
-                };
-                running.question = Some(watch.boxed());
+            Action::Check
+            | Action::Warm
+            | Action::Watch
+            | Action::AskCanary
+            | Action::FallAsleep
+            | Action::CheckAsleep
+            | Action::WakeUp => {
+                let level = self.adapter.sleep().map_or(1, |sleep| sleep.level);
+                running.questions.ask(action, self.probe.clone(), level);
             }
             Action::Terminate => running.end(Process::terminate),
-            Action::Kill => running.end(Process::kill),
+            Action::Kill => {
+                if let Some(fault) = self.gpus.recent_fault(&self.plan.gpus) {
+                    self.lifecycle.blame(&fault);
+                }
+                running.end(Process::kill);
+            }
         }
         None
     }
 
+    fn gpu_use(&self) -> GpuUse {
+        match self.gpus.holders(&self.plan.gpus) {
+            _ if self.plan.gpus.is_empty() => GpuUse::Free,
+            Some(pids) if pids.is_empty() => GpuUse::Free,
+            Some(pids) => GpuUse::Held(pids),
+            None => GpuUse::Unknown,
+        }
+    }
+
     async fn launch(&mut self, running: &mut Running) -> Event {
         running.first_line = self.log.position();
+        running.questions.listen(LogReader::new(self.log.clone()), running.first_line);
+        running.load = Load::default();
         match self.spawn().await {
             Ok(process) => {
                 let line = format!("started as process {} at {}", process.pid(), self.probe.address);
@@ -140,37 +161,39 @@ impl Replica {
     }
 
     async fn spawn(&mut self) -> Result<Process, Crash> {
-        let transient = |reason: String| Crash { reason, permanent: false };
         self.probe.address =
-            address(self.adapter.listens(), &self.socket).map_err(|error| transient(error.to_string()))?;
+            address(self.adapter.listens(), &self.socket).map_err(|error| Crash::transient(error.to_string()))?;
         // A stale one makes vLLM fail, after a minute.
         match fs::remove_file(&self.socket) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(transient(format!("cannot remove {}: {error}", self.socket.display())));
+                return Err(Crash::transient(format!("cannot remove {}: {error}", self.socket.display())));
             }
             _ => {}
+        }
+        for (name, content) in self.adapter.files() {
+            let path = self.directory.join(name);
+            fs::write(&path, content)
+                .map_err(|error| Crash::transient(format!("cannot write {}: {error}", path.display())))?;
         }
         let command = self.adapter.command_line(&self.plan, &self.probe.address, &self.inherited);
         let arguments: Vec<_> = command.args.iter().map(|arg| arg.to_string_lossy()).collect();
         self.say(&format!("executing {} {}", command.program.display(), arguments.join(" "))).await;
         Process::spawn(&command, &self.directory, &self.log).map_err(|error| {
-            let program = command.program.display();
-            Crash { reason: format!("cannot execute {program}: {error}"), permanent: reason::is_permanent(&error) }
+            let reason = format!("cannot execute {}: {error}", command.program.display());
+            if reason::is_permanent(&error) { Crash::config(reason) } else { Crash::transient(reason) }
         })
     }
 
     /// What an exit means, from its status and the last lines.
     async fn crash(&self, status: ExitStatus, first_line: u64) -> Crash {
         let lines: Vec<String> = self.log.since(first_line).into_iter().filter_map(reason::of_engine).collect();
-        let permanent = match lines.iter().map(String::as_str).rev().find(|line| self.adapter.is_permanent(None, line))
-        {
-            Some(line) => Some(line.to_owned()),
-            None => self.adapter.is_permanent(status.code(), "").then(|| reason::last_words(&lines)),
-        };
-        let words = permanent.clone().unwrap_or_else(|| reason::last_words(&lines));
-        let reason = if words.is_empty() { status.to_string() } else { format!("{status}: {words}") };
         self.say(&format!("ended with {status}")).await;
-        Crash { reason, permanent: permanent.is_some() }
+        if let Some(diagnosis) = self.adapter.diagnose(status.code(), &lines) {
+            let reason = format!("{} ({status})", diagnosis.reason(self.lifecycle.has_served()));
+            return Crash { reason, class: diagnosis.cause.class() };
+        }
+        let words = reason::last_words(&lines);
+        Crash::transient(if words.is_empty() { status.to_string() } else { format!("{status}: {words}") })
     }
 
     async fn say(&self, line: &str) {
@@ -181,7 +204,7 @@ impl Replica {
     fn publish(&self, phase: EnginePhase, running: &Running) {
         self.board.set(EngineStatus {
             load: if phase == EnginePhase::Ready { running.load } else { Load::default() },
-            phase: clipped(phase),
+            phase: terse(phase),
             pid: running.process.as_ref().map(Process::pid),
             crashes: self.lifecycle.crashes(),
             ..self.initial_status()
@@ -206,7 +229,7 @@ impl Replica {
 impl Running {
     /// Signals the group, and asks it nothing more.
     fn end(&mut self, signal: impl FnOnce(&Process)) {
-        self.question = None;
+        self.questions.drop_all();
         if let Some(process) = &self.process {
             signal(process);
         }
@@ -238,29 +261,21 @@ async fn next_of_process(process: &mut Option<Process>) -> ProcessEvent {
     }
 }
 
-/// The answer to the open question, which is then no longer open.
-async fn answer(question: &mut Option<BoxFuture<'static, (Event, Option<Load>)>>) -> (Event, Option<Load>) {
-    match question {
-        Some(open) => {
-            let answer = open.await;
-            *question = None;
-            answer
-        }
-        None => std::future::pending().await,
-    }
-}
-
-fn clipped(phase: EnginePhase) -> EnginePhase {
+/// As it may be gossiped: short, and without a word for each step.
+fn terse(phase: EnginePhase) -> EnginePhase {
     let clipped = |reason: String| clip_reason(&reason);
     match phase {
         EnginePhase::Backoff { reason } => EnginePhase::Backoff { reason: clipped(reason) },
         EnginePhase::Failed { class, reason } => EnginePhase::Failed { class, reason: clipped(reason) },
-        EnginePhase::Preparing(_)
-        | EnginePhase::Starting
-        | EnginePhase::Loading(_)
+        EnginePhase::Preparing(progress) => EnginePhase::Preparing(progress.map(Progress::coarse)),
+        EnginePhase::Loading(progress) => EnginePhase::Loading(progress.map(Progress::coarse)),
+        EnginePhase::Starting
         | EnginePhase::Warming
         | EnginePhase::Ready
         | EnginePhase::Asleep
         | EnginePhase::Stopping => phase,
     }
 }
+
+#[cfg(test)]
+mod tests;

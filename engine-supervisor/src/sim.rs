@@ -11,6 +11,7 @@ mod options;
 mod reply;
 mod request;
 mod server;
+mod sleep;
 mod stop;
 mod text;
 

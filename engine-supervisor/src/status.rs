@@ -74,15 +74,15 @@ pub enum EnginePhase {
     Starting,
     /// The process loads its weights.
     Loading(Option<Progress>),
-    /// It answers, and is being asked for a first token.
+    /// It has its weights, warms up, answers, and is asked for a first token.
     Warming,
     /// It serves.
     Ready,
     /// It keeps its weights and serves nobody until it is woken.
     Asleep,
-    /// It crashed, and will be started again.
+    /// It crashed and will be started again, or its GPUs are not free yet.
     Backoff {
-        /// Why it crashed.
+        /// Why it crashed, or what holds them.
         reason: String,
     },
     /// It will not be started again: too many crashes in a row, or an error that repeats itself. Placement must go

@@ -25,11 +25,11 @@ use tokio_util::{
 use crate::{
     EngineStatus, LaunchPlan, LogReader, SupervisorConfig, SupervisorError,
     adapter::{self, Environment},
-    lifecycle::Lifecycle,
+    lifecycle::{Lifecycle, Traits},
     log::ReplicaLog,
     probe::Probe,
     record::{ProcessRecord, clear_leftovers},
-    replica::{self, Replica},
+    replica::{self, Replica, Wanted},
     status::StatusBoard,
 };
 
@@ -57,8 +57,16 @@ pub struct Supervisor {
 /// Whom to tell, and what was said.
 #[derive(Debug, Default)]
 struct Replicas {
-    running: BTreeMap<ClaimId, (CancellationToken, Arc<ReplicaLog>)>,
+    running: BTreeMap<ClaimId, Reins>,
     ended: VecDeque<(ClaimId, Arc<ReplicaLog>)>,
+}
+
+/// The other ends of a replica's task.
+#[derive(Debug)]
+struct Reins {
+    stop: CancellationToken,
+    wanted: watch::Sender<Wanted>,
+    log: Arc<ReplicaLog>,
 }
 
 impl Supervisor {
@@ -113,9 +121,10 @@ impl Supervisor {
         if replicas.running.contains_key(&claim) {
             return Err(SupervisorError::AlreadyRunning(claim));
         }
-        let replica = self.replica(plan)?;
+        let (wanted, changes) = watch::channel(Wanted::Awake);
+        let replica = self.replica(plan, changes)?;
         self.board.set(replica.initial_status());
-        replicas.running.insert(claim, (replica.stop.clone(), replica.log.clone()));
+        replicas.running.insert(claim, Reins { stop: replica.stop.clone(), wanted, log: replica.log.clone() });
         self.tasks.spawn(supervise(replica, self.replicas.clone()));
         Ok(())
     }
@@ -123,13 +132,30 @@ impl Supervisor {
     /// Ends a replica: SIGTERM, and SIGKILL of the whole group after the grace. Its status disappears when its group is
     /// empty. Nothing happens if there is none, or it is ending already.
     pub fn stop(&self, claim: ClaimId) {
-        if let Some((stop, _)) = lock(&self.replicas).running.get(&claim) {
-            stop.cancel();
+        if let Some(replica) = lock(&self.replicas).running.get(&claim) {
+            replica.stop.cancel();
         }
     }
 
-    pub fn sleep(&self, _: ClaimId) {}
-    pub fn wake(&self, _: ClaimId) {}
+    /// Puts a ready replica to sleep, which cuts off what it answers: drain it first. One that cannot sleep, is not
+    /// ready, or does not fall asleep is stopped instead, and so is one that has slept for as long as its spec allows.
+    /// Nothing happens if there is none, or it sleeps already.
+    pub fn sleep(&self, claim: ClaimId) {
+        self.want(claim, Wanted::Asleep);
+    }
+
+    /// Wakes a sleeping replica: it is warming, then ready; one that does not wake up is started again. Nothing happens
+    /// if there is none, or it is awake.
+    pub fn wake(&self, claim: ClaimId) {
+        self.want(claim, Wanted::Awake);
+    }
+
+    fn want(&self, claim: ClaimId, wanted: Wanted) {
+        if let Some(replica) = lock(&self.replicas).running.get(&claim) {
+            replica.wanted.send_replace(wanted);
+        }
+    }
+
     pub async fn detach(&self) {}
     /// Where each replica stands, from now on.
     pub fn statuses(&self) -> watch::Receiver<Arc<BTreeMap<ClaimId, EngineStatus>>> {
@@ -139,7 +165,7 @@ impl Supervisor {
     /// The log of a replica, or of one of the last that are gone.
     pub fn logs(&self, claim: ClaimId) -> Option<LogReader> {
         let replicas = lock(&self.replicas);
-        let running = replicas.running.get(&claim).map(|(_, log)| log);
+        let running = replicas.running.get(&claim).map(|replica| &replica.log);
         let ended = || replicas.ended.iter().find(|(ended, _)| *ended == claim).map(|(_, log)| log);
         running.or_else(ended).cloned().map(LogReader::new)
     }
@@ -157,7 +183,7 @@ impl Supervisor {
         }
     }
 
-    fn replica(&self, plan: LaunchPlan) -> Result<Replica, SupervisorError> {
+    fn replica(&self, plan: LaunchPlan, wanted: watch::Receiver<Wanted>) -> Result<Replica, SupervisorError> {
         let adapter = adapter::adapter(&self.config, &self.inherited, &plan.spec)?;
         let directory = self.directories.of_replica(plan.claim)?;
         let socket = self.directories.socket(plan.claim);
@@ -165,11 +191,21 @@ impl Supervisor {
             address: replica::address(adapter.listens(), &socket)?,
             health_path: adapter.health_path().to_owned(),
             names: adapter.listed_names(&plan),
+            metrics: adapter.metrics(),
+            canary: adapter.canary(),
             timings: self.config.timings.clone(),
         };
-        let start = adapter.start(&self.config);
+        let traits = Traits {
+            start: adapter.start(&self.config),
+            prepares: false,
+            sleeps: adapter.sleep().map(|sleep| sleep.keep.0),
+            seed: claim_hash(plan.claim),
+        };
         Ok(Replica {
-            lifecycle: Lifecycle::new(Instant::now(), start, self.config.timings.clone(), claim_hash(plan.claim)),
+            lifecycle: Lifecycle::new(Instant::now(), traits, self.config.timings.clone()),
+            preparation: None,
+            gpus: self.config.gpus.clone(),
+            wanted,
             log: ReplicaLog::new(directory.join("engine.log")),
             inherited: self.inherited.clone(),
             board: self.board.clone(),
@@ -202,9 +238,9 @@ async fn supervise(replica: Replica, replicas: Arc<Mutex<Replicas>>) {
 
 impl Replicas {
     fn end(&mut self, claim: ClaimId) {
-        if let Some((_, log)) = self.running.remove(&claim) {
+        if let Some(replica) = self.running.remove(&claim) {
             self.ended.truncate(ENDED_MAX - 1);
-            self.ended.push_front((claim, log));
+            self.ended.push_front((claim, replica.log));
         }
     }
 }
@@ -319,7 +355,8 @@ mod tests {
         };
         for counter in 0..20 {
             let log = ReplicaLog::new(PathBuf::from("/none"));
-            replicas.running.insert(claim(counter), (CancellationToken::new(), log));
+            let (wanted, _) = watch::channel(Wanted::Awake);
+            replicas.running.insert(claim(counter), Reins { stop: CancellationToken::new(), wanted, log });
             replicas.end(claim(counter));
         }
         let kept: Vec<u32> = replicas.ended.iter().map(|(claim, _)| claim.counter).collect();

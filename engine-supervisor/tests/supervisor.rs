@@ -15,8 +15,8 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use shoal_engine_supervisor::{
-    CommandConfig, EnginePhase, EngineStatus, LaunchPlan, LogSource, SimOptions, Supervisor, SupervisorConfig,
-    SupervisorError, Timings, VllmConfig, sim_engine,
+    CommandConfig, EnginePhase, EngineStatus, LaunchPlan, LogSource, ProgramConfig, SimOptions, Supervisor,
+    SupervisorConfig, SupervisorError, Timings, sim_engine,
 };
 use shoal_types::{
     Backend, ClaimId, CommandEngine, EndpointSpec, EngineAddress, EngineSpec, GpuId, Hlc, HumanDuration, NodeId,
@@ -29,6 +29,9 @@ use tokio::{
     time::{Instant, timeout},
 };
 use tokio_util::sync::CancellationToken;
+
+#[path = "supervisor/health.rs"]
+mod health;
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -156,6 +159,7 @@ fn sim() -> EngineSpec {
         time_to_first_token: zero,
         inter_token_latency: zero,
         max_num_seqs: 4,
+        sleep: None,
     })
 }
 
@@ -191,6 +195,10 @@ fn parse(line: &str) -> SimOptions {
     while let Some(flag) = words.next() {
         if let Some(model) = flag.strip_prefix("--model=") {
             options.models.push(model.to_owned());
+            continue;
+        }
+        if flag == "--enable-sleep-mode" {
+            options.sleep_mode = true;
             continue;
         }
         let value = words.next().unwrap();
@@ -318,12 +326,13 @@ async fn an_engine_that_never_answers_is_a_crash_at_its_deadline() {
 async fn a_flag_that_vllm_does_not_know_is_not_tried_again() {
     let node = Node::start(|config| {
         let binary = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bin/vllm");
-        config.vllm = Some(VllmConfig { binary, ..VllmConfig::default() });
+        config.vllm = Some(ProgramConfig { binary, ..ProgramConfig::default() });
     })
     .await;
     let claim = node.launch(EngineSpec::Vllm(VllmEngine::default()));
     let reason = node.failed(claim).await;
-    assert_eq!(reason, "exit status: 2: vllm: error: unrecognized arguments: --seed");
+    let expected = "it does not take its arguments: vllm: error: unrecognized arguments: --seed (exit status: 2)";
+    assert_eq!(reason, expected);
 }
 
 #[tokio::test]

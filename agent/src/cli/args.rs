@@ -376,6 +376,9 @@ pub(crate) struct SimEngineArgs {
     /// Most tokens of a prompt and its answer together
     #[arg(long)]
     pub(crate) max_model_len: u32,
+    /// Take `/sleep` and `/wake_up`
+    #[arg(long)]
+    pub(crate) enable_sleep_mode: bool,
     /// Process without which it must not live
     #[arg(long)]
     pub(crate) parent: Option<u32>,

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use shoal_engine_supervisor::{CommandConfig, SupervisorConfig, VllmConfig};
+use shoal_engine_supervisor::{CommandConfig, ProgramConfig, SupervisorConfig};
 use shoal_types::Labels;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::warn;
@@ -11,7 +11,7 @@ use super::own_binary;
 use crate::{
     admin::Problem,
     cli::AgentArgs,
-    config::{Config, ConfigError},
+    config::{self, Config, ConfigError},
 };
 
 /// The file, overridden by flags and environment.
@@ -68,21 +68,19 @@ pub(super) fn with_token_labels(mut labels: Labels, token: &BTreeMap<String, Str
 /// What the supervisor may run.
 pub(super) fn supervisor(config: &Config) -> Result<SupervisorConfig, Problem> {
     let mut supervisor = SupervisorConfig::new(config.state_dir(), own_binary()?);
-    supervisor.sim = config.engines.sim;
-    supervisor.vllm = config.engines.vllm.clone().map(|vllm| VllmConfig {
-        binary: vllm.binary.unwrap_or_else(|| PathBuf::from("vllm")),
-        allowed_args: vllm.allowed_args,
-        allowed_env: vllm.allowed_env,
-        env: vllm.env,
-    });
-    let command = |command: crate::config::CommandConfig| {
+    let engines = &config.engines;
+    supervisor.sim = engines.sim;
+    supervisor.vllm = engines.vllm.clone().map(|vllm| program(vllm, "vllm"));
+    supervisor.sglang = engines.sglang.clone().map(|sglang| program(sglang, "python3"));
+    supervisor.trtllm = engines.trtllm.clone().map(|trtllm| program(trtllm, "trtllm-serve"));
+    supervisor.llamacpp = engines.llamacpp.clone().map(|llamacpp| program(llamacpp, "llama-server"));
+    let command = |command: config::CommandConfig| {
         let mut engine = CommandConfig::new(command.program, command.args);
         engine.env = command.env;
         engine.health_path = command.health.unwrap_or(engine.health_path);
         engine
     };
-    supervisor.commands =
-        config.engines.commands.clone().into_iter().map(|(name, config)| (name, command(config))).collect();
+    supervisor.commands = engines.commands.clone().into_iter().map(|(name, config)| (name, command(config))).collect();
     Ok(supervisor)
 }
 
@@ -93,6 +91,16 @@ pub(crate) enum EndSignal {
     Terminate,
     /// Ctrl-C.
     Interrupt,
+}
+
+/// What is run for one engine kind: `default` on the PATH unless the configuration says otherwise.
+fn program(config: config::ProgramConfig, default: &str) -> ProgramConfig {
+    ProgramConfig {
+        binary: config.binary.unwrap_or_else(|| PathBuf::from(default)),
+        allowed_args: config.allowed_args,
+        allowed_env: config.allowed_env,
+        env: config.env,
+    }
 }
 
 /// Returns on SIGTERM or SIGINT.

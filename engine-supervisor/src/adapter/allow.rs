@@ -1,78 +1,28 @@
-//! What a spec may pass to vLLM. Whoever can write a spec can start processes on every node: by default nothing is
+//! What a spec may pass to an engine. Whoever can write a spec can start processes on every node: by default nothing is
 //! allowed that loads code, names files, or opens ports.
 
 use std::collections::BTreeMap;
 
 use super::check_nul;
-use crate::RefusalReason;
+use crate::{ProgramConfig, RefusalReason};
 
-/// Flags that size, schedule and parse. Not among them, among others: `--trust-remote-code`, `--tool-parser-plugin`,
-/// `--middleware` (code), `--load-format` (pickles), `--chat-template`, `--config` (files), `--kv-transfer-config` (ports).
-const ARGS: [&str; 46] = [
-    "--async-scheduling",
-    "--block-size",
-    "--calculate-kv-scales",
-    "--convert",
-    "--cpu-offload-gb",
-    "--cudagraph-capture-sizes",
-    "--disable-cascade-attn",
-    "--disable-custom-all-reduce",
-    "--disable-sliding-window",
-    "--dtype",
-    "--enable-auto-tool-choice",
-    "--enable-chunked-prefill",
-    "--enable-expert-parallel",
-    "--enable-prefix-caching",
-    "--enable-prompt-tokens-details",
-    "--enable-sleep-mode",
-    "--enforce-eager",
-    "--gpu-memory-utilization",
-    "--kv-cache-dtype",
-    "--kv-cache-memory-bytes",
-    "--limit-mm-per-prompt",
-    "--long-prefill-token-threshold",
-    "--max-cudagraph-capture-size",
-    "--max-logprobs",
-    "--max-long-partial-prefills",
-    "--max-model-len",
-    "--max-num-active-seqs",
-    "--max-num-batched-tokens",
-    "--max-num-partial-prefills",
-    "--max-num-queued-reqs",
-    "--max-num-queued-tokens",
-    "--max-num-seqs",
-    "--no-async-scheduling",
-    "--no-enable-chunked-prefill",
-    "--no-enable-prefix-caching",
-    "--override-generation-config",
-    "--quantization",
-    "--reasoning-parser",
-    "--revision",
-    "--runner",
-    "--safetensors-load-strategy",
-    "--scheduling-policy",
-    "--seed",
-    "--tokenizer-mode",
-    "--tool-call-parser",
-    "--tokenizer-revision",
-];
+/// The lists of one engine kind.
+#[derive(Debug)]
+pub(super) struct Rules {
+    /// The kind, as specs and configurations write it.
+    pub(super) engine: &'static str,
+    /// Flags that size, schedule and parse.
+    pub(super) args: &'static [&'static str],
+    /// Flags that the supervisor sets, or that would move the engine to where it is not looked for.
+    pub(super) reserved_args: &'static [&'static str],
+    /// Variables that switch nothing on, beside [`ENV`].
+    pub(super) env: &'static [&'static str],
+    /// Variables that the supervisor sets, beside [`RESERVED_ENV`].
+    pub(super) reserved_env: &'static [&'static str],
+}
 
-/// Flags that the supervisor sets, or that would move the engine to where it is not looked for.
-const RESERVED_ARGS: [&str; 10] = [
-    "--uds",
-    "--host",
-    "--port",
-    "--model",
-    "--served-model-name",
-    "--tensor-parallel-size",
-    "-tp",
-    "--device-ids",
-    "--api-key",
-    "--root-path",
-];
-
-/// Variables of vLLM and the libraries below it that switch nothing on.
-const ENV: [&str; 14] = [
+/// Variables of the libraries below all engines that switch nothing on.
+const ENV: [&str; 7] = [
     "HF_HOME",
     "HF_HUB_OFFLINE",
     "NCCL_DEBUG",
@@ -80,54 +30,60 @@ const ENV: [&str; 14] = [
     "PYTORCH_CUDA_ALLOC_CONF",
     "TOKENIZERS_PARALLELISM",
     "TRANSFORMERS_OFFLINE",
-    "VLLM_ATTENTION_BACKEND",
-    "VLLM_CPU_KVCACHE_SPACE",
-    "VLLM_CPU_OMP_THREADS_BIND",
-    "VLLM_DISABLE_COMPILE_CACHE",
-    "VLLM_ENGINE_READY_TIMEOUT_S",
-    "VLLM_LOGGING_LEVEL",
-    "VLLM_LOG_STATS_INTERVAL",
 ];
 
-/// Variables that the supervisor sets.
-const RESERVED_ENV: [&str; 3] = ["CUDA_VISIBLE_DEVICES", "DO_NOT_TRACK", "VLLM_NO_USAGE_STATS"];
+/// Variables that the supervisor sets for all engines.
+const RESERVED_ENV: [&str; 1] = ["CUDA_VISIBLE_DEVICES"];
 
-/// Whether every flag of `args` is on the built-in list or in `allowed`. Flags count by their whole name: vLLM would
-/// take a shortened one too.
-pub(super) fn check_args(args: &[String], allowed: &[String]) -> Result<(), RefusalReason> {
-    let mut after_flag = false;
-    for arg in args {
-        check_nul(arg)?;
-        if !is_flag(arg) {
-            if !after_flag {
-                return Err(RefusalReason::StrayArgument(arg.clone()));
+impl Rules {
+    /// Whether every flag of `args` and every name of `env` is on the built-in lists or allowed by `config`. Flags count
+    /// by their whole name: argparse would take a shortened one too.
+    pub(super) fn check(
+        &self,
+        args: &[String],
+        env: &BTreeMap<String, String>,
+        config: &ProgramConfig,
+    ) -> Result<(), RefusalReason> {
+        self.check_args(args, &config.allowed_args)?;
+        self.check_env(env, &config.allowed_env)
+    }
+
+    fn check_args(&self, args: &[String], allowed: &[String]) -> Result<(), RefusalReason> {
+        let engine = self.engine;
+        let mut after_flag = false;
+        for arg in args {
+            check_nul(arg)?;
+            if !is_flag(arg) {
+                if !after_flag {
+                    return Err(RefusalReason::StrayArgument { engine, value: arg.clone() });
+                }
+                continue;
             }
-            continue;
+            after_flag = true;
+            let flag = flag_name(arg);
+            if self.reserved_args.contains(&flag.as_str()) {
+                return Err(RefusalReason::ReservedArgument { engine, flag });
+            }
+            if !self.args.contains(&flag.as_str()) && !allowed.contains(&flag) {
+                return Err(RefusalReason::Argument { engine, flag });
+            }
         }
-        after_flag = true;
-        let flag = flag_name(arg);
-        if RESERVED_ARGS.contains(&flag.as_str()) {
-            return Err(RefusalReason::ReservedArgument(flag));
-        }
-        if !ARGS.contains(&flag.as_str()) && !allowed.contains(&flag) {
-            return Err(RefusalReason::Argument(flag));
-        }
+        Ok(())
     }
-    Ok(())
-}
 
-/// Whether every name of `env` is on the built-in list or in `allowed`.
-pub(super) fn check_env(env: &BTreeMap<String, String>, allowed: &[String]) -> Result<(), RefusalReason> {
-    for (name, value) in env {
-        check_nul(value)?;
-        if RESERVED_ENV.contains(&name.as_str()) {
-            return Err(RefusalReason::ReservedVariable(name.clone()));
+    fn check_env(&self, env: &BTreeMap<String, String>, allowed: &[String]) -> Result<(), RefusalReason> {
+        for (name, value) in env {
+            check_nul(value)?;
+            let is_in = |lists: [&[&str]; 2]| lists.iter().any(|list| list.contains(&name.as_str()));
+            if is_in([&RESERVED_ENV, self.reserved_env]) {
+                return Err(RefusalReason::ReservedVariable(name.clone()));
+            }
+            if !is_in([&ENV, self.env]) && !allowed.contains(name) {
+                return Err(RefusalReason::Variable { engine: self.engine, name: name.clone() });
+            }
         }
-        if !ENV.contains(&name.as_str()) && !allowed.contains(name) {
-            return Err(RefusalReason::Variable(name.clone()));
-        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// `-1` is a value (`--max-model-len -1` means as long as fits).
@@ -135,7 +91,7 @@ fn is_flag(arg: &str) -> bool {
     arg.starts_with('-') && arg.parse::<f64>().is_err()
 }
 
-/// Without its value, and with `-` for `_`, as vLLM reads it.
+/// Without its value, and with `-` for `_`, as argparse reads it and as the lists write it.
 fn flag_name(arg: &str) -> String {
     arg.split_once('=').map_or(arg, |(flag, _)| flag).replace('_', "-")
 }

@@ -8,8 +8,39 @@ use std::{
 
 use shoal_types::EngineAddress;
 
-use super::{Adapter, Environment, Listens, program, socket};
-use crate::{CommandConfig, LaunchPlan, RefusalReason, SupervisorConfig, process::CommandLine};
+use super::{Adapter, Environment, Listens, port, program, socket};
+use crate::{CommandConfig, LaunchPlan, RefusalReason, SupervisorConfig, load::MetricNames, process::CommandLine};
+
+/// Those of all kinds, since it may be any; one that has others tells nothing of its load.
+const METRICS: MetricNames = MetricNames {
+    path: "/metrics",
+    running: &[
+        "vllm:num_requests_running",
+        "sglang:num_running_reqs",
+        "trtllm_num_requests_running",
+        "llamacpp:requests_processing",
+    ],
+    waiting: &[
+        "vllm:num_requests_waiting",
+        "sglang:num_queue_reqs",
+        "trtllm_num_requests_waiting",
+        "llamacpp:requests_deferred",
+    ],
+    kv_cache: &["vllm:kv_cache_usage_perc", "sglang:token_usage", "trtllm_kv_cache_utilization"],
+    progress: &[
+        "vllm:prompt_tokens_total",
+        "vllm:generation_tokens_total",
+        "vllm:kv_cache_usage_perc",
+        "sglang:prompt_tokens_total",
+        "sglang:generation_tokens_total",
+        "sglang:num_used_tokens",
+        "trtllm_prompt_tokens_total",
+        "trtllm_generation_tokens_total",
+        "trtllm_kv_cache_used_blocks",
+        "llamacpp:prompt_tokens_total",
+        "llamacpp:n_decode_total",
+    ],
+};
 
 #[derive(Debug)]
 pub(super) struct CommandAdapter {
@@ -50,15 +81,11 @@ impl Adapter for CommandAdapter {
     fn command_line(&self, plan: &LaunchPlan, address: &EngineAddress, inherited: &Environment) -> CommandLine {
         let name = plan.endpoint.to_string();
         let gpus = plan.gpu_list();
-        let port = match address {
-            EngineAddress::Unix(_) => String::new(),
-            EngineAddress::Loopback(address) => address.port().to_string(),
-        };
         let values: [(&str, OsString); 5] = [
             ("{model}", plan.spec.model.as_str().into()),
             ("{name}", name.into()),
             ("{socket}", socket(address)),
-            ("{port}", port.into()),
+            ("{port}", port(address)),
             ("{gpus}", gpus.as_str().into()),
         ];
         let mut env = inherited.clone();
@@ -83,6 +110,10 @@ impl Adapter for CommandAdapter {
     /// What it calls its model is for the configuration to say; any name that clients may send will do.
     fn listed_names(&self, plan: &LaunchPlan) -> Vec<String> {
         plan.served_names().into_iter().map(str::to_owned).collect()
+    }
+
+    fn metrics(&self) -> &'static MetricNames {
+        &METRICS
     }
 
     fn start(&self, config: &SupervisorConfig) -> Duration {

@@ -1,6 +1,7 @@
-//! Whether a program is there, before a launch would find that it is not.
+//! The program of an engine kind: whether it is there, before a launch would find that it is not, and its command line.
 
 use std::{
+    collections::BTreeMap,
     env,
     ffi::OsString,
     path::{Path, PathBuf},
@@ -8,7 +9,52 @@ use std::{
 
 use rustix::fs::{Access, access};
 
-use crate::RefusalReason;
+use super::{Environment, allow::Rules};
+use crate::{LaunchPlan, ProgramConfig, RefusalReason, process::CommandLine};
+
+/// A program with what its node and its spec add to it, which is allowed.
+#[derive(Debug)]
+pub(super) struct Program {
+    path: PathBuf,
+    args: Vec<OsString>,
+    env: Environment,
+}
+
+impl Program {
+    /// # Errors
+    /// If the spec's `args` or `env` are not allowed, or the program is not there.
+    pub(super) fn new(
+        rules: &Rules,
+        config: &ProgramConfig,
+        args: &[String],
+        env: &BTreeMap<String, String>,
+        path: Option<&OsString>,
+    ) -> Result<Self, RefusalReason> {
+        rules.check(args, env, config)?;
+        Ok(Self {
+            path: find(&config.binary, path)?,
+            args: args.iter().map(OsString::from).collect(),
+            env: config.env.iter().chain(env).map(|(name, value)| (name.into(), value.into())).collect(),
+        })
+    }
+
+    /// `own` arguments, then those of the spec; the environment is `inherited`, the node's and the spec's, and `fixed`,
+    /// each over the one before.
+    pub(super) fn command_line<'a>(
+        &self,
+        own: Vec<OsString>,
+        fixed: impl IntoIterator<Item = (&'a str, &'a str)>,
+        plan: &LaunchPlan,
+        inherited: &Environment,
+    ) -> CommandLine {
+        let mut env = inherited.clone();
+        env.extend(self.env.clone());
+        env.extend(fixed.into_iter().map(|(name, value)| (name.into(), value.into())));
+        env.insert("CUDA_VISIBLE_DEVICES".into(), plan.gpu_list().into());
+        let args = own.into_iter().chain(self.args.iter().cloned()).collect();
+        CommandLine { program: self.path.clone(), args, env: env.into_iter().collect() }
+    }
+}
 
 /// `program` as it will be executed: one without a `/` is looked for on `path`.
 ///

@@ -2,10 +2,10 @@
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
-use shoal_types::{EngineAddress, SimEngine};
+use shoal_types::{EngineAddress, SimEngine, Sleep};
 
-use super::{Adapter, Environment, program};
-use crate::{LaunchPlan, RefusalReason, SimOptions, SupervisorConfig, process::CommandLine};
+use super::{Adapter, Environment, program, vllm};
+use crate::{LaunchPlan, RefusalReason, SimOptions, SupervisorConfig, load::MetricNames, process::CommandLine};
 
 #[derive(Debug)]
 pub(super) struct SimAdapter {
@@ -27,6 +27,7 @@ impl Adapter for SimAdapter {
             time_to_first_token: self.engine.time_to_first_token.0,
             inter_token_latency: self.engine.inter_token_latency.0,
             max_num_seqs: self.engine.max_num_seqs,
+            sleep_mode: self.engine.sleep.is_some(),
             parent: Some(std::process::id()),
             ..SimOptions::new(address.clone())
         };
@@ -39,5 +40,13 @@ impl Adapter for SimAdapter {
 
     fn start(&self, config: &SupervisorConfig) -> Duration {
         config.timings.sim_start.saturating_add(self.engine.load_time.0)
+    }
+
+    fn metrics(&self) -> &'static MetricNames {
+        &vllm::METRICS
+    }
+
+    fn sleep(&self) -> Option<&Sleep> {
+        self.engine.sleep.as_ref()
     }
 }

@@ -1,12 +1,20 @@
+mod llamacpp;
+mod sglang;
+mod trtllm;
+mod vllm;
+
 use std::{fs, path::Path};
 
 use shoal_types::{
-    ClaimId, CommandEngine, GpuId, Hlc, NodeId, Placement, Replicas, Resources, Revision, Routing, SimEngine,
-    UnixMillis, VllmEngine,
+    ClaimId, CommandEngine, GpuId, Hlc, Load, NodeId, Placement, ProcessEngine, Progress, ProgressUnit, Replicas,
+    Resources, Revision, Routing, SimEngine, UnixMillis, VllmEngine,
 };
 
 use super::*;
-use crate::{CommandConfig, VllmConfig};
+use crate::{
+    CommandConfig, FailureClass,
+    load::{self, Pulse},
+};
 
 fn spec(model: &str, engine: EngineSpec) -> EndpointSpec {
     EndpointSpec {
@@ -45,7 +53,11 @@ fn vllm(args: &[&str], env: &[(&str, &str)]) -> EngineSpec {
 fn config() -> SupervisorConfig {
     let mut config = SupervisorConfig::new("/state".into(), "/bin/sh".into());
     config.sim = true;
-    config.vllm = Some(VllmConfig { binary: "sh".into(), ..VllmConfig::default() });
+    let program = ProgramConfig { binary: "sh".into(), ..ProgramConfig::default() };
+    config.vllm = Some(program.clone());
+    config.sglang = Some(program.clone());
+    config.trtllm = Some(program.clone());
+    config.llamacpp = Some(program);
     config.commands.insert("llama-server".to_owned(), CommandConfig::new("sh", ["--host", "{socket}"]));
     config
 }
@@ -66,31 +78,47 @@ fn unix() -> EngineAddress {
     EngineAddress::Unix("/state/run/1.sock".into())
 }
 
+fn loopback() -> EngineAddress {
+    EngineAddress::Loopback("127.0.0.1:4711".parse().unwrap())
+}
+
+fn process(args: &[&str]) -> ProcessEngine {
+    ProcessEngine { args: args.iter().map(|&arg| arg.to_owned()).collect(), ..ProcessEngine::default() }
+}
+
+/// What `adapter` reads from an engine's metrics.
+fn pulse(adapter: &dyn Adapter, metrics: &str) -> Pulse {
+    load::parse(adapter.metrics(), metrics)
+}
+
+/// The stages that a start goes through, each once.
+fn stages(adapter: &dyn Adapter, log: &str) -> Vec<Stage> {
+    let mut stages: Vec<Stage> = log.lines().filter_map(|line| adapter.stage(line)).collect();
+    stages.dedup();
+    stages
+}
+
+fn shards(done: u64, total: u64) -> Stage {
+    Stage::Loading(Some(Progress { done, total, unit: ProgressUnit::Shards }))
+}
+
+fn lines(log: &str) -> Vec<String> {
+    log.lines().map(str::to_owned).collect()
+}
+
+/// That an engine which ended with `code` and wrote `log` did so for a reason that begins like this.
+fn assert_end(adapter: &dyn Adapter, code: i32, log: &str, class: FailureClass, reason: &str) {
+    let end = adapter.diagnose(Some(code), &lines(log)).unwrap_or_else(|| panic!("no cause is found for {reason}"));
+    assert!(end.reason(false).starts_with(reason), "{}", end.reason(false));
+    assert_eq!(end.cause.class(), class, "{reason}");
+}
+
 fn args(command: &CommandLine) -> Vec<&str> {
     command.args.iter().map(|arg| arg.to_str().unwrap()).collect()
 }
 
 fn variable<'a>(command: &'a CommandLine, name: &str) -> Option<&'a str> {
     command.env.iter().find(|(key, _)| key == name).map(|(_, value)| value.to_str().unwrap())
-}
-
-#[test]
-fn vllm_serves_all_names_on_the_gpus_of_the_plan() {
-    let engine = vllm(&["--max-model-len", "-1"], &[("HF_HUB_OFFLINE", "1")]);
-    let plan = plan(spec("meta-llama/Llama-3.1-8B", engine.clone()), &["GPU-a", "GPU-b"]);
-    let command = make(engine).unwrap().command_line(&plan, &unix(), &inherited());
-    let expected = "serve meta-llama/Llama-3.1-8B --served-model-name llama meta-llama/Llama-3.1-8B gpt-4o \
-                    --uds /state/run/1.sock --tensor-parallel-size 2 --max-model-len -1";
-    assert_eq!(args(&command).join(" "), expected);
-    for (name, value) in [
-        ("CUDA_VISIBLE_DEVICES", "GPU-a,GPU-b"),
-        ("VLLM_NO_USAGE_STATS", "1"),
-        ("DO_NOT_TRACK", "1"),
-        ("HF_HUB_OFFLINE", "1"),
-        ("HF_TOKEN", "secret"),
-    ] {
-        assert_eq!(variable(&command, name), Some(value), "{name}");
-    }
 }
 
 #[test]
@@ -121,8 +149,9 @@ fn vllm_arguments_are_allowed_by_their_whole_name() {
     ] {
         assert_eq!(refusal("m", vllm(good, &[])), None, "{good:?}");
     }
-    let argument = |arg: &str| RefusalReason::Argument(arg.to_owned());
-    let reserved = |arg: &str| RefusalReason::ReservedArgument(arg.to_owned());
+    let engine = "vllm";
+    let argument = |flag: &str| RefusalReason::Argument { engine, flag: flag.to_owned() };
+    let reserved = |flag: &str| RefusalReason::ReservedArgument { engine, flag: flag.to_owned() };
     for (bad, expected) in [
         (&["--trust-remote-code"][..], argument("--trust-remote-code")),
         (&["--trust_remote_code"], argument("--trust-remote-code")),
@@ -132,7 +161,7 @@ fn vllm_arguments_are_allowed_by_their_whole_name() {
         (&["-O3"], argument("-O3")),
         (&["--port", "80"], reserved("--port")),
         (&["-tp", "8"], reserved("-tp")),
-        (&["other/model"], RefusalReason::StrayArgument("other/model".to_owned())),
+        (&["other/model"], RefusalReason::StrayArgument { engine, value: "other/model".to_owned() }),
         (&["--seed", "1\0"], RefusalReason::Nul("1\\0".to_owned())),
     ] {
         assert_eq!(refusal("m", vllm(bad, &[])), Some(expected), "{bad:?}");
@@ -143,7 +172,10 @@ fn vllm_arguments_are_allowed_by_their_whole_name() {
 fn vllm_variables_are_allowed_by_name() {
     assert_eq!(refusal("m", vllm(&[], &[("VLLM_LOGGING_LEVEL", "DEBUG")])), None);
     for name in ["LD_PRELOAD", "PYTHONPATH", "VLLM_PLUGINS", "PATH"] {
-        assert_eq!(refusal("m", vllm(&[], &[(name, "x")])), Some(RefusalReason::Variable(name.to_owned())));
+        assert_eq!(
+            refusal("m", vllm(&[], &[(name, "x")])),
+            Some(RefusalReason::Variable { engine: "vllm", name: name.to_owned() })
+        );
     }
     let gpus = refusal("m", vllm(&[], &[("CUDA_VISIBLE_DEVICES", "0")]));
     assert_eq!(gpus, Some(RefusalReason::ReservedVariable("CUDA_VISIBLE_DEVICES".to_owned())));
@@ -152,7 +184,7 @@ fn vllm_variables_are_allowed_by_name() {
 #[test]
 fn a_node_can_allow_more_but_not_what_is_reserved() {
     let mut config = config();
-    config.vllm = Some(VllmConfig {
+    config.vllm = Some(ProgramConfig {
         binary: "sh".into(),
         allowed_args: vec!["--trust-remote-code".to_owned(), "--port".to_owned()],
         allowed_env: vec!["NCCL_SOCKET_IFNAME".to_owned()],
@@ -163,7 +195,7 @@ fn a_node_can_allow_more_but_not_what_is_reserved() {
     let command = make(engine.clone()).unwrap().command_line(&plan(spec("m", engine), &[]), &unix(), &inherited());
     assert_eq!(variable(&command, "VLLM_CACHE_ROOT"), Some("/cache"));
     assert_eq!(variable(&command, "CUDA_VISIBLE_DEVICES"), Some(""), "no GPU is not all of them");
-    assert!(matches!(make(vllm(&["--port", "1"], &[])), Err(RefusalReason::ReservedArgument(_))));
+    assert!(matches!(make(vllm(&["--port", "1"], &[])), Err(RefusalReason::ReservedArgument { .. })));
 }
 
 #[test]
@@ -210,9 +242,10 @@ fn an_engine_without_its_program_is_not_offered() {
     let offered = |config: &SupervisorConfig| -> Vec<String> {
         offers(config, &inherited()).into_iter().map(|EngineOffer(offer)| offer).collect()
     };
-    assert_eq!(offered(&config), ["sim", "vllm", "command/llama-server"]);
-    config.vllm = Some(VllmConfig { binary: "/no/such/vllm".into(), ..VllmConfig::default() });
-    assert_eq!(offered(&config), ["sim", "command/llama-server"]);
+    assert_eq!(offered(&config), ["sim", "vllm", "sglang", "trtllm", "llamacpp", "command/llama-server"]);
+    config.vllm = Some(ProgramConfig { binary: "/no/such/vllm".into(), ..ProgramConfig::default() });
+    config.trtllm = None;
+    assert_eq!(offered(&config), ["sim", "sglang", "llamacpp", "command/llama-server"]);
 }
 
 #[test]
@@ -224,8 +257,7 @@ fn a_command_gets_its_placeholders_filled_once() {
     let spec = spec("{port}", EngineSpec::Command(CommandEngine { name: "engine".to_owned() }));
     let adapter = adapter(&config, &inherited(), &spec).unwrap();
     assert_eq!(adapter.listens(), Listens::Loopback);
-    let address = EngineAddress::Loopback("127.0.0.1:4711".parse().unwrap());
-    let command = adapter.command_line(&plan(spec, &["GPU-a"]), &address, &inherited());
+    let command = adapter.command_line(&plan(spec, &["GPU-a"]), &loopback(), &inherited());
     assert_eq!(args(&command), ["-m={port}", "llama:4711", r#"{"json":1}"#]);
     assert_eq!(variable(&command, "GPUS"), Some("GPU-a"));
     assert_eq!(variable(&command, "CUDA_VISIBLE_DEVICES"), Some("GPU-a"));
@@ -241,13 +273,21 @@ fn a_command_says_where_it_listens() {
 }
 
 #[test]
-fn errors_that_repeat_themselves_are_known() {
-    let vllm = make(vllm(&[], &[])).unwrap();
-    assert!(vllm.is_permanent(Some(2), ""));
-    assert!(vllm.is_permanent(Some(1), "Value error, User-specified max_model_len (131072) is greater than"));
-    assert!(!vllm.is_permanent(Some(1), "torch.AcceleratorError: CUDA error: device-side assert triggered"));
-    assert!(!vllm.is_permanent(Some(1), "WARNING 11-22 [x.py:1] Pin memory is not supported on current platform"));
-    assert!(!vllm.is_permanent(Some(0), ""));
-    let sim = make(EngineSpec::Sim(SimEngine::default())).unwrap();
-    assert!(!sim.is_permanent(Some(2), "error: unrecognized arguments"));
+fn what_a_command_died_of_is_known_where_it_is_plain() {
+    let engine = EngineSpec::Command(CommandEngine { name: "llama-server".to_owned() });
+    let command = make(engine).unwrap();
+    assert_end(&*command, 1, "bind: Address already in use", FailureClass::Transient, "its port is in use: bind:");
+    assert_eq!(command.diagnose(Some(2), &lines("error: unrecognized arguments")), None);
+    let end = command.diagnose(None, &lines("CUDA out of memory")).unwrap();
+    assert_eq!(end.reason(true), "out of GPU memory while serving: CUDA out of memory");
+}
+
+#[test]
+fn the_simulated_engine_sleeps_if_its_spec_says_so() {
+    let sleep = Sleep::default();
+    let engine = EngineSpec::Sim(SimEngine { sleep: Some(sleep.clone()), ..SimEngine::default() });
+    let adapter = make(engine.clone()).unwrap();
+    assert_eq!(adapter.sleep(), Some(&sleep));
+    let command = adapter.command_line(&plan(spec("m", engine), &[]), &unix(), &inherited());
+    assert!(args(&command).contains(&"--enable-sleep-mode"));
 }

@@ -1,99 +1,181 @@
 //! vLLM's OpenAI server on a Unix socket. Behaviour as measured on 0.32.
 
-use std::{
-    ffi::OsString,
-    path::{Path, PathBuf},
+use std::ffi::OsString;
+
+use shoal_types::{EngineAddress, Sleep, VllmEngine};
+
+use super::{
+    Adapter, Environment, Stage,
+    allow::Rules,
+    diagnosis::{self, Cause, Diagnosis, Symptom},
+    model,
+    program::Program,
+    progress, socket,
+};
+use crate::{LaunchPlan, ProgramConfig, RefusalReason, load::MetricNames, process::CommandLine};
+
+/// Not allowed, among others: `--trust-remote-code`, `--tool-parser-plugin`, `--middleware` (code), `--load-format`
+/// (pickles), `--chat-template`, `--config` (files), `--kv-transfer-config` (ports).
+const RULES: Rules = Rules {
+    engine: "vllm",
+    args: &[
+        "--async-scheduling",
+        "--block-size",
+        "--calculate-kv-scales",
+        "--convert",
+        "--cpu-offload-gb",
+        "--cudagraph-capture-sizes",
+        "--disable-cascade-attn",
+        "--disable-custom-all-reduce",
+        "--disable-sliding-window",
+        "--dtype",
+        "--enable-auto-tool-choice",
+        "--enable-chunked-prefill",
+        "--enable-expert-parallel",
+        "--enable-prefix-caching",
+        "--enable-prompt-tokens-details",
+        "--enforce-eager",
+        "--gpu-memory-utilization",
+        "--kv-cache-dtype",
+        "--kv-cache-memory-bytes",
+        "--limit-mm-per-prompt",
+        "--long-prefill-token-threshold",
+        "--max-cudagraph-capture-size",
+        "--max-logprobs",
+        "--max-long-partial-prefills",
+        "--max-model-len",
+        "--max-num-active-seqs",
+        "--max-num-batched-tokens",
+        "--max-num-partial-prefills",
+        "--max-num-queued-reqs",
+        "--max-num-queued-tokens",
+        "--max-num-seqs",
+        "--no-async-scheduling",
+        "--no-enable-chunked-prefill",
+        "--no-enable-prefix-caching",
+        "--override-generation-config",
+        "--quantization",
+        "--reasoning-parser",
+        "--runner",
+        "--safetensors-load-strategy",
+        "--scheduling-policy",
+        "--seed",
+        "--tokenizer-mode",
+        "--tokenizer-revision",
+        "--tool-call-parser",
+    ],
+    reserved_args: &[
+        "--uds",
+        "--host",
+        "--port",
+        "--model",
+        "--revision",
+        "--served-model-name",
+        "--tensor-parallel-size",
+        "-tp",
+        "--device-ids",
+        "--api-key",
+        "--root-path",
+        "--enable-sleep-mode",
+    ],
+    env: &[
+        "VLLM_ATTENTION_BACKEND",
+        "VLLM_CPU_KVCACHE_SPACE",
+        "VLLM_CPU_OMP_THREADS_BIND",
+        "VLLM_DISABLE_COMPILE_CACHE",
+        "VLLM_ENGINE_READY_TIMEOUT_S",
+        "VLLM_LOGGING_LEVEL",
+        "VLLM_LOG_STATS_INTERVAL",
+    ],
+    reserved_env: &["DO_NOT_TRACK", "VLLM_NO_USAGE_STATS", "VLLM_SERVER_DEV_MODE", "VLLM_KEEP_ALIVE_ON_ENGINE_DEATH"],
 };
 
-use shoal_types::{EngineAddress, VllmEngine};
+/// The counters of tokens count prompts that are done; the use of the cache also moves with each piece of a long one.
+/// `gpu_cache_usage_perc` is what 0.9 and before call it.
+pub(super) const METRICS: MetricNames = MetricNames {
+    path: "/metrics",
+    running: &["vllm:num_requests_running"],
+    waiting: &["vllm:num_requests_waiting"],
+    kv_cache: &["vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"],
+    progress: &["vllm:prompt_tokens_total", "vllm:generation_tokens_total", "vllm:kv_cache_usage_perc"],
+};
 
-use super::{Adapter, Environment, allow, program, socket};
-use crate::{LaunchPlan, RefusalReason, VllmConfig, process::CommandLine};
+const LOADING: [&str; 4] =
+    ["Starting to load model", "checkpoint shards:", "Multi-thread loading shards:", "Loading model weights took"];
+const WARMING: [&str; 6] = [
+    "Loading weights took",
+    "KV cache size:",
+    "Capturing CUDA graphs",
+    "Graph capturing finished",
+    "init engine (",
+    "Application startup complete",
+];
+
+/// What vLLM says when the model, its arguments and this host do not go together. Its last word for any failure of its
+/// core (`Engine core initialization failed`) stands below them.
+const SYMPTOMS: &[Symptom] = &[
+    ("User-specified max_model_len", Cause::Contradiction),
+    ("is less than desired GPU memory utilization", Cause::DoesNotFit),
+    ("No available memory for the cache blocks", Cause::DoesNotFit),
+    ("KV cache is needed", Cause::DoesNotFit),
+    ("is less than requested", Cause::DoesNotFit),
+    ("is not supported on current platform", Cause::Unsupported),
+    ("are not supported for now", Cause::Unsupported),
+];
 
 #[derive(Debug)]
 pub(super) struct VllmAdapter {
-    program: PathBuf,
-    config: VllmConfig,
-    engine: VllmEngine,
+    program: Program,
+    sleep: Option<Sleep>,
 }
 
 impl VllmAdapter {
     pub(super) fn new(
-        config: &VllmConfig,
+        config: &ProgramConfig,
         engine: &VllmEngine,
         model: &str,
         path: Option<&OsString>,
     ) -> Result<Self, RefusalReason> {
-        allow::check_args(&engine.args, &config.allowed_args)?;
-        allow::check_env(&engine.env, &config.allowed_env)?;
-        check_model(model)?;
-        let program = program::find(&config.binary, path)?;
-        Ok(Self { program, config: config.clone(), engine: engine.clone() })
+        let program = Program::new(&RULES, config, &engine.args, &engine.env, path)?;
+        model::check_hub(model)?;
+        Ok(Self { program, sleep: engine.sleep.clone() })
     }
-}
-
-/// What vLLM would take most of a minute to say.
-fn check_model(model: &str) -> Result<(), RefusalReason> {
-    let path = Path::new(model);
-    if !path.is_absolute() {
-        return if is_hub_id(model) { Ok(()) } else { Err(RefusalReason::NotAModel(model.to_owned())) };
-    }
-    if !path.exists() {
-        return Err(RefusalReason::NoModel(model.to_owned()));
-    }
-    // A file is one in GGUF format. Mistral's own format has `params.json`.
-    if path.is_dir() && !["config.json", "params.json"].iter().any(|file| path.join(file).exists()) {
-        return Err(RefusalReason::EmptyModel(model.to_owned()));
-    }
-    Ok(())
-}
-
-/// `organisation/name` or `name`, as the hub allows them.
-fn is_hub_id(model: &str) -> bool {
-    let valid = |part: &str| {
-        !part.is_empty()
-            && !part.starts_with('.')
-            && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
-    };
-    let mut parts = model.split('/');
-    parts.by_ref().take(2).all(valid) && parts.next().is_none()
 }
 
 impl Adapter for VllmAdapter {
     fn command_line(&self, plan: &LaunchPlan, address: &EngineAddress, inherited: &Environment) -> CommandLine {
         let mut args: Vec<OsString> = vec!["serve".into(), plan.spec.model.as_str().into()];
+        if let Some(revision) = &plan.spec.model_revision {
+            args.extend(["--revision".into(), revision.into()]);
+        }
         args.push("--served-model-name".into());
         args.extend(plan.served_names().into_iter().map(OsString::from));
         args.extend(["--uds".into(), socket(address)]);
         args.extend(["--tensor-parallel-size".into(), plan.gpus.len().max(1).to_string().into()]);
-        args.extend(self.engine.args.iter().map(OsString::from));
-
-        let mut env = inherited.clone();
-        for (name, value) in self.config.env.iter().chain(&self.engine.env) {
-            env.insert(name.into(), value.into());
+        // Without the first two it reports to stats.vllm.ai. The last opens the paths of sleeping, and others that
+        // nobody but this user reaches: the directory of the socket is closed.
+        let mut env = vec![("VLLM_NO_USAGE_STATS", "1"), ("DO_NOT_TRACK", "1")];
+        if self.sleep.is_some() {
+            args.push("--enable-sleep-mode".into());
+            env.push(("VLLM_SERVER_DEV_MODE", "1"));
         }
-        // Without these two it reports to stats.vllm.ai.
-        env.insert("VLLM_NO_USAGE_STATS".into(), "1".into());
-        env.insert("DO_NOT_TRACK".into(), "1".into());
-        env.insert("CUDA_VISIBLE_DEVICES".into(), plan.gpu_list().into());
-        CommandLine { program: self.program.clone(), args, env: env.into_iter().collect() }
+        self.program.command_line(args, env, plan, inherited)
     }
 
-    fn is_permanent(&self, code: Option<i32>, line: &str) -> bool {
-        // argparse ends with 2. Some of the texts are warnings, too, where vLLM can go on without.
-        code == Some(2) || !line.contains("WARNING") && PERMANENT.iter().any(|text| line.contains(text))
+    fn metrics(&self) -> &'static MetricNames {
+        &METRICS
+    }
+
+    fn sleep(&self) -> Option<&Sleep> {
+        self.sleep.as_ref()
+    }
+
+    fn stage(&self, line: &str) -> Option<Stage> {
+        progress::stage(line, &LOADING, &WARMING)
+    }
+
+    fn diagnose(&self, code: Option<i32>, lines: &[String]) -> Option<Diagnosis> {
+        let tables = [diagnosis::COMMON, SYMPTOMS, diagnosis::PYTHON];
+        diagnosis::find(&tables, lines).or_else(|| diagnosis::usage(code, lines))
     }
 }
-
-/// What vLLM says when the model, its arguments and this host do not go together, whatever is tried again.
-const PERMANENT: [&str; 9] = [
-    "error: unrecognized arguments",
-    "Repo id must be in the form",
-    "User-specified max_model_len",
-    "is less than desired GPU memory utilization",
-    "No available memory for the cache blocks",
-    "KV cache is needed",
-    "is less than requested",
-    "is not supported on current platform",
-    "are not supported for now",
-];

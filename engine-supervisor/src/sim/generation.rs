@@ -15,6 +15,7 @@ use super::{
     metrics::{Ended, Gauge, Metrics},
     options::SimOptions,
     request::Job,
+    sleep::Bed,
     stop::{Checked, StopBuffer},
 };
 
@@ -25,6 +26,7 @@ pub(super) struct Engine {
     pub(super) metrics: Metrics,
     pub(super) ready_at: Instant,
     pub(super) stop: CancellationToken,
+    pub(super) bed: Arc<Bed>,
     /// tokio's semaphore serves in order of arrival, and forgets who stops waiting.
     slots: Arc<Semaphore>,
 }
@@ -38,6 +40,7 @@ impl Engine {
             slots: Arc::new(Semaphore::new(slots.min(Semaphore::MAX_PERMITS))),
             options,
             stop,
+            bed: Arc::default(),
         }
     }
 }
@@ -156,6 +159,7 @@ impl Generation {
         let waiting = Waiting(&metrics.waiting);
         // Never closed, so it cannot fail.
         let permit = self.engine.slots.clone().acquire_owned().await.ok();
+        self.engine.bed.awake().await;
         drop(waiting);
         let kv_tokens = u64::from(self.job.prompt_tokens);
         metrics.running.add(1);

@@ -81,7 +81,7 @@ impl Metrics {
     }
 
     /// The whole page for `model` with `max_num_seqs`.
-    pub(super) fn render(&self, model: &str, max_num_seqs: u32) -> String {
+    pub(super) fn render(&self, model: &str, max_num_seqs: u32, asleep: bool) -> String {
         let model = model.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n");
         let mut page = Page { labels: format!("engine=\"0\",model_name=\"{model}\""), text: String::new() };
         page.gauge("num_requests_running", &self.running.value().to_string());
@@ -89,6 +89,8 @@ impl Metrics {
         #[allow(clippy::cast_precision_loss)] // a share, for monitoring
         let kv_cache = self.kv_tokens.value() as f64 / (KV_TOKENS_PER_SEQ * u64::from(max_num_seqs)) as f64;
         page.gauge("kv_cache_usage_perc", &kv_cache.min(1.0).to_string());
+        page.kind("engine_sleep_state", "gauge");
+        page.line("engine_sleep_state", ",sleep_state=\"awake\"", if asleep { "0" } else { "1" });
         page.counter("prompt_tokens_total", &[("", self.prompt_tokens.load(Relaxed))]);
         page.counter("generation_tokens_total", &[("", self.generation_tokens.load(Relaxed))]);
         let ended: Vec<_> = ENDED.iter().zip(&self.ended).map(|((_, word), n)| (*word, n.load(Relaxed))).collect();

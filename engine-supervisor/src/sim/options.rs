@@ -21,6 +21,8 @@ pub struct SimOptions {
     pub max_num_seqs: u32,
     /// Most tokens of a prompt and its answer together: `--max-model-len 8192`.
     pub max_model_len: u32,
+    /// Whether it can be put to sleep: `--enable-sleep-mode`.
+    pub sleep_mode: bool,
     /// The process without which it must not live: `--parent PID`. It is killed with the *thread* that started it, so
     /// that thread must not be one of tokio's blocking pool, which end when idle.
     pub parent: Option<u32>,
@@ -38,6 +40,7 @@ impl SimOptions {
             inter_token_latency: engine.inter_token_latency.0,
             max_num_seqs: engine.max_num_seqs,
             max_model_len: 8192,
+            sleep_mode: false,
             parent: None,
         }
     }
@@ -56,6 +59,9 @@ impl SimOptions {
         args.extend(["--inter-token-latency".into(), duration(self.inter_token_latency)]);
         args.extend(["--max-num-seqs".into(), self.max_num_seqs.to_string().into()]);
         args.extend(["--max-model-len".into(), self.max_model_len.to_string().into()]);
+        if self.sleep_mode {
+            args.push("--enable-sleep-mode".into());
+        }
         if let Some(parent) = self.parent {
             args.extend(["--parent".into(), parent.to_string().into()]);
         }

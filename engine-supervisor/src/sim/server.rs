@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 use shoal_types::{EngineAddress, stable_hash};
 use tokio::{
     net::{TcpListener, UnixListener},
-    time::{Instant, sleep},
+    time::{self, Instant},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -35,6 +35,7 @@ use super::{
     options::{SimError, SimOptions},
     reply::{Api, Reply},
     request::{ChatRequest, CompletionRequest, Job, Limits},
+    sleep,
 };
 
 /// Largest request body.
@@ -95,7 +96,7 @@ where
 {
     let overdue = async {
         stop.cancelled().await;
-        sleep(STOP_WITHIN).await;
+        time::sleep(STOP_WITHIN).await;
     };
     tokio::select! {
         served = axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned()) => served,
@@ -105,12 +106,15 @@ where
 
 fn router(service: Service) -> Router {
     let service = Arc::new(service);
+    let sleep =
+        if service.engine.options.sleep_mode { sleep::routes(service.engine.bed.clone()) } else { Router::new() };
     Router::new()
         .route("/v1/models", get(models))
         .route("/v1/chat/completions", post(chat))
         .route("/v1/completions", post(completion))
         .route("/v1/embeddings", post(embeddings))
         .route("/health", get(|| async { StatusCode::OK }))
+        .merge(sleep)
         .layer(middleware::from_fn_with_state(service.clone(), loaded))
         .route("/metrics", get(metrics))
         .layer(DefaultBodyLimit::max(BODY_MAX))
@@ -161,11 +165,13 @@ async fn embeddings(
 ) -> Result<Json<Value>, ApiError> {
     let request: EmbeddingRequest = parse(&body)?;
     service.check_model(request.model.as_deref())?;
+    service.engine.bed.awake().await;
     request.answer(service.model(), &service.request_id("embd", &headers), unix_seconds()).map(Json)
 }
 
 async fn metrics(State(service): State<Arc<Service>>) -> String {
-    service.engine.metrics.render(service.model(), service.engine.options.max_num_seqs.max(1))
+    let engine = &service.engine;
+    engine.metrics.render(service.model(), engine.options.max_num_seqs.max(1), engine.bed.is_taken())
 }
 
 impl Service {

@@ -215,6 +215,9 @@ pub struct SimEngine {
     /// Sequences served at once; more wait in a queue.
     #[schemars(range(min = 1))]
     pub max_num_seqs: u32,
+    /// Put a drained replica to sleep instead of ending it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sleep: Option<Sleep>,
 }
 
 impl Default for SimEngine {
@@ -224,6 +227,7 @@ impl Default for SimEngine {
             time_to_first_token: HumanDuration::from_millis(40),
             inter_token_latency: HumanDuration::from_millis(15),
             max_num_seqs: 64,
+            sleep: None,
         }
     }
 }

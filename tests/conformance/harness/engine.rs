@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use shoal_engine_supervisor::{CommandConfig, SupervisorConfig, VllmConfig};
+use shoal_engine_supervisor::{CommandConfig, SupervisorConfig, ProgramConfig};
 use shoal_types::{CommandEngine, EngineSpec, VllmEngine};
 use tempfile::TempDir;
 use tokio::sync::{Mutex, MutexGuard};
@@ -114,11 +114,11 @@ impl EngineUnderTest {
             return;
         }
         // The flag is nobody's; the variable opens `/pause`.
-        config.vllm = Some(VllmConfig {
+        config.vllm = Some(ProgramConfig {
             binary: self.binary.clone(),
             allowed_args: vec!["--no-such-flag".to_owned()],
             env: [("VLLM_SERVER_DEV_MODE".to_owned(), "1".to_owned())].into(),
-            ..VllmConfig::default()
+            ..ProgramConfig::default()
         });
     }
 
