@@ -232,7 +232,10 @@ impl Driven {
             Finding::Sampled(index, sample, at) => self.untold.extend(self.roster.sampled(index, *sample, at, now)),
             Finding::Troubled(index, trouble) => self.untold.extend(self.roster.troubled(index, &trouble, now)),
             // Never too late to be heard: it happened.
-            Finding::Alarm(gpu, alarm) => self.untold.extend(self.roster.alarm(&gpu, alarm, now)),
+            Finding::Alarm(gpu, alarm) => match self.roster.alarm(&gpu, alarm, now) {
+                Some(notice) => self.untold.push(notice),
+                None => warn!(%gpu, %alarm, "A GPU that nobody has been able to look at reports a fault"),
+            },
         }
     }
 

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Time between two looks at the file of somebody who waits.
-const LOOK: Duration = Duration::from_millis(20);
+const LOOK: Duration = Duration::from_millis(50);
 /// Single-bit and double-bit ECC errors, and critical Xids.
 const SUPPORTED: c_ulonglong = 1 | 2 | 8;
 
