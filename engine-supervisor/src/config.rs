@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
-use crate::{GpuWatch, NoGpuWatch};
+use crate::{GatewayConfig, GpuWatch, NoGpuWatch};
 
 /// What a node offers to run, and where its engines live on disk.
 #[derive(Debug, Clone)]
@@ -16,6 +16,8 @@ pub struct SupervisorConfig {
     pub sim: bool,
     /// Offer vLLM.
     pub vllm: Option<VllmConfig>,
+    /// Stand for services that run elsewhere.
+    pub gateway: Option<GatewayConfig>,
     /// Programs that specs may refer to by name.
     pub commands: BTreeMap<String, CommandConfig>,
     /// Variables of the daemon's environment that engines get too; a `*` at the end matches the rest of the name.
@@ -34,6 +36,7 @@ impl SupervisorConfig {
             shoal_binary,
             sim: false,
             vllm: None,
+            gateway: None,
             commands: BTreeMap::new(),
             inherited_env: INHERITED_ENV.map(str::to_owned).to_vec(),
             timings: Timings::default(),

@@ -8,6 +8,7 @@
 mod adapter;
 mod config;
 mod error;
+mod gateway;
 mod gpus;
 mod group;
 mod http;
@@ -27,6 +28,7 @@ mod supervisor;
 
 pub use config::{CommandConfig, SupervisorConfig, Timings, VllmConfig};
 pub use error::{RefusalReason, SupervisorError};
+pub use gateway::{GatewayConfig, GatewayRefusal, GatewayTimings, GatewayUrl, KeyError, UrlError};
 pub use gpus::{GpuWatch, NoGpuWatch};
 pub use log::{LogLine, LogReader, LogSource};
 pub use sim::{SimError, SimOptions, sim_engine};
