@@ -1,6 +1,7 @@
 //! `shoal agent`: builds the parts, runs them, takes them down in order.
 
 mod lock;
+mod roots;
 mod settings;
 
 pub(crate) use settings::signalled;
@@ -145,7 +146,9 @@ impl Daemon {
             Problem::new(Code::Failed, format!("cannot listen on ingress address {listen}: {error}"))
         })?;
 
-        let supervisor = Supervisor::start(settings::supervisor(&config)?).await.map_err(|error| failed(&error))?;
+        let engines = settings::supervisor(&config)?;
+        let gateway_tls = engines.gateway.as_ref().map(|gateway| Arc::clone(&gateway.tls));
+        let supervisor = Supervisor::start(engines).await.map_err(|error| failed(&error))?;
         let supervisor = Arc::new(supervisor);
         let inventory = GpuInventory::open(&config.gpus);
         let (known_gpus, readings) = watch::channel(inventory.read().await);
@@ -164,7 +167,7 @@ impl Daemon {
             body: usize::try_from(config.ingress.max_body.as_bytes()).unwrap_or(usize::MAX),
             ..Limits::default()
         };
-        let ingress_config = IngressConfig { limits, ..IngressConfig::default() };
+        let ingress_config = IngressConfig { limits, gateway_tls, ..IngressConfig::default() };
         let ingress = Ingress::new(ingress_config, mesh.me(), Arc::new(MeshDial(Arc::clone(&mesh))));
         let (inbox, commands) = mpsc::channel(INBOX);
         let control = NodeControl::new(inbox, Arc::clone(&supervisor));

@@ -2,14 +2,14 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use shoal_engine_supervisor::{CommandConfig, SupervisorConfig, VllmConfig};
+use shoal_engine_supervisor::{CommandConfig, GatewayConfig, GatewayTimings, SupervisorConfig, VllmConfig};
 use shoal_types::Labels;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::warn;
 
-use super::own_binary;
+use super::{own_binary, roots};
 use crate::{
-    admin::Problem,
+    admin::{Code, Problem},
     cli::AgentArgs,
     config::{Config, ConfigError},
 };
@@ -75,6 +75,7 @@ pub(super) fn supervisor(config: &Config) -> Result<SupervisorConfig, Problem> {
         allowed_env: vllm.allowed_env,
         env: vllm.env,
     });
+    supervisor.gateway = config.engines.gateway.as_ref().map(gateway).transpose()?;
     let command = |command: crate::config::CommandConfig| {
         let mut engine = CommandConfig::new(command.program, command.args);
         engine.env = command.env;
@@ -84,6 +85,16 @@ pub(super) fn supervisor(config: &Config) -> Result<SupervisorConfig, Problem> {
     supervisor.commands =
         config.engines.commands.clone().into_iter().map(|(name, config)| (name, command(config))).collect();
     Ok(supervisor)
+}
+
+/// Which services may be stood for.
+fn gateway(config: &crate::config::GatewayConfig) -> Result<GatewayConfig, Problem> {
+    Ok(GatewayConfig {
+        allow: config.allowed().map_err(|error| Problem::new(Code::Invalid, error))?,
+        key_directory: config.key_directory.clone(),
+        tls: roots::client_tls(config.ca_file.as_deref()).map_err(|error| Problem::new(Code::Invalid, error))?,
+        timings: GatewayTimings::default(),
+    })
 }
 
 /// Returns on SIGTERM or SIGINT.

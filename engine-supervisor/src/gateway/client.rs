@@ -60,7 +60,7 @@ impl Client {
         answer: impl Future<Output = Result<T, AskError>>,
     ) -> Result<T, AskError> {
         let late = || Err(AskError::Deadline { url: url.clone(), deadline: self.deadline });
-        timeout(self.deadline, answer).await.unwrap_or_else(|_| late())
+        timeout(self.deadline, Box::pin(answer)).await.unwrap_or_else(|_| late())
     }
 
     async fn ask(&self, url: &GatewayUrl, key: Option<&str>, most: usize) -> Result<(StatusCode, Bytes), AskError> {

@@ -253,7 +253,8 @@ mod tests {
                 prop_assert_eq!(&url.to_string().parse::<GatewayUrl>().unwrap(), &url);
                 let standard: http::Uri = url.to_string().parse().unwrap();
                 prop_assert_eq!(standard.host(), Some(url.host()));
-                prop_assert_eq!(standard.port_u16().unwrap_or(if url.tls() { 443 } else { 80 }), url.port());
+                let implied = if url.tls() { 443 } else { 80 };
+                prop_assert_eq!(standard.port_u16().unwrap_or(implied), url.port());
                 prop_assert_eq!(standard.path().trim_end_matches('/'), url.path());
             }
         }
