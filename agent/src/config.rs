@@ -12,6 +12,7 @@ use std::{
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use shoal_engine_supervisor::GatewayUrl;
 use shoal_types::{HumanDuration, Labels, MemorySize, SpecError, parse_documents};
 
 use crate::notices::{COMMAND_INTERVAL_MIN, NoticesConfig};
@@ -182,6 +183,8 @@ pub(crate) struct EnginesConfig {
     pub(crate) trtllm: Option<ProgramConfig>,
     /// Offer llama.cpp; its program is `llama-server` on the PATH unless written here.
     pub(crate) llamacpp: Option<ProgramConfig>,
+    /// Stand for services that run elsewhere: in-cluster stacks and providers, `engine: {kind: gateway, url: …}`.
+    pub(crate) gateway: Option<GatewayConfig>,
     /// Programs that `engine: {kind: command, name: …}` may name.
     pub(crate) commands: BTreeMap<String, CommandConfig>,
 }
@@ -198,6 +201,33 @@ pub(crate) struct ProgramConfig {
     pub(crate) allowed_env: Vec<String>,
     /// Variables for every such process of this node.
     pub(crate) env: BTreeMap<String, String>,
+}
+
+/// Which services specs may name.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct GatewayConfig {
+    /// URLs that may be asked: those with the same scheme, host and port, and a path that is one of these or below it.
+    pub(crate) allow: Vec<String>,
+    /// Directory of files with keys, each named by specs and holding one; without it specs can name none.
+    pub(crate) key_directory: Option<PathBuf>,
+    /// File of PEM certificates that count beside those that this host trusts.
+    pub(crate) ca_file: Option<PathBuf>,
+}
+
+impl GatewayConfig {
+    /// The URLs of `allow`.
+    ///
+    /// # Errors
+    /// Naming the first that is none.
+    pub(crate) fn allowed(&self) -> Result<Vec<GatewayUrl>, ConfigError> {
+        let parse = |url: &String| {
+            let wrong =
+                |error| ConfigError::Value { field: "engines.gateway.allow", message: format!("`{url}`: {error}") };
+            url.parse().map_err(wrong)
+        };
+        self.allow.iter().map(parse).collect()
+    }
 }
 
 /// One program that serves the OpenAI API.
@@ -342,6 +372,9 @@ impl Config {
                 format!("{simulated} GPUs are more than a host has; at most {SIMULATED_MAX}"),
             );
         }
+        if let Some(gateway) = &self.engines.gateway {
+            gateway.allowed()?;
+        }
         Ok(())
     }
 
@@ -430,6 +463,8 @@ mod tests {
         assert_eq!(field(command), Some("notices.command.interval"));
         let gpus = "gpus: {simulated: [{count: 4000000000, name: a, memory: 1GiB}]}";
         assert_eq!(field(gpus), Some("gpus.simulated"));
+        assert_eq!(field("engines: {gateway: {allow: [https://a.example, b.example]}}"), Some("engines.gateway.allow"));
+        assert_eq!(field("engines: {gateway: {allow: ['https://a.example/x', 'http://10.0.0.1:8000']}}"), None);
     }
 
     #[test]

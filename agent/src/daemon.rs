@@ -1,6 +1,7 @@
 //! `shoal agent`: builds the parts, runs them, takes them down in order.
 
 mod lock;
+mod roots;
 mod settings;
 
 pub(crate) use settings::{EndSignal, signalled};
@@ -175,8 +176,9 @@ impl Daemon {
         let inventory = GpuInventory::open(&config.gpus).await;
         let (known_gpus, readings) = watch::channel(inventory.readings());
         let gpus = Arc::new(ReadingsWatch::new(readings.clone()));
-        let supervisor_config = SupervisorConfig { gpus, ..settings::supervisor(&config)? };
-        let supervisor = Supervisor::start(supervisor_config).await.map_err(|error| failed(&error))?;
+        let engines = SupervisorConfig { gpus, ..settings::supervisor(&config)? };
+        let gateway_tls = engines.gateway.as_ref().map(|gateway| Arc::clone(&gateway.tls));
+        let supervisor = Supervisor::start(engines).await.map_err(|error| failed(&error))?;
         let supervisor = Arc::new(supervisor);
         let facts = facts(&config, &identity, &inventory, &supervisor, &listener);
         let mesh_config = MeshConfig {
@@ -193,7 +195,7 @@ impl Daemon {
             body: usize::try_from(config.ingress.max_body.as_bytes()).unwrap_or(usize::MAX),
             ..Limits::default()
         };
-        let ingress_config = IngressConfig { limits, ..IngressConfig::default() };
+        let ingress_config = IngressConfig { limits, gateway_tls, ..IngressConfig::default() };
         let ingress = Ingress::new(ingress_config, mesh.me(), Arc::new(MeshDial(Arc::clone(&mesh))));
         let (inbox, commands) = mpsc::channel(INBOX);
         let control = NodeControl::new(inbox, Arc::clone(&supervisor), readings.clone(), inventory.faults());

@@ -1,5 +1,8 @@
 //! `/metrics`: the ingress's own families, and what the view says at the moment of asking.
 
+mod epp;
+mod gpus;
+
 use std::{
     sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
     time::Duration,
@@ -11,12 +14,10 @@ use prometheus_client::{
     registry::Registry,
 };
 use shoal_ingress::Ingress;
-use shoal_types::{GpuUse, Liveness, UnixMillis, View};
+use shoal_types::{GpuUse, Liveness, Load, UnixMillis, View};
 use tokio::sync::watch;
 
-mod gpus;
-
-use self::gpus::GpuMetrics;
+use self::{epp::EppGauges, gpus::GpuMetrics};
 use crate::inventory::{GpuReading, XidCounts};
 
 /// Most endpoints that get label values of their own; the rest is left out of the gauges below.
@@ -54,6 +55,7 @@ struct Gauges {
     ready: Family<EndpointLabel, Gauge>,
     certificate: Gauge<f64, AtomicU64>,
     build: Family<BuildLabel, Gauge>,
+    epp: EppGauges,
 }
 
 impl Metrics {
@@ -62,7 +64,7 @@ impl Metrics {
         let mut registry = Registry::default();
         let gauges = Gauges::default();
         gauges.build.get_or_create(&BuildLabel { version: env!("CARGO_PKG_VERSION") }).set(1);
-        let Gauges { nodes, gpus, desired, ready, certificate, build } = gauges.clone();
+        let Gauges { nodes, gpus, desired, ready, certificate, build, epp } = gauges.clone();
         let own = registry.sub_registry_with_prefix("shoal");
         own.register("nodes", "Nodes that this node knows, by state", nodes);
         own.register("gpus", "GPUs of this node, by use", gpus);
@@ -71,6 +73,7 @@ impl Metrics {
         own.register("certificate_expiry_seconds", "When the node's certificate ends, Unix time", certificate);
         own.register("build_info", "Version of this node", build);
         registry.register_collector(Box::new(GpuMetrics::new(readings, xids)));
+        epp.register(&mut registry);
         ingress.register_metrics(&mut registry);
         Self { registry: Arc::new(registry), gauges, rendering: Arc::default() }
     }
@@ -101,6 +104,7 @@ impl Gauges {
         }
         self.desired.clear();
         self.ready.clear();
+        self.epp.clear();
         for (name, record) in view.endpoints.iter().take(ENDPOINTS_MAX) {
             let label = EndpointLabel { endpoint: name.to_string() };
             let ready = view
@@ -108,6 +112,10 @@ impl Gauges {
                 .filter(|(node, claim)| node.is_alive() && claim.state.serves() && claim.revision == record.revision);
             set(&self.ready.get_or_create(&label), ready.count());
             self.desired.get_or_create(&label).set(i64::from(record.endpoint.spec.replicas.min));
+            // As requests are routed: to the replicas of all revisions.
+            let serving = view.claims_of(name).filter(|(node, claim)| node.is_alive() && claim.state.serves());
+            let loads: Vec<Option<Load>> = serving.map(|(node, claim)| node.loads.get(&claim.id).copied()).collect();
+            self.epp.fill(name, &loads);
         }
     }
 }

@@ -13,7 +13,7 @@ use futures_util::future::BoxFuture;
 use shoal_engine_supervisor::{EnginePhase, EngineStatus, Supervisor};
 use shoal_ingress::{Dial, DialError, Ingress, Place, Replica, Route, RoutingTable, Tunnel, TunnelSend};
 use shoal_mesh::{Mesh, SendStream, Stream, StreamKind};
-use shoal_types::{Backend, Claim, ClaimId, EndpointRecord, NodeId, NodeView, View};
+use shoal_types::{Claim, ClaimId, EndpointRecord, NodeId, NodeView, View};
 use tokio::{
     io::AsyncWrite,
     select,
@@ -107,10 +107,7 @@ fn replica(view: &View, engines: &Engines, node: &NodeView, claim: &Claim) -> Op
     let place = if node.id == view.me {
         // Gossip may be behind an engine that has just died.
         let engine = engines.get(&claim.id).filter(|engine| engine.phase == EnginePhase::Ready)?;
-        match &engine.backend {
-            Backend::Engine(address) => Place::Local(address.clone()),
-            Backend::Gateway(_) => return None,
-        }
+        Place::Local(engine.backend.clone())
     } else {
         Place::Remote
     };

@@ -149,7 +149,8 @@ pub(crate) fn offers(config: &SupervisorConfig, inherited: &Environment) -> Vec<
             .ok()
             .map(|_| EngineOffer(offer))
     });
-    offered.collect()
+    let gateway = config.gateway.as_ref().filter(|gateway| !gateway.allow.is_empty());
+    offered.chain(gateway.map(|_| EngineOffer("gateway".to_owned()))).collect()
 }
 
 /// Names go onto command lines: none may pass for a flag there.

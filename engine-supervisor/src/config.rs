@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
-use crate::{GpuWatch, NoGpuWatch};
+use crate::{GatewayConfig, GpuWatch, NoGpuWatch};
 
 /// What a node offers to run, and where its engines live on disk.
 #[derive(Debug, Clone)]
@@ -22,6 +22,8 @@ pub struct SupervisorConfig {
     pub trtllm: Option<ProgramConfig>,
     /// Offer llama.cpp: the program is `llama-server`.
     pub llamacpp: Option<ProgramConfig>,
+    /// Stand for services that run elsewhere.
+    pub gateway: Option<GatewayConfig>,
     /// Programs that specs may refer to by name.
     pub commands: BTreeMap<String, CommandConfig>,
     /// Variables of the daemon's environment that engines get too; a `*` at the end matches the rest of the name.
@@ -43,6 +45,7 @@ impl SupervisorConfig {
             sglang: None,
             trtllm: None,
             llamacpp: None,
+            gateway: None,
             commands: BTreeMap::new(),
             inherited_env: INHERITED_ENV.map(str::to_owned).to_vec(),
             timings: Timings::default(),

@@ -4,6 +4,8 @@ use std::{io, path::PathBuf};
 
 use shoal_types::ClaimId;
 
+use crate::{GatewayRefusal, KeyError};
+
 /// Why the supervisor cannot do what it was asked to.
 #[derive(Debug, thiserror::Error)]
 pub enum SupervisorError {
@@ -118,7 +120,16 @@ pub enum RefusalReason {
     /// A variable that the supervisor needs for itself.
     #[error("the variable `{0}` is set by shoal and cannot be in a spec")]
     ReservedVariable(String),
+    /// A service that it does not stand for.
+    #[error(transparent)]
+    Gateway(#[from] GatewayRefusal),
     /// A NUL byte, which no argument or variable can hold.
     #[error("`{0}` holds a NUL byte, which no argument or variable of a process can")]
     Nul(String),
+}
+
+impl From<KeyError> for RefusalReason {
+    fn from(error: KeyError) -> Self {
+        Self::Gateway(error.into())
+    }
 }

@@ -8,6 +8,7 @@
 mod adapter;
 mod config;
 mod error;
+mod gateway;
 mod gpus;
 mod group;
 mod http;
@@ -28,6 +29,7 @@ mod supervisor;
 
 pub use config::{CommandConfig, ProgramConfig, SupervisorConfig, Timings};
 pub use error::{RefusalReason, SupervisorError};
+pub use gateway::{GatewayConfig, GatewayRefusal, GatewayTimings, GatewayUrl, KeyError, UrlError};
 pub use gpus::{GpuWatch, NoGpuWatch};
 pub use log::{LogLine, LogReader, LogSource};
 pub use sim::{SimError, SimOptions, sim_engine};

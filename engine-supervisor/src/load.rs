@@ -68,13 +68,14 @@ fn is_breakdown(labels: &str) -> bool {
     labels.split_once("priority=\"").is_some_and(|(_, priority)| !priority.starts_with('"'))
 }
 
-fn round_count(value: f64) -> u32 {
+/// `value`, which is not negative, as [`Load`] has counts.
+pub(crate) fn round_count(value: f64) -> u32 {
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // saturates
     Load::round_count(value.round() as u32)
 }
 
 /// A share, in percent, to [`PERCENT_STEP`].
-fn round_percent(share: f64) -> u8 {
+pub(crate) fn round_percent(share: f64) -> u8 {
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // 0 to 100
     let percent = ((share.clamp(0.0, 1.0) * 100.0 / PERCENT_STEP).round() * PERCENT_STEP) as u8;
     percent

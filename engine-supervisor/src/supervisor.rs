@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use shoal_types::{ClaimId, EndpointSpec, EngineOffer, stable_hash};
+use shoal_types::{ClaimId, EndpointSpec, EngineOffer, EngineSpec, GatewayEngine, stable_hash};
 use tokio::{
     sync::watch,
     time::{Instant, timeout},
@@ -23,8 +23,9 @@ use tokio_util::{
 };
 
 use crate::{
-    EngineStatus, LaunchPlan, LogReader, SupervisorConfig, SupervisorError,
+    EngineStatus, GatewayConfig, LaunchPlan, LogReader, RefusalReason, SupervisorConfig, SupervisorError,
     adapter::{self, Environment},
+    gateway::{GatewayReplica, Service},
     lifecycle::{Lifecycle, Traits},
     log::ReplicaLog,
     probe::Probe,
@@ -105,7 +106,12 @@ impl Supervisor {
     /// Why this node's configuration would not run `spec`, as a sentence for its author; `None` if it would. Looks at a
     /// few files.
     pub fn refuse(&self, spec: &EndpointSpec) -> Option<String> {
-        adapter::adapter(&self.config, &self.inherited, spec).err().map(|reason| reason.to_string())
+        let refused = if let EngineSpec::Gateway(engine) = &spec.engine {
+            self.service(spec, engine).and_then(|(_, service)| Ok(service.read_key()?)).err()
+        } else {
+            adapter::adapter(&self.config, &self.inherited, spec).err()
+        };
+        refused.map(|reason| reason.to_string())
     }
 
     /// Starts a replica; its status is there when this returns.
@@ -122,6 +128,16 @@ impl Supervisor {
             return Err(SupervisorError::AlreadyRunning(claim));
         }
         let (wanted, changes) = watch::channel(Wanted::Awake);
+        if let EngineSpec::Gateway(engine) = &plan.spec.engine {
+            let directory = self.directories.replicas.join(claim.to_string());
+            let gateway = self.gateway(&plan, engine, &directory)?;
+            make(&directory)?;
+            self.board.set(gateway.status());
+            let reins = Reins { stop: gateway.stop.clone(), wanted, log: gateway.log.clone() };
+            replicas.running.insert(claim, reins);
+            self.tasks.spawn(supervise_gateway(gateway, directory, self.board.clone(), self.replicas.clone()));
+            return Ok(());
+        }
         let replica = self.replica(plan, changes)?;
         self.board.set(replica.initial_status());
         replicas.running.insert(claim, Reins { stop: replica.stop.clone(), wanted, log: replica.log.clone() });
@@ -183,6 +199,24 @@ impl Supervisor {
         }
     }
 
+    fn service(&self, spec: &EndpointSpec, engine: &GatewayEngine) -> Result<(&GatewayConfig, Service), RefusalReason> {
+        let config = self.config.gateway.as_ref().ok_or(RefusalReason::NotOffered("gateway"))?;
+        Ok((config, Service::new(config, spec, engine)?))
+    }
+
+    fn gateway(
+        &self,
+        plan: &LaunchPlan,
+        engine: &GatewayEngine,
+        directory: &Path,
+    ) -> Result<GatewayReplica, SupervisorError> {
+        let (config, service) = self.service(&plan.spec, engine)?;
+        let log = ReplicaLog::new(directory.join("engine.log"));
+        let (board, stop) = (self.board.clone(), self.stop.child_token());
+        let gateway = GatewayReplica::new(plan.clone(), service, config, log, board, stop);
+        Ok(gateway.map_err(RefusalReason::from)?)
+    }
+
     fn replica(&self, plan: LaunchPlan, wanted: watch::Receiver<Wanted>) -> Result<Replica, SupervisorError> {
         let adapter = adapter::adapter(&self.config, &self.inherited, &plan.spec)?;
         let directory = self.directories.of_replica(plan.claim)?;
@@ -231,6 +265,23 @@ async fn supervise(replica: Replica, replicas: Arc<Mutex<Replicas>>) {
         && let Err(error) = tokio::fs::remove_dir_all(&directory).await
     {
         tracing::warn!(directory = %directory.display(), %error, "cannot remove the directory of a replica");
+    }
+    lock(&replicas).end(claim);
+    board.remove(claim);
+}
+
+/// Watches `gateway` until it is told to stop, and takes it off the books.
+async fn supervise_gateway(
+    gateway: GatewayReplica,
+    directory: PathBuf,
+    board: StatusBoard,
+    replicas: Arc<Mutex<Replicas>>,
+) {
+    let (claim, log) = (gateway.plan.claim, gateway.log.clone());
+    gateway.run().await;
+    log.close();
+    if let Err(error) = tokio::fs::remove_dir_all(&directory).await {
+        tracing::warn!(directory = %directory.display(), %error, "cannot remove the directory of a gateway");
     }
     lock(&replicas).end(claim);
     board.remove(claim);

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use bytes::Bytes;
-use shoal_types::{EndpointName, NodeId};
+use shoal_types::{Backend, EndpointName, NodeId};
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
@@ -53,6 +53,10 @@ impl Tried {
         self.0.iter().any(|attempt| attempt.replica.claim == replica.claim)
     }
 
+    fn all_loops(&self) -> bool {
+        self.0.iter().all(|attempt| attempt.failure.is_loop())
+    }
+
     fn all_busy(&self) -> bool {
         self.0.iter().all(|attempt| attempt.failure.is_busy())
     }
@@ -81,6 +85,7 @@ impl Ingress {
         match timeout_at(deadline, self.try_replicas(&endpoint, request, deadline, &mut tried)).await {
             Ok(Some(opened)) => Ok(opened),
             Ok(None) if tried.is_empty() => Err(RequestError::NoReadyReplica { endpoint }),
+            Ok(None) if tried.all_loops() => Err(RequestError::Loop { endpoint, tried }),
             Ok(None) if tried.all_busy() => Err(RequestError::Busy { endpoint, tried }),
             Ok(None) => Err(RequestError::Failed { endpoint, tried }),
             Err(_) => Err(RequestError::TimedOut { endpoint, timeout, tried }),
@@ -112,7 +117,8 @@ impl Ingress {
             .replicas
             .iter()
             .map(|replica| Candidate {
-                local: matches!(replica.place, Place::Local(_)),
+                // What a gateway stands for is neither near nor for free.
+                local: matches!(replica.place, Place::Local(Backend::Engine(_))),
                 suspect: self.suspicions.suspects(replica.node, replica.claim, now),
                 tried: tried.contains(replica),
                 own: self.inflight.count(replica.claim),
@@ -134,9 +140,12 @@ impl Ingress {
 
     async fn send_here(&self, replica: &Replica, request: &Outgoing) -> Result<(Head, UpstreamBody), Failure> {
         // After entering, see `InFlight::enter`.
-        let address = self.routes.load().local(replica.claim).map(|local| local.address.clone());
-        let address = address.ok_or(Failure::NotServing(NotServing::NoSuchReplica))?;
-        let (head, body) = send_local(&self.engines, &address, request).await?;
+        let backend = match self.routes.load().local(replica.claim) {
+            Some(local) => local.takes(&request.headers).map(|()| local.backend.clone()),
+            None => Err(NotServing::NoSuchReplica),
+        };
+        let backend = backend.map_err(Failure::NotServing)?;
+        let (head, body) = send_local(&self.engines, &backend, request).await?;
         Ok((head, UpstreamBody::Local(body)))
     }
 

@@ -1,6 +1,8 @@
 //! Bounds and deadlines. Every default can be used as it is.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
+
+use tokio_rustls::rustls::ClientConfig;
 
 /// Configuration of an [`Ingress`](crate::Ingress).
 #[derive(Debug, Clone, Default)]
@@ -9,6 +11,8 @@ pub struct IngressConfig {
     pub limits: Limits,
     /// How long for anything.
     pub timeouts: Timeouts,
+    /// How gateways with an `https` URL are asked: whose certificates count. Without it they cannot be reached.
+    pub gateway_tls: Option<Arc<ClientConfig>>,
 }
 
 /// Bounds. What is over one of them gets an error that says so.
@@ -51,7 +55,7 @@ pub struct Timeouts {
     pub body: Duration,
     /// For a client to take any byte of what is ready for it.
     pub stall: Duration,
-    /// For a connection to a local engine, or a stream to another node.
+    /// For a connection to a local engine or a gateway's service, or a stream to another node.
     pub connect: Duration,
     /// For another node to say that it takes a request, from when the stream was opened. It says so before it touches
     /// the engine, so this is a round trip and nothing else; a node that needs longer is avoided for a while.

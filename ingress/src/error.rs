@@ -13,6 +13,7 @@
 //! | `no_ready_replica` | 503 | the endpoint is known, none of its replicas serves |
 //! | `replicas_busy` | 503 | all replicas tried are full or leaving |
 //! | `replicas_failed` | 502 | replicas were tried, none answered |
+//! | `loop_detected` | 508 | the request has come through more gateways than it may |
 //! | `timeout` | 504, or an event in a stream | the endpoint's timeout has passed |
 //! | `replica_lost` | an event in a stream | the replica broke off after the answer had begun |
 //!
@@ -25,7 +26,7 @@ use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 use shoal_types::EndpointName;
 
-use crate::{attempt::Tried, head::HeadError, reply::ReplyBody};
+use crate::{attempt::Tried, head::HeadError, headers::HOPS_MAX, reply::ReplyBody};
 
 /// Says in one word why a request was not served.
 pub(crate) const REASON: HeaderName = HeaderName::from_static("x-shoal-reason");
@@ -55,6 +56,13 @@ pub(crate) enum RequestError {
     Busy { endpoint: EndpointName, tried: Tried },
     #[error("no replica of `{endpoint}` answered: {tried}")]
     Failed { endpoint: EndpointName, tried: Tried },
+    #[error(
+        "the request has come through more than {HOPS_MAX} gateways: they lead in a circle; see the endpoints of kind \
+         `gateway` on its way"
+    )]
+    TooManyHops,
+    #[error("`{endpoint}` is behind gateways that lead in a circle: {tried}")]
+    Loop { endpoint: EndpointName, tried: Tried },
     #[error("`{endpoint}` gave no answer within its timeout of {timeout:?}{}", after(.tried))]
     TimedOut { endpoint: EndpointName, timeout: Duration, tried: Tried },
 }
@@ -115,6 +123,9 @@ impl RequestError {
             }
             Self::Failed { .. } => {
                 Terms::of_server(StatusCode::BAD_GATEWAY, "replicas_failed", "replicas-failed", None)
+            }
+            Self::TooManyHops | Self::Loop { .. } => {
+                Terms::of_server(StatusCode::LOOP_DETECTED, "loop_detected", "loop", None)
             }
             Self::TimedOut { .. } => Terms::of_server(StatusCode::GATEWAY_TIMEOUT, "timeout", "timeout", None),
         }

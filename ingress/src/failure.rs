@@ -29,7 +29,7 @@ pub(crate) enum Failure {
     Engine(#[from] EngineError),
     #[error("its node reports: {0}")]
     RemoteEngine(String),
-    #[error("its engine answered {0}")]
+    #[error("it answered {0}")]
     Status(StatusCode),
     #[error("its stream began with an error: {0}")]
     ErrorEvent(String),
@@ -61,6 +61,8 @@ impl Failure {
             Self::Unreachable(_) | Self::DialTimeout(_) | Self::NotAccepted(_) | Self::Tunnel(_) => {
                 Some(Suspect::Node(node))
             }
+            // The request is at fault.
+            Self::NotServing(NotServing::Hops) => None,
             Self::NotServing(_)
             | Self::Engine(_)
             | Self::RemoteEngine(_)
@@ -69,6 +71,23 @@ impl Failure {
             | Self::BrokeOff(_) => Some(Suspect::Replica(claim)),
             // A full engine is not a broken one: its load says so soon enough.
             Self::Status(_) => None,
+        }
+    }
+
+    /// Whether the request has come through as many gateways as it may, or has found that out further on.
+    pub(crate) fn is_loop(&self) -> bool {
+        match self {
+            Self::NotServing(reason) => *reason == NotServing::Hops,
+            Self::Status(status) => *status == StatusCode::LOOP_DETECTED,
+            Self::Unreachable(_)
+            | Self::DialTimeout(_)
+            | Self::NotAccepted(_)
+            | Self::Tunnel(_)
+            | Self::Engine(_)
+            | Self::RemoteEngine(_)
+            | Self::ErrorEvent(_)
+            | Self::NoTokens
+            | Self::BrokeOff(_) => false,
         }
     }
 

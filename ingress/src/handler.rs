@@ -13,7 +13,7 @@ use crate::{
     attempt::Opened,
     error::RequestError,
     head::Head,
-    headers::{NODE, REQUEST_ID, for_engine, request_id},
+    headers::{HOPS_MAX, NODE, REQUEST_ID, for_engine, hops, request_id},
     models,
     reply::{Reply, ReplyBody},
     routes::{Route, RoutingTable},
@@ -83,6 +83,9 @@ impl Ingress {
         account: &mut Account,
     ) -> Result<(Opened, Instant), RequestError> {
         let (mut parts, admitted) = self.admission.read(request).await?;
+        if hops(&parts.headers) > HOPS_MAX {
+            return Err(RequestError::TooManyHops);
+        }
         let head = Head::parse(&admitted.body)?;
         let route = self.find_route(&head)?;
         account.routed(&route.endpoint, head.stream);

@@ -1,8 +1,9 @@
 //! What the ingress reads of a request body: two fields. The body itself goes to the engine as it came.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, ops::Range};
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 /// Why a body cannot be routed.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +46,21 @@ impl<'a> Head<'a> {
         let Name(model) = fields.model.ok_or(HeadError::NoModel)?;
         Ok(Self { model, stream: fields.stream.unwrap_or(false) })
     }
+}
+
+#[derive(Deserialize)]
+struct ModelText<'a> {
+    #[serde(borrow)]
+    model: Option<&'a RawValue>,
+}
+
+/// Where in `body` the value of `model` stands, quotes included.
+pub(crate) fn model_span(body: &[u8]) -> Result<Range<usize>, HeadError> {
+    let model = serde_json::from_slice::<ModelText<'_>>(body)?.model.ok_or(HeadError::NoModel)?.get();
+    // It is a part of `body`, not a copy.
+    let start = model.as_ptr().addr().checked_sub(body.as_ptr().addr()).ok_or(HeadError::NoModel)?;
+    let span = start..start + model.len();
+    if body.get(span.clone()) == Some(model.as_bytes()) { Ok(span) } else { Err(HeadError::NoModel) }
 }
 
 #[cfg(test)]

@@ -7,6 +7,11 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 /// The node whose replica answered.
 pub(crate) const NODE: HeaderName = HeaderName::from_static("x-shoal-node");
 
+/// Through how many gateways a request has come, over all meshes on its way.
+pub(crate) const HOPS: HeaderName = HeaderName::from_static("x-shoal-hops");
+/// Through how many it may come: from one mesh to another's cluster and back are two. More is a circle.
+pub(crate) const HOPS_MAX: u8 = 3;
+
 /// Longest request id that is taken over from a client, in bytes.
 const REQUEST_ID_MAX: usize = 128;
 
@@ -24,16 +29,35 @@ const HOP_BY_HOP: [HeaderName; 9] = [
     HeaderName::from_static("proxy-connection"),
 ];
 
-/// Request headers that are not the engine's business: credentials are for this gateway, the length is that of the body
+/// Request headers that are not the engine's business: credentials are for this gateway (`api-key` is Azure's way of
+/// sending one, `x-api-key` Anthropic's), the length is that of the body
 /// as sent, `Expect` has been answered, and a compressed stream could not be looked into.
-const NOT_FOR_ENGINES: [HeaderName; 6] = [
+const NOT_FOR_ENGINES: [HeaderName; 8] = [
     header::AUTHORIZATION,
+    HeaderName::from_static("api-key"),
+    HeaderName::from_static("x-api-key"),
     header::COOKIE,
     header::HOST,
     header::CONTENT_LENGTH,
     header::EXPECT,
     header::ACCEPT_ENCODING,
 ];
+
+/// Request headers that are not for a service either: whose account a client means is for its own key to say, and who
+/// it is concerns nobody outside.
+const NOT_FOR_SERVICES: [HeaderName; 7] = [
+    HeaderName::from_static("openai-organization"),
+    HeaderName::from_static("openai-project"),
+    header::FORWARDED,
+    HeaderName::from_static("x-forwarded-for"),
+    HeaderName::from_static("x-forwarded-host"),
+    HeaderName::from_static("x-forwarded-proto"),
+    HeaderName::from_static("x-real-ip"),
+];
+
+/// Headers of a service's answer that are between it and this node, or would tell a client something about this host.
+const NOT_FROM_SERVICES: [HeaderName; 4] =
+    [header::SET_COOKIE, header::WWW_AUTHENTICATE, header::ALT_SVC, header::STRICT_TRANSPORT_SECURITY];
 
 /// Removes what concerns one connection only, including what `Connection` names.
 pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
@@ -56,6 +80,29 @@ pub(crate) fn for_engine(mut headers: HeaderMap) -> HeaderMap {
         headers.remove(name);
     }
     headers
+}
+
+/// What a gateway's service is sent of the headers that an engine would be, and one hop more.
+pub(crate) fn for_service(mut headers: HeaderMap) -> HeaderMap {
+    for name in &NOT_FOR_SERVICES {
+        headers.remove(name);
+    }
+    let hops = hops(&headers).saturating_add(1);
+    headers.insert(HOPS, HeaderValue::from(u16::from(hops)));
+    headers
+}
+
+/// Removes what a client is not told of a service's answer.
+pub(crate) fn strip_service(headers: &mut HeaderMap) {
+    for name in &NOT_FROM_SERVICES {
+        headers.remove(name);
+    }
+}
+
+/// Through how many gateways a request with these headers has come. A count that cannot be read is not taken for small.
+pub(crate) fn hops(headers: &HeaderMap) -> u8 {
+    let count = |value: &HeaderValue| value.to_str().ok()?.parse().ok();
+    headers.get_all(HOPS).iter().map(|value| count(value).unwrap_or(u8::MAX)).max().unwrap_or(0)
 }
 
 /// The client's request id if it is one, else `random` as text.
@@ -90,6 +137,8 @@ mod tests {
     fn credentials_and_connection_headers_stay_here() {
         let sent = headers(&[
             ("authorization", "Bearer x"),
+            ("api-key", "x"),
+            ("x-api-key", "x"),
             ("connection", "keep-alive, x-private"),
             ("x-private", "1"),
             ("keep-alive", "5"),
@@ -101,6 +150,24 @@ mod tests {
         let passed = for_engine(sent);
         let expected = headers(&[("content-type", "application/json"), ("traceparent", "00-1-2-01")]);
         assert_eq!(passed, expected);
+    }
+
+    #[test]
+    fn a_service_gets_one_hop_more_and_nothing_of_who_asks() {
+        let sent = headers(&[("openai-organization", "o"), ("x-forwarded-for", "10.0.0.1"), ("accept", "*/*")]);
+        assert_eq!(for_service(sent), headers(&[("accept", "*/*"), ("x-shoal-hops", "1")]));
+        assert_eq!(for_service(headers(&[("x-shoal-hops", "2")])), headers(&[("x-shoal-hops", "3")]));
+    }
+
+    #[test]
+    fn hops_are_the_most_that_anybody_has_counted() {
+        assert_eq!(hops(&HeaderMap::new()), 0);
+        let mut twice = headers(&[("x-shoal-hops", "2")]);
+        twice.append(HOPS, HeaderValue::from_static("1"));
+        assert_eq!(hops(&twice), 2);
+        for odd in ["", "-1", "two", "256", "1, 2"] {
+            assert_eq!(hops(&headers(&[("x-shoal-hops", odd)])), u8::MAX, "{odd}");
+        }
     }
 
     #[test]

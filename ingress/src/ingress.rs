@@ -54,7 +54,11 @@ impl Ingress {
             node,
             dial,
             routes: ArcSwap::default(),
-            engines: Arc::new(EnginePool::new(config.limits.idle_per_engine, config.timeouts.connect)),
+            engines: Arc::new(EnginePool::new(
+                config.limits.idle_per_engine,
+                config.timeouts.connect,
+                config.gateway_tls.clone(),
+            )),
             inflight: Arc::default(),
             loads: Arc::default(),
             suspicions: Arc::default(),
@@ -72,7 +76,7 @@ impl Ingress {
     pub fn set_routes(&self, table: RoutingTable) {
         let table = Arc::new(table);
         let before = self.routes.swap(Arc::clone(&table));
-        self.engines.retain(&table.engine_addresses().collect());
+        self.engines.retain(&table.backends().collect());
         self.loads.retain(&table.claims().collect());
         let endpoints: HashSet<_> = table.routes().map(|route| &route.endpoint).collect();
         for gone in before.routes().filter(|route| !endpoints.contains(&route.endpoint)) {

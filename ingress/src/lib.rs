@@ -1,8 +1,8 @@
 //! The gateway of a node: what a client's OpenAI SDK talks to.
 //!
 //! A request is admitted (bounded, its `model` read without copying the rest), a replica is chosen (two random choices
-//! by load), the bytes are forwarded to a local engine or through a [`Tunnel`] to the node that has one, and the answer
-//! is passed back untouched as it arrives. Until the first byte of an answer has been passed on, another replica is
+//! by load), the bytes are forwarded to a local engine, to the service that a gateway stands for, or through a [`Tunnel`]
+//! to the node that has the replica, and the answer is passed back untouched as it arrives. Until the first byte of an answer has been passed on, another replica is
 //! tried; after it, a break is told to the client and never hidden.
 //!
 //! Not here: who runs what (the agent hands over a [`RoutingTable`]), and how to reach a node (it hands over a [`Dial`]).

@@ -23,7 +23,8 @@ pub(crate) async fn hold_back(head: &Head, body: &mut UpstreamBody) -> Result<Ve
         StatusCode::TOO_MANY_REQUESTS
         | StatusCode::BAD_GATEWAY
         | StatusCode::SERVICE_UNAVAILABLE
-        | StatusCode::GATEWAY_TIMEOUT => Err(Failure::Status(head.status)),
+        | StatusCode::GATEWAY_TIMEOUT
+        | StatusCode::LOOP_DETECTED => Err(Failure::Status(head.status)),
         StatusCode::OK if is_event_stream(&head.headers) => hold_until_first_event(body).await,
         _ => Ok(Vec::new()),
     }

@@ -6,7 +6,13 @@ use std::{
     time::Duration,
 };
 
-use shoal_types::{ClaimId, EndpointName, EngineAddress, Load, NodeId, UnixMillis};
+use http::HeaderMap;
+use shoal_types::{Backend, ClaimId, EndpointName, Load, NodeId, UnixMillis};
+
+use crate::{
+    headers::{HOPS_MAX, hops},
+    tunnel::NotServing,
+};
 
 /// One endpoint and the replicas that can be given new requests.
 #[derive(Debug, Clone)]
@@ -41,8 +47,8 @@ pub struct Replica {
 /// How a replica is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
-    /// On this node, at that address.
-    Local(EngineAddress),
+    /// By this node: an engine that runs here, or a service that it stands for.
+    Local(Backend),
     /// Through a tunnel to its node.
     Remote,
 }
@@ -50,9 +56,20 @@ pub enum Place {
 /// A replica of this node, as the far end of a tunnel needs it.
 #[derive(Debug)]
 pub(crate) struct LocalReplica {
-    pub(crate) address: EngineAddress,
+    pub(crate) backend: Backend,
     pub(crate) load: Option<Load>,
     pub(crate) timeout: Duration,
+}
+
+impl LocalReplica {
+    /// Whether a request with these headers may go there: through a gateway, none that has come through as many as it
+    /// may.
+    pub(crate) fn takes(&self, headers: &HeaderMap) -> Result<(), NotServing> {
+        match &self.backend {
+            Backend::Gateway(_) if hops(headers) >= HOPS_MAX => Err(NotServing::Hops),
+            Backend::Gateway(_) | Backend::Engine(_) => Ok(()),
+        }
+    }
 }
 
 /// An immutable snapshot of all routes; the agent makes a new one when its view changes.
@@ -128,9 +145,9 @@ impl RoutingTable {
         self.local.get(&claim)
     }
 
-    /// Where this node's engines listen.
-    pub(crate) fn engine_addresses(&self) -> impl Iterator<Item = &EngineAddress> {
-        self.local.values().map(|replica| &replica.address)
+    /// What answers for this node's replicas.
+    pub(crate) fn backends(&self) -> impl Iterator<Item = &Backend> {
+        self.local.values().map(|replica| &replica.backend)
     }
 
     /// All claims that are routed to.
@@ -154,9 +171,9 @@ fn local(routes: &[Arc<Route>]) -> HashMap<ClaimId, LocalReplica> {
     let replicas = routes.iter().flat_map(|route| route.replicas.iter().map(move |replica| (route, replica)));
     replicas
         .filter_map(|(route, replica)| match &replica.place {
-            Place::Local(address) => Some((
+            Place::Local(backend) => Some((
                 replica.claim,
-                LocalReplica { address: address.clone(), load: replica.load, timeout: route.timeout },
+                LocalReplica { backend: backend.clone(), load: replica.load, timeout: route.timeout },
             )),
             Place::Remote => None,
         })

@@ -1,8 +1,11 @@
-//! Where answers come from: an engine on this node, or the far end of a tunnel.
+//! Where answers come from: an engine on this node, the service of a gateway, or the far end of a tunnel.
 
+mod body;
 mod local;
 mod pool;
 mod remote;
+mod request;
+mod service;
 
 use std::task::{Context, Poll};
 

@@ -2,14 +2,14 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use shoal_engine_supervisor::{CommandConfig, ProgramConfig, SupervisorConfig};
+use shoal_engine_supervisor::{CommandConfig, GatewayConfig, GatewayTimings, ProgramConfig, SupervisorConfig};
 use shoal_types::Labels;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::warn;
 
-use super::own_binary;
+use super::{own_binary, roots};
 use crate::{
-    admin::Problem,
+    admin::{Code, Problem},
     cli::AgentArgs,
     config::{self, Config, ConfigError},
 };
@@ -68,6 +68,7 @@ pub(super) fn with_token_labels(mut labels: Labels, token: &BTreeMap<String, Str
 /// What the supervisor may run.
 pub(super) fn supervisor(config: &Config) -> Result<SupervisorConfig, Problem> {
     let mut supervisor = SupervisorConfig::new(config.state_dir(), own_binary()?);
+    supervisor.gateway = config.engines.gateway.as_ref().map(gateway).transpose()?;
     let engines = &config.engines;
     supervisor.sim = engines.sim;
     supervisor.vllm = engines.vllm.clone().map(|vllm| program(vllm, "vllm"));
@@ -101,6 +102,16 @@ fn program(config: config::ProgramConfig, default: &str) -> ProgramConfig {
         allowed_env: config.allowed_env,
         env: config.env,
     }
+}
+
+/// Which services may be stood for.
+fn gateway(config: &config::GatewayConfig) -> Result<GatewayConfig, Problem> {
+    Ok(GatewayConfig {
+        allow: config.allowed().map_err(|error| Problem::new(Code::Invalid, error))?,
+        key_directory: config.key_directory.clone(),
+        tls: roots::client_tls(config.ca_file.as_deref()).map_err(|error| Problem::new(Code::Invalid, error))?,
+        timings: GatewayTimings::default(),
+    })
 }
 
 /// Returns on SIGTERM or SIGINT.

@@ -48,7 +48,7 @@ pub(crate) enum NotServing {
     Stopping,
     /// It serves as many requests of other nodes as it may.
     Full,
-    /// The request has made more hops than one.
+    /// The request has made as many hops as it may, between nodes or through gateways.
     Hops,
     /// The request is not one that is forwarded.
     NotInference,
@@ -72,7 +72,7 @@ impl fmt::Display for NotServing {
             Self::NoSuchReplica => "it does not hold that replica any more",
             Self::Stopping => "it is stopping",
             Self::Full => "it has as many requests of other nodes as it may",
-            Self::Hops => "the request was forwarded twice",
+            Self::Hops => "the request was forwarded as often as it may be",
             Self::NotInference => "it does not forward this path to engines",
             Self::Unreadable => "it cannot read the request: the versions of both nodes may be too far apart",
         })

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, uri::PathAndQuery};
-use shoal_types::{EngineAddress, Load, NodeId};
+use shoal_types::{Backend, Load, NodeId};
 use tokio::{
     io::AsyncWriteExt as _,
     sync::OwnedSemaphorePermit,
@@ -50,7 +50,7 @@ impl From<std::io::Error> for FarEndError {
 
 /// A request that will be tried, and what that takes up.
 struct Accepted {
-    address: EngineAddress,
+    backend: Backend,
     load: Option<Load>,
     deadline: Instant,
     target: PathAndQuery,
@@ -115,12 +115,14 @@ impl Ingress {
         // After entering, see `InFlight::enter`.
         let routes = self.routes.load();
         let replica = routes.local(head.claim).ok_or(NotServing::NoSuchReplica)?;
+        let headers = for_engine(from_wire(head.headers));
+        replica.takes(&headers)?;
         Ok(Accepted {
-            address: replica.address.clone(),
+            backend: replica.backend.clone(),
             load: replica.load,
             deadline: Instant::now() + replica.timeout.min(Duration::from_millis(head.time_left)),
             target,
-            headers: for_engine(from_wire(head.headers)),
+            headers,
             serving,
             _slot: slot,
         })
@@ -137,9 +139,9 @@ impl Ingress {
             Ok(admitted) => admitted,
             Err(reason) => return fail(send, reason).await,
         };
-        let Accepted { address, target, headers, .. } = &accepted;
+        let Accepted { backend, target, headers, .. } = &accepted;
         let request = Outgoing { target: target.clone(), headers: headers.clone(), body: admitted.body.clone() };
-        match send_local(&self.engines, address, &request).await {
+        match send_local(&self.engines, backend, &request).await {
             Ok((head, body)) => {
                 relay(send, &head, body).await?;
                 self.conclude(send, &accepted).await

@@ -1,7 +1,7 @@
-//! Requests to engines on this node, over HTTP/1.1.
+//! Requests to engines on this node and to the services of its gateways, over HTTP/1.1.
 
 use std::{
-    io,
+    fmt, io,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -9,67 +9,80 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, header};
+use http::{Request, StatusCode};
 use http_body::Body as _;
-use http_body_util::Full;
 use hyper::body::Incoming;
-use shoal_types::EngineAddress;
+use shoal_types::Backend;
 
 use super::{
     Head, Outgoing,
+    body::RequestBody,
     pool::{Connection, EnginePool},
+    request::{RewriteError, request_for},
 };
-use crate::headers::strip_hop_by_hop;
+use crate::headers::{strip_hop_by_hop, strip_service};
 
-/// Why an engine gave no answer.
+/// Why a backend gave no answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum EngineError {
-    #[error("connecting to its engine at {address}: {source}")]
-    Connect { address: EngineAddress, source: io::Error },
-    #[error("its engine at {address} took no connection within {within:?}")]
-    ConnectTimeout { address: EngineAddress, within: Duration },
-    #[error("its engine at {address} broke off before it answered: {source}")]
-    Http { address: EngineAddress, source: hyper::Error },
+    #[error("connecting to {}: {source}", Named(.backend))]
+    Connect { backend: Backend, source: io::Error },
+    #[error("{} took no connection within {within:?}", Named(.backend))]
+    ConnectTimeout { backend: Backend, within: Duration },
+    #[error("{} broke off before it answered: {source}", Named(.backend))]
+    Http { backend: Backend, source: hyper::Error },
+    #[error("the request cannot be sent to {}: {source}", Named(.backend))]
+    Rewrite { backend: Backend, source: RewriteError },
+    #[error("{} does not accept this node's key and answers {status}", Named(.backend))]
+    KeyRefused { backend: Backend, status: StatusCode },
+    #[error("{} answers {status} and leads elsewhere: its URL in the spec is not the right one", Named(.backend))]
+    Redirects { backend: Backend, status: StatusCode },
 }
 
-/// Sends `request` to the engine at `address` and returns the head of its answer as soon as that is there.
+/// A backend in an error.
+struct Named<'a>(&'a Backend);
+
+impl fmt::Display for Named<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Backend::Engine(address) => write!(f, "its engine at {address}"),
+            Backend::Gateway(target) => write!(f, "its service at {target}"),
+        }
+    }
+}
+
+/// Sends `request` to `backend` and returns the head of its answer as soon as that is there.
 ///
-/// A kept connection may have been closed by the engine a moment ago: if it breaks before the first byte of an answer,
+/// A kept connection may have been closed at the other end a moment ago: if it breaks before the first byte of an answer,
 /// the request is sent once more, on a new connection. Dropping the future, or the body, cancels the request.
 pub(crate) async fn send(
     pool: &Arc<EnginePool>,
-    address: &EngineAddress,
+    backend: &Backend,
     request: &Outgoing,
 ) -> Result<(Head, EngineBody), EngineError> {
-    if let Some(kept) = pool.take(address).await
-        && let Ok(answer) = exchange(pool, address, kept, request).await
+    let request =
+        request_for(backend, request).map_err(|source| EngineError::Rewrite { backend: backend.clone(), source })?;
+    if let Some(kept) = pool.take(backend).await
+        && let Ok((head, body)) = exchange(pool, backend, kept, request.clone()).await
     {
-        return Ok(answer);
+        return answer_of(backend, head).map(|head| (head, body));
     }
-    let connection = pool.connect(address).await?;
-    exchange(pool, address, connection, request)
+    let connection = pool.connect(backend).await?;
+    let (head, body) = exchange(pool, backend, connection, request)
         .await
-        .map_err(|source| EngineError::Http { address: address.clone(), source })
+        .map_err(|source| EngineError::Http { backend: backend.clone(), source })?;
+    answer_of(backend, head).map(|head| (head, body))
 }
 
 async fn exchange(
     pool: &Arc<EnginePool>,
-    address: &EngineAddress,
+    backend: &Backend,
     mut connection: Connection,
-    request: &Outgoing,
+    request: Request<RequestBody>,
 ) -> hyper::Result<(Head, EngineBody)> {
-    let (parts, incoming) = connection.send(engine_request(request)).await?.into_parts();
-    let lease = Lease { connection, pool: Arc::clone(pool), address: address.clone() };
+    let (parts, incoming) = connection.send(request).await?.into_parts();
+    let lease = Lease { connection, pool: Arc::clone(pool), backend: backend.clone() };
     Ok((head(parts), EngineBody { incoming, lease: Some(lease) }))
-}
-
-fn engine_request(request: &Outgoing) -> Request<Full<Bytes>> {
-    let mut outgoing = Request::new(Full::new(request.body.clone()));
-    *outgoing.method_mut() = Method::POST;
-    *outgoing.uri_mut() = request.target.clone().into();
-    *outgoing.headers_mut() = request.headers.clone();
-    outgoing.headers_mut().insert(header::HOST, HeaderValue::from_static("engine"));
-    outgoing
 }
 
 fn head(parts: http::response::Parts) -> Head {
@@ -78,7 +91,22 @@ fn head(parts: http::response::Parts) -> Head {
     Head { status: parts.status, headers }
 }
 
-/// The body of an engine's answer. At its end the connection goes back to the pool; dropped before, it is closed.
+/// `head` if it answers the client. What a service says of this node's key, or of where it has moved, does not: the
+/// client would look for the fault in its own key, or follow.
+fn answer_of(backend: &Backend, mut head: Head) -> Result<Head, EngineError> {
+    let Backend::Gateway(_) = backend else { return Ok(head) };
+    strip_service(&mut head.headers);
+    let (backend, status) = (backend.clone(), head.status);
+    match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+            Err(EngineError::KeyRefused { backend, status })
+        }
+        status if status.is_redirection() => Err(EngineError::Redirects { backend, status }),
+        _ => Ok(head),
+    }
+}
+
+/// The body of a backend's answer. At its end the connection goes back to the pool; dropped before, it is closed.
 #[derive(Debug)]
 pub(crate) struct EngineBody {
     incoming: Incoming,
@@ -89,7 +117,7 @@ pub(crate) struct EngineBody {
 struct Lease {
     connection: Connection,
     pool: Arc<EnginePool>,
-    address: EngineAddress,
+    backend: Backend,
 }
 
 impl EngineBody {
@@ -107,8 +135,8 @@ impl EngineBody {
                     return Poll::Ready(Some(Err(error)));
                 }
                 None => {
-                    if let Some(Lease { connection, pool, address }) = self.lease.take() {
-                        pool.put(&address, connection);
+                    if let Some(Lease { connection, pool, backend }) = self.lease.take() {
+                        pool.put(&backend, connection);
                     }
                     return Poll::Ready(None);
                 }

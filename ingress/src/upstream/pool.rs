@@ -1,46 +1,45 @@
-//! Connections to local engines: kept while they are idle, closed the moment their request is given up.
+//! Connections to local engines and to the services of gateways: kept while they are idle, closed the moment their request is given up.
 
 use std::{
     collections::{HashMap, HashSet},
     future::Future,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::Full;
 use hyper::{
     body::Incoming,
     client::conn::http1::{self, SendRequest},
     rt::{Read, Write},
 };
 use hyper_util::rt::TokioIo;
-use shoal_types::EngineAddress;
+use shoal_types::{Backend, EngineAddress};
 use tokio::{
     net::{TcpStream, UnixStream},
     time::timeout,
 };
+use tokio_rustls::rustls::ClientConfig;
 use tokio_util::task::TaskTracker;
 
-use super::local::EngineError;
+use super::{body::RequestBody, local::EngineError, service};
 
 /// How long an idle connection may take to get ready. It is ready once the end of the last answer has been seen, so this
 /// is for those whose engine answered before it had read the request.
 const READY_WITHIN: Duration = Duration::from_millis(100);
 
-/// One HTTP/1.1 connection to an engine. Dropped together with what is under way on it, hyper closes the socket, by
-/// which the engine knows that it can stop.
+/// One HTTP/1.1 connection to a backend. Dropped together with what is under way on it, hyper closes the socket, by
+/// which the backend knows that it can stop.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    sender: SendRequest<Full<Bytes>>,
+    sender: SendRequest<RequestBody>,
 }
 
 impl Connection {
     /// Sends `request` and waits for the head of its answer.
     pub(crate) fn send(
         &mut self,
-        request: Request<Full<Bytes>>,
+        request: Request<RequestBody>,
     ) -> impl Future<Output = hyper::Result<Response<Incoming>>> + use<> {
         self.sender.send_request(request)
     }
@@ -50,24 +49,25 @@ impl Connection {
     }
 }
 
-/// Idle connections by engine, and the tasks that drive all connections.
+/// Idle connections by backend, and the tasks that drive all connections.
 #[derive(Debug)]
 pub(crate) struct EnginePool {
-    idle: Mutex<HashMap<EngineAddress, Vec<Connection>>>,
+    idle: Mutex<HashMap<Backend, Vec<Connection>>>,
     idle_max: usize,
     connect_timeout: Duration,
+    tls: Option<Arc<ClientConfig>>,
     tasks: TaskTracker,
 }
 
 impl EnginePool {
-    /// A pool that keeps at most `idle_max` connections per engine.
-    pub(crate) fn new(idle_max: usize, connect_timeout: Duration) -> Self {
-        Self { idle: Mutex::default(), idle_max, connect_timeout, tasks: TaskTracker::new() }
+    /// A pool that keeps at most `idle_max` connections per backend.
+    pub(crate) fn new(idle_max: usize, connect_timeout: Duration, tls: Option<Arc<ClientConfig>>) -> Self {
+        Self { idle: Mutex::default(), idle_max, connect_timeout, tls, tasks: TaskTracker::new() }
     }
 
-    /// A kept connection to `address` that is still open; the one used last, as it is the least likely to be stale.
-    pub(crate) async fn take(&self, address: &EngineAddress) -> Option<Connection> {
-        while let Some(mut connection) = self.pop(address) {
+    /// A kept connection to `backend` that is still open; the one used last, as it is the least likely to be stale.
+    pub(crate) async fn take(&self, backend: &Backend) -> Option<Connection> {
+        while let Some(mut connection) = self.pop(backend) {
             if connection.is_usable().await {
                 return Some(connection);
             }
@@ -75,41 +75,46 @@ impl EnginePool {
         None
     }
 
-    fn pop(&self, address: &EngineAddress) -> Option<Connection> {
-        self.lock().get_mut(address)?.pop()
+    fn pop(&self, backend: &Backend) -> Option<Connection> {
+        self.lock().get_mut(backend)?.pop()
     }
 
-    /// Keeps `connection`, on which an answer has just come to its end, for the next request to `address`.
-    pub(crate) fn put(&self, address: &EngineAddress, connection: Connection) {
+    /// Keeps `connection`, on which an answer has just come to its end, for the next request to `backend`.
+    pub(crate) fn put(&self, backend: &Backend, connection: Connection) {
         if connection.sender.is_closed() || self.tasks.is_closed() {
             return;
         }
         let mut idle = self.lock();
-        let kept = idle.entry(address.clone()).or_default();
+        let kept = idle.entry(backend.clone()).or_default();
         if kept.len() < self.idle_max {
             kept.push(connection);
         }
     }
 
-    /// A new connection to `address`.
-    pub(crate) async fn connect(&self, address: &EngineAddress) -> Result<Connection, EngineError> {
-        match timeout(self.connect_timeout, self.open(address)).await {
+    /// A new connection to `backend`.
+    pub(crate) async fn connect(&self, backend: &Backend) -> Result<Connection, EngineError> {
+        match timeout(self.connect_timeout, self.open(backend)).await {
             Ok(result) => result,
-            Err(_) => Err(EngineError::ConnectTimeout { address: address.clone(), within: self.connect_timeout }),
+            Err(_) => Err(EngineError::ConnectTimeout { backend: backend.clone(), within: self.connect_timeout }),
         }
     }
 
-    async fn open(&self, address: &EngineAddress) -> Result<Connection, EngineError> {
-        let refused = |source| EngineError::Connect { address: address.clone(), source };
-        match address {
-            EngineAddress::Unix(path) => self.drive(UnixStream::connect(path).await.map_err(refused)?).await,
-            EngineAddress::Loopback(address) => {
+    async fn open(&self, backend: &Backend) -> Result<Connection, EngineError> {
+        let refused = |source| EngineError::Connect { backend: backend.clone(), source };
+        match backend {
+            Backend::Engine(EngineAddress::Unix(path)) => {
+                self.drive(UnixStream::connect(path).await.map_err(refused)?).await
+            }
+            Backend::Engine(EngineAddress::Loopback(address)) => {
                 let stream = TcpStream::connect(address).await.map_err(refused)?;
                 stream.set_nodelay(true).map_err(refused)?;
                 self.drive(stream).await
             }
+            Backend::Gateway(target) => {
+                self.drive(service::connect(target, self.tls.as_ref()).await.map_err(refused)?).await
+            }
         }
-        .map_err(|source| EngineError::Http { address: address.clone(), source })
+        .map_err(|source| EngineError::Http { backend: backend.clone(), source })
     }
 
     async fn drive<S>(&self, stream: S) -> hyper::Result<Connection>
@@ -125,9 +130,9 @@ impl EnginePool {
         Ok(Connection { sender })
     }
 
-    /// Forgets engines that are not in `in_use`.
-    pub(crate) fn retain(&self, in_use: &HashSet<&EngineAddress>) {
-        self.lock().retain(|address, _| in_use.contains(address));
+    /// Forgets backends that are not in `in_use`.
+    pub(crate) fn retain(&self, in_use: &HashSet<&Backend>) {
+        self.lock().retain(|backend, _| in_use.contains(backend));
     }
 
     /// Closes what is idle and waits until no connection is left.
@@ -137,7 +142,7 @@ impl EnginePool {
         self.tasks.wait().await;
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<EngineAddress, Vec<Connection>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Backend, Vec<Connection>>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -10,6 +10,8 @@ mod cancel;
 #[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
+mod provider;
+#[cfg(test)]
 mod retry;
 #[cfg(test)]
 mod streaming;

@@ -5,14 +5,16 @@ mod engine;
 mod mesh;
 mod node;
 mod pipe;
+mod provider;
 
 use std::{future::Future, time::Duration};
 
 pub(crate) use client::{Answer, Client, raw};
 pub(crate) use engine::{Call, Engine, Reply};
 pub(crate) use mesh::{Mesh, Peer};
-pub(crate) use node::{Node, claim, local, node_id, remote, route};
+pub(crate) use node::{Node, claim, gateway, local, node_id, remote, route};
 pub(crate) use pipe::tunnel_pair;
+pub(crate) use provider::Provider;
 
 /// A request for `llama`.
 pub(crate) const REQUEST: &str = r#"{"model":"llama","stream":true,"messages":[]}"#;

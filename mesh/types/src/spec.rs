@@ -181,16 +181,17 @@ pub struct ProcessEngine {
 pub struct GatewayEngine {
     /// `http://` or `https://`, host, and the path before `/v1/…`.
     pub url: String,
-    /// What the service calls the model; default the endpoint's `model`.
+    /// What the service calls the model; default the endpoint's `model`. Requests say so, and answers come as they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
     /// Name of a file in the key directory of the node's configuration: the service's API key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
-    /// Path that answers 200 while the service is well; default `/v1/models` below the URL's path.
+    /// Path on the same host that answers 200 while the service is well; default `/v1/models` below the URL's path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<String>,
-    /// Path of Prometheus metrics that tell of the service's load, such as `/metrics` of an llm-d router.
+    /// Prometheus metrics that tell of the service's load, as an llm-d router has them: a path on the same host, or a
+    /// whole URL where they have a port of their own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metrics: Option<String>,
 }

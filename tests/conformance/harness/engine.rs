@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use shoal_engine_supervisor::{CommandConfig, SupervisorConfig, ProgramConfig};
+use shoal_engine_supervisor::{CommandConfig, ProgramConfig, SupervisorConfig};
 use shoal_types::{CommandEngine, EngineSpec, VllmEngine};
 use tempfile::TempDir;
 use tokio::sync::{Mutex, MutexGuard};

@@ -19,6 +19,7 @@ use hyper_util::rt::TokioIo;
 use shoal_types::EngineAddress;
 use tempfile::TempDir;
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::UnixListener,
     sync::{mpsc, oneshot},
     task::JoinSet,
@@ -84,12 +85,14 @@ async fn accept(listener: UnixListener, calls: mpsc::Sender<Call>, connections: 
     let mut tasks = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
         connections.fetch_add(1, Ordering::SeqCst);
-        let calls = calls.clone();
-        tasks.spawn(async move {
-            let service = service_fn(move |request| hand_over(request, calls.clone()));
-            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
-        });
+        tasks.spawn(serve(stream, calls.clone()));
     }
+}
+
+/// Hands over what comes on one connection.
+pub(super) async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, calls: mpsc::Sender<Call>) {
+    let service = service_fn(move |request| hand_over(request, calls.clone()));
+    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
 async fn hand_over(
@@ -123,12 +126,15 @@ impl Call {
 
     /// Answers at once.
     pub(crate) fn answer(self, status: u16, content_type: &str, body: &'static str) {
+        self.answer_with(status, &[("content-type", content_type)], body);
+    }
+
+    /// Answers at once, with these headers.
+    pub(crate) fn answer_with(self, status: u16, headers: &[(&str, &str)], body: &'static str) {
         let body = http_body_util::Full::new(Bytes::from_static(body.as_bytes()));
-        let response = Response::builder()
-            .status(status)
-            .header("content-type", content_type)
-            .body(body.map_err(|never: Infallible| match never {}).boxed())
-            .unwrap();
+        let response =
+            headers.iter().fold(Response::builder(), |response, (name, value)| response.header(*name, *value));
+        let response = response.status(status).body(body.map_err(|never: Infallible| match never {}).boxed()).unwrap();
         assert!(self.answer.send(response).is_ok(), "the request was given up");
     }
 

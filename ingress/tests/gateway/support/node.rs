@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use shoal_ingress::{Ingress, IngressConfig, Place, Replica, Route, RoutingTable};
-use shoal_types::{ClaimId, EngineAddress, Load, NodeId, UnixMillis};
+use shoal_types::{Backend, ClaimId, EngineAddress, GatewayTarget, Load, NodeId, UnixMillis};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -20,7 +20,16 @@ pub(crate) fn claim(number: u8) -> ClaimId {
 
 /// A replica of node `number` on the ingress's own node. The one with the least `load` is tried first.
 pub(crate) fn local(number: u8, address: EngineAddress, load: u32) -> Replica {
-    Replica { claim: claim(number), node: node_id(number), place: Place::Local(address), load: Some(inflight(load)) }
+    backed(number, Backend::Engine(address), load)
+}
+
+/// As [`local`], a gateway to `target`.
+pub(crate) fn gateway(number: u8, target: GatewayTarget, load: u32) -> Replica {
+    backed(number, Backend::Gateway(Arc::new(target)), load)
+}
+
+fn backed(number: u8, backend: Backend, load: u32) -> Replica {
+    Replica { claim: claim(number), node: node_id(number), place: Place::Local(backend), load: Some(inflight(load)) }
 }
 
 /// A replica of node `number` on that other node.

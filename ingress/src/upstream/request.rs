@@ -1,0 +1,198 @@
+//! A request as its backend gets it.
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, header, uri::PathAndQuery};
+use shoal_types::{Backend, GatewayTarget};
+
+use super::{Outgoing, body::RequestBody};
+use crate::{
+    head::{HeadError, model_span},
+    headers::for_service,
+};
+
+/// Why a request cannot be made for a service.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RewriteError {
+    #[error("the model cannot be named in its body: {0}")]
+    Head(#[from] HeadError),
+    #[error("the model cannot be named in its body: {0}")]
+    Model(#[from] serde_json::Error),
+    #[error("its path below the service's is none: {0}")]
+    Path(#[from] http::uri::InvalidUri),
+    #[error("the service's name or key cannot be a header: {0}")]
+    Header(#[from] header::InvalidHeaderValue),
+}
+
+/// `request` for `backend`. An engine gets it as it came. A service gets it below its own path, with its own key, and
+/// with its own name of the model; what it calls the model in its answer stays.
+pub(super) fn request_for(backend: &Backend, request: &Outgoing) -> Result<Request<RequestBody>, RewriteError> {
+    match backend {
+        Backend::Engine(_) => Ok(engine_request(request)),
+        Backend::Gateway(target) => service_request(target, request),
+    }
+}
+
+fn engine_request(request: &Outgoing) -> Request<RequestBody> {
+    let mut outgoing = post(request.target.clone(), RequestBody::whole(request.body.clone()));
+    *outgoing.headers_mut() = request.headers.clone();
+    outgoing.headers_mut().insert(header::HOST, HeaderValue::from_static("engine"));
+    outgoing
+}
+
+fn service_request(target: &GatewayTarget, request: &Outgoing) -> Result<Request<RequestBody>, RewriteError> {
+    let path = PathAndQuery::try_from(format!("{}{}", target.base, request.target))?;
+    let mut outgoing = post(path, with_model(&request.body, &target.model)?);
+    let mut headers = for_service(request.headers.clone());
+    headers.insert(header::HOST, HeaderValue::try_from(authority(target))?);
+    if let Some(key) = &target.key {
+        let mut bearer = HeaderValue::try_from(format!("Bearer {key}"))?;
+        bearer.set_sensitive(true);
+        headers.insert(header::AUTHORIZATION, bearer);
+    }
+    *outgoing.headers_mut() = headers;
+    Ok(outgoing)
+}
+
+fn post(path: PathAndQuery, body: RequestBody) -> Request<RequestBody> {
+    let mut request = Request::new(body);
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = path.into();
+    request
+}
+
+/// Host and port as `Host` has them: without the port that the scheme implies.
+fn authority(target: &GatewayTarget) -> String {
+    let implied = if target.tls { 443 } else { 80 };
+    if target.port == implied { target.host.clone() } else { format!("{}:{}", target.host, target.port) }
+}
+
+/// `body` with `model` as its model. Every other byte stays where it is.
+fn with_model(body: &Bytes, model: &str) -> Result<RequestBody, RewriteError> {
+    let span = model_span(body)?;
+    if serde_json::from_slice::<String>(&body[span.clone()])? == model {
+        return Ok(RequestBody::whole(body.clone()));
+    }
+    let model = serde_json::to_vec(model)?.into();
+    Ok(RequestBody::spliced(body.slice(..span.start), model, body.slice(span.end..)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use futures_util::FutureExt as _;
+    use http_body::Body as _;
+    use http_body_util::BodyExt as _;
+    use proptest::{collection::vec, prelude::*};
+    use serde_json::Value;
+
+    use super::*;
+
+    fn sent(body: RequestBody) -> Bytes {
+        let announced = body.size_hint().exact();
+        let bytes = body.collect().now_or_never().unwrap().unwrap_or_else(|never| match never {}).to_bytes();
+        assert_eq!(announced, Some(bytes.len() as u64));
+        bytes
+    }
+
+    fn renamed(body: &str, model: &str) -> String {
+        let body = with_model(&Bytes::copy_from_slice(body.as_bytes()), model).unwrap();
+        String::from_utf8(sent(body).to_vec()).unwrap()
+    }
+
+    fn target() -> GatewayTarget {
+        GatewayTarget {
+            tls: true,
+            host: "api.example.com".to_owned(),
+            port: 443,
+            base: "/openai".to_owned(),
+            key: Some("secret".to_owned()),
+            model: "big".to_owned(),
+        }
+    }
+
+    fn outgoing() -> Outgoing {
+        Outgoing {
+            target: PathAndQuery::from_static("/v1/completions?x=1"),
+            headers: Default::default(),
+            body: Bytes::from_static(br#"{"model":"a"}"#),
+        }
+    }
+
+    #[test]
+    fn a_service_is_asked_below_its_path_with_its_key_and_its_name() {
+        let request = request_for(&Backend::Gateway(Arc::new(target())), &outgoing()).unwrap();
+        assert_eq!(request.uri(), "/openai/v1/completions?x=1");
+        assert_eq!(request.headers()[header::HOST], "api.example.com");
+        assert_eq!(request.headers()[header::AUTHORIZATION], "Bearer secret");
+        assert!(!format!("{request:?}").contains("secret"));
+        assert_eq!(sent(request.into_body()), r#"{"model":"big"}"#);
+
+        let elsewhere = GatewayTarget { tls: false, port: 8080, base: String::new(), key: None, ..target() };
+        let request = request_for(&Backend::Gateway(Arc::new(elsewhere)), &outgoing()).unwrap();
+        assert_eq!(request.uri(), "/v1/completions?x=1");
+        assert_eq!(request.headers()[header::HOST], "api.example.com:8080");
+        assert!(!request.headers().contains_key(header::AUTHORIZATION));
+    }
+
+    #[test]
+    fn only_the_models_own_text_changes() {
+        let body = "{ \"a\":{\"model\":\"x\"}, \"model\" :\t\"\\u006d \\\" }\" , \"n\":1e999 }";
+        let expected = "{ \"a\":{\"model\":\"x\"}, \"model\" :\t\"q\\\"uo\" , \"n\":1e999 }";
+        assert_eq!(renamed(body, "q\"uo"), expected);
+        assert_eq!(renamed(r#"{"mod\u0065l":"x"}"#, "y"), r#"{"mod\u0065l":"y"}"#);
+        // Written differently, but the same.
+        assert_eq!(renamed(r#"{"model":"\u0061"}"#, "a"), r#"{"model":"\u0061"}"#);
+    }
+
+    #[test]
+    fn a_body_without_a_model_cannot_be_sent() {
+        for body in ["", "[]", "{}", r#"{"model":null}"#, r#"{"model":1}"#, r#"{"model":"a","model":"b"}"#] {
+            assert!(with_model(&Bytes::copy_from_slice(body.as_bytes()), "x").is_err(), "{body}");
+        }
+    }
+
+    /// A JSON value as text, with whitespace wherever it may be.
+    fn json() -> impl Strategy<Value = String> {
+        let string = any::<String>().prop_map(|text| serde_json::to_string(&text).unwrap());
+        let leaf = prop_oneof![Just("null".to_owned()), any::<i64>().prop_map(|n| n.to_string()), string.clone()];
+        leaf.prop_recursive(3, 16, 4, move |inner| {
+            let member = (string.clone(), inner.clone()).prop_map(|(name, value)| format!("{name} :\n{value}"));
+            prop_oneof![
+                vec(inner, 0..4).prop_map(|list| format!("[ {} ]", list.join(" , "))),
+                vec(member, 0..4).prop_map(|members| format!("{{\t{}}}", members.join(", "))),
+            ]
+        })
+    }
+
+    proptest! {
+        /// Rule 10: the model never changes silently. What is sent says the service's name, and nothing else differs.
+        #[test]
+        fn rule_10_all_but_the_model_stays_byte_for_byte(
+            before in vec(json(), 0..3), after in vec(json(), 0..3), old: String, new: String,
+        ) {
+            let members = |values: &[String], prefix: &str| -> Vec<String> {
+                values.iter().enumerate().map(|(index, value)| format!("\"{prefix}{index}\": {value}")).collect()
+            };
+            let old = serde_json::to_string(&old).unwrap();
+            let (before, after) = (members(&before, "b"), members(&after, "a"));
+            let of = |model: &str| {
+                let model = format!("\"model\" : {model}");
+                let all: Vec<&str> =
+                    before.iter().map(String::as_str).chain([model.as_str()]).chain(after.iter().map(String::as_str)).collect();
+                format!(" {{ {} }}\n", all.join(" ,"))
+            };
+            let (body, result) = (of(&old), renamed(&of(&old), &new));
+            let mut expected: Value = serde_json::from_str(&body).unwrap();
+            expected["model"] = new.as_str().into();
+            prop_assert_eq!(serde_json::from_str::<Value>(&result).unwrap(), expected);
+            let same = serde_json::from_str::<String>(&old).unwrap() == new;
+            prop_assert_eq!(result, if same { body } else { of(&serde_json::to_string(&new).unwrap()) });
+        }
+
+        #[test]
+        fn any_bytes_are_looked_at_without_panic(bytes: Vec<u8>) {
+            let _ = with_model(&bytes.into(), "x");
+        }
+    }
+}
