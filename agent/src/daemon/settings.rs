@@ -74,7 +74,7 @@ pub(super) fn supervisor(config: &Config) -> Result<SupervisorConfig, Problem> {
     supervisor.sglang = engines.sglang.clone().map(|sglang| program(sglang, "python3"));
     supervisor.trtllm = engines.trtllm.clone().map(|trtllm| program(trtllm, "trtllm-serve"));
     supervisor.llamacpp = engines.llamacpp.clone().map(|llamacpp| program(llamacpp, "llama-server"));
-    let command = |command: crate::config::CommandConfig| {
+    let command = |command: config::CommandConfig| {
         let mut engine = CommandConfig::new(command.program, command.args);
         engine.env = command.env;
         engine.health_path = command.health.unwrap_or(engine.health_path);
