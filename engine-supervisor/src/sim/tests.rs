@@ -1,3 +1,5 @@
+mod sleep;
+
 use std::{sync::Arc, time::Duration};
 
 use http::StatusCode;
