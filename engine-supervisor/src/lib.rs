@@ -8,6 +8,7 @@
 mod adapter;
 mod config;
 mod error;
+mod fit;
 mod gpus;
 mod group;
 mod http;
@@ -24,11 +25,16 @@ mod replica;
 mod sim;
 mod status;
 mod supervisor;
+mod weights;
 
 pub use config::{CommandConfig, SupervisorConfig, Timings, VllmConfig};
 pub use error::{RefusalReason, SupervisorError};
+pub use fit::{Attention, EngineArgs, Estimate, KvCache, Length, Misfit, ModelShape, Number, check_fit, refuse_fit};
 pub use gpus::{GpuWatch, NoGpuWatch};
 pub use log::{LogLine, LogReader, LogSource};
 pub use sim::{SimError, SimOptions, sim_engine};
 pub use status::{EnginePhase, EngineStatus, FailureClass, LaunchPlan};
 pub use supervisor::Supervisor;
+pub use weights::{
+    BadModel, HubConfig, HubError, NoChoice, NoRoom, StoredModel, WeightStore, WeightsConfig, WeightsError,
+};
