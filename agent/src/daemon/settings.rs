@@ -2,14 +2,14 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use shoal_engine_supervisor::{CommandConfig, SupervisorConfig, VllmConfig};
+use shoal_engine_supervisor::{CommandConfig, HubConfig, SupervisorConfig, VllmConfig, WeightsConfig};
 use shoal_types::Labels;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::warn;
 
 use super::own_binary;
 use crate::{
-    admin::Problem,
+    admin::{Code, Problem},
     cli::AgentArgs,
     config::{Config, ConfigError},
 };
@@ -83,7 +83,22 @@ pub(super) fn supervisor(config: &Config) -> Result<SupervisorConfig, Problem> {
     };
     supervisor.commands =
         config.engines.commands.clone().into_iter().map(|(name, config)| (name, command(config))).collect();
+    let weights = config.weights.clone().map(weights).transpose();
+    supervisor.weights = weights.map_err(|error| Problem::new(Code::Invalid, error))?;
     Ok(supervisor)
+}
+
+/// Where models are kept. A cache that is nowhere is an error of the configuration.
+fn weights(config: crate::config::WeightsConfig) -> Result<WeightsConfig, ConfigError> {
+    let cache = config.cache.or_else(WeightsConfig::default_cache).ok_or_else(|| ConfigError::Value {
+        field: "weights.cache",
+        message: "must name a directory, since the environment names no home directory".to_owned(),
+    })?;
+    let hub = |hub: crate::config::HubConfig| HubConfig {
+        url: hub.url.unwrap_or_else(|| HubConfig::URL.to_owned()),
+        token_file: hub.token_file,
+    };
+    Ok(WeightsConfig { cache, budget: config.budget, reserve: config.reserve, hub: config.hub.map(hub) })
 }
 
 /// Returns on SIGTERM or SIGINT.

@@ -21,6 +21,16 @@ const JSON_MAX: u64 = 64 << 20;
 const GGUF_MAGIC: &[u8] = b"GGUF";
 const INDEXES: [&str; 2] = ["model.safetensors.index.json", "pytorch_model.bin.index.json"];
 
+/// Names of files with weights; of those that are there, engines take the first kind. Mistral's `consolidated*` are the
+/// same weights once more.
+const FORMATS: [fn(&str) -> bool; 5] = [
+    |name| name.ends_with(".safetensors") && !name.starts_with("consolidated"),
+    |name| name.ends_with(".safetensors"),
+    |name| name.ends_with(".bin") && name.starts_with("pytorch_model"),
+    |name| name.ends_with(".pth") || name.ends_with(".pt"),
+    |name| name.ends_with(".gguf"),
+];
+
 /// What is wrong with a model on the disk.
 #[derive(Debug, thiserror::Error)]
 pub enum BadModel {
@@ -120,23 +130,10 @@ fn weight_files(directory: &Path) -> Result<BTreeSet<PathBuf>, BadModel> {
         }
     }
     let entries = fs::read_dir(directory).map_err(|error| BadModel::read(directory, error))?;
-    let paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-    let with = |wanted: &dyn Fn(&str, &str) -> bool| -> BTreeSet<PathBuf> {
-        let fits = |path: &&PathBuf| {
-            let text = |part: Option<&std::ffi::OsStr>| part.map(|part| part.to_string_lossy().into_owned());
-            let (stem, extension) = (text(path.file_stem()), text(path.extension()));
-            wanted(&stem.unwrap_or_default(), &extension.unwrap_or_default())
-        };
-        paths.iter().filter(fits).cloned().collect()
-    };
-    let formats: [&dyn Fn(&str, &str) -> bool; 5] = [
-        &|stem, extension| extension == "safetensors" && !stem.starts_with("consolidated"),
-        &|_, extension| extension == "safetensors",
-        &|stem, extension| extension == "bin" && stem.starts_with("pytorch_model"),
-        &|_, extension| matches!(extension, "pth" | "pt"),
-        &|_, extension| extension == "gguf",
-    ];
-    Ok(formats.into_iter().map(with).find(|files| !files.is_empty()).unwrap_or_default())
+    let names: Vec<String> = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    let of = |format: fn(&str) -> bool| names.iter().filter(|name| format(name)).collect::<Vec<_>>();
+    let found = FORMATS.into_iter().map(of).find(|found| !found.is_empty()).unwrap_or_default();
+    Ok(found.into_iter().map(|name| directory.join(name)).collect())
 }
 
 /// `{"weight_map": {"tensor": "file"}}`. Its `metadata.total_size` is not compared: tied tensors are counted twice by

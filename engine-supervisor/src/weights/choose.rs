@@ -78,16 +78,17 @@ fn is_module(path: &str) -> bool {
     })
 }
 
+/// Of the root, the files of the first format that there is.
 fn tensors<'a>(paths: &[&'a str]) -> Vec<&'a str> {
-    let root = |wanted: &dyn Fn(&str) -> bool| -> Vec<&'a str> {
-        paths.iter().copied().filter(|path| !path.contains('/') && wanted(path)).collect()
-    };
-    let formats: [&dyn Fn(&str) -> bool; 3] = [
-        &|path| extension(path) == "safetensors",
-        &|path| path.starts_with("pytorch_model") && extension(path) == "bin",
-        &|path| matches!(extension(path), "pth" | "pt"),
+    const FORMATS: [fn(&str) -> bool; 3] = [
+        |path| extension(path) == "safetensors",
+        |path| path.starts_with("pytorch_model") && extension(path) == "bin",
+        |path| matches!(extension(path), "pth" | "pt"),
     ];
-    formats.into_iter().map(root).find(|found| !found.is_empty()).unwrap_or_default()
+    let root = |format: fn(&str) -> bool| -> Vec<&'a str> {
+        paths.iter().copied().filter(|path| !path.contains('/') && format(path)).collect()
+    };
+    FORMATS.into_iter().map(root).find(|found| !found.is_empty()).unwrap_or_default()
 }
 
 /// The parts of the one GGUF that is meant.

@@ -13,6 +13,7 @@ use std::{
 use http::{StatusCode, header};
 use reqwest::{Client, RequestBuilder, Response, Url};
 use serde::Deserialize;
+use serde_json::Value;
 use tokio::time::Instant;
 
 use super::{
@@ -166,7 +167,8 @@ impl Hub {
         }
         // reqwest takes the process's provider, and ring is the one that there is; who was first is equal.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = Client::builder()
+        let client = if is_loopback(&url) { Client::builder().no_proxy() } else { Client::builder() };
+        let client = client
             .connect_timeout(CONNECT)
             .read_timeout(READ)
             // A token and weights that were asked for over TLS do not go on without it.
@@ -228,6 +230,10 @@ impl Hub {
             }
         }
         let model: ModelInfo = serde_json::from_slice(&body).map_err(|error| self.strange(repo, error.to_string()))?;
+        if model.is_gated() && self.token_file.is_none() {
+            // Its list is public, its files are not.
+            return Err(self.refused(repo, revision.as_str(), StatusCode::UNAUTHORIZED));
+        }
         model.listing().map_err(|reason| self.strange(repo, reason))
     }
 
@@ -290,6 +296,11 @@ impl Hub {
     }
 }
 
+/// A proxy elsewhere cannot reach it.
+fn is_loopback(url: &Url) -> bool {
+    matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"))
+}
+
 /// `Content-Range: bytes 100-199/200`.
 fn starts_at(response: &Response, from: u64) -> bool {
     let range = response.headers().get(header::CONTENT_RANGE).and_then(|range| range.to_str().ok());
@@ -313,6 +324,9 @@ fn words(error: &dyn Error) -> String {
 struct ModelInfo {
     sha: String,
     siblings: Vec<Sibling>,
+    /// `false`, or how access is granted: `"auto"`, `"manual"`.
+    #[serde(default)]
+    gated: Value,
 }
 
 #[derive(Debug, Deserialize)]
@@ -332,6 +346,10 @@ struct Lfs {
 }
 
 impl ModelInfo {
+    fn is_gated(&self) -> bool {
+        self.gated.is_string() || self.gated == Value::Bool(true)
+    }
+
     fn listing(self) -> Result<Listing, String> {
         let commit = Commit::parse(&self.sha).ok_or_else(|| format!("`{}` is not a commit", self.sha))?;
         if self.siblings.len() > FILES_MAX {

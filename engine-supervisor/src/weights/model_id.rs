@@ -94,9 +94,13 @@ impl ModelId {
 }
 
 impl HubRevision {
+    pub(super) fn main() -> Self {
+        Self("main".to_owned())
+    }
+
     /// The newest of the main branch unless one is named.
     pub(super) fn parse(revision: Option<&str>) -> Result<Self, WeightsError> {
-        let revision = revision.unwrap_or("main");
+        let Some(revision) = revision else { return Ok(Self::main()) };
         let valid = revision.len() <= REVISION_MAX && !revision.starts_with('-') && is_repo_path(revision);
         valid.then(|| Self(revision.to_owned())).ok_or_else(|| WeightsError::NotARevision(revision.to_owned()))
     }

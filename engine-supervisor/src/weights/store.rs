@@ -133,10 +133,12 @@ impl WeightStore {
         fetches::follow(work, &fetch, &progress).await
     }
 
-    /// `claim` needs no model any longer.
+    /// `claim` needs no model any longer. To be said once its [`Self::prepare`] has ended or been dropped.
     pub fn release(&self, claim: ClaimId) {
-        if let Some((repo, Some(commit))) = self.0.books.release(claim) {
-            self.0.mark_used(&RepoCache::new(&self.0.config.cache, &repo).snapshot(&commit));
+        let Some((repo, commit)) = self.0.books.release(claim) else { return };
+        let layout = RepoCache::new(&self.0.config.cache, &repo);
+        if let Some(commit) = commit.or_else(|| layout.resolve(&HubRevision::main())) {
+            self.0.mark_used(&layout.snapshot(&commit));
         }
     }
 
@@ -252,8 +254,8 @@ impl Shared {
         let read = |source| WeightsError::disk("read", cache, source);
         let repos = scan(cache).map_err(read)?;
         let mut victims = if self.config.budget.is_some() { evict::victims(&repos, &*self.books) } else { Vec::new() };
-        // Its own unfinished fetch, which is to be resumed.
-        victims.retain(|victim| victim.repo != fetch.wanted.id.repo || victim.part != evict::Part::Leftovers);
+        // Its other revisions may have contents that are not fetched again, and its leftovers are resumed.
+        victims.retain(|victim| victim.repo != fetch.wanted.id.repo);
         let room = Room {
             needed: fetch.needed(),
             free: self.disk.free(cache).map_err(read)?,

@@ -10,7 +10,7 @@ use std::{
 
 use shoal_types::{MemorySize, NodeId, UnixMillis};
 
-pub(super) use self::fake_hub::FakeHub;
+use self::fake_hub::FakeHub;
 use super::*;
 
 /// A disk with so many bytes left, whatever is written to it.

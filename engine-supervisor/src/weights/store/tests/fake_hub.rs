@@ -9,7 +9,7 @@ use std::{
 use axum::{
     Router,
     body::Body,
-    extract::{OriginalUri, Path, State},
+    extract::{Path, Query, State},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -31,6 +31,8 @@ pub(super) struct Behaviour {
     pub(super) repos: BTreeMap<String, BTreeMap<String, Bytes>>,
     /// Who may read.
     pub(super) token: Option<&'static str>,
+    /// Lists are public, files only for those whom the author let in.
+    pub(super) gated: bool,
     /// The next answer with a file ends after so many bytes.
     pub(super) cut: Option<usize>,
     pub(super) ignores_range: bool,
@@ -70,6 +72,7 @@ impl FakeHub {
         let behaviour = Behaviour {
             repos: BTreeMap::new(),
             token: None,
+            gated: false,
             cut: None,
             ignores_range: false,
             lie: 0,
@@ -152,7 +155,7 @@ async fn list(
 ) -> Response {
     let behaviour = shared.behaviour.lock().unwrap();
     let model = format!("{org}/{name}");
-    if let Some(status) = behaviour.status.or_else(|| denied(&behaviour, &headers)) {
+    if let Some(status) = behaviour.status.or_else(|| denied(&behaviour, &headers).filter(|_| !behaviour.gated)) {
         return status.into_response();
     }
     let Some(files) = behaviour.repos.get(&model).filter(|_| revision == "main" || revision == COMMIT) else {
@@ -168,7 +171,9 @@ async fn list(
             json!({"rfilename": path, "size": size, "blobId": blob(false)})
         }
     });
-    axum::Json(json!({"id": model, "sha": COMMIT, "siblings": siblings.collect::<Vec<_>>()})).into_response()
+    let siblings: Vec<_> = siblings.collect();
+    let gated = if behaviour.gated { json!("manual") } else { json!(false) };
+    axum::Json(json!({"id": model, "sha": COMMIT, "gated": gated, "siblings": siblings})).into_response()
 }
 
 async fn resolve(
@@ -189,10 +194,10 @@ async fn resolve(
 async fn large(
     State(shared): State<Arc<Shared>>,
     Path((org, name, path)): Path<(String, String, String)>,
-    OriginalUri(uri): OriginalUri,
+    Query(query): Query<BTreeMap<String, String>>,
     headers: HeaderMap,
 ) -> Response {
-    assert_eq!(uri.query(), Some("signature=secret"));
+    assert_eq!(query["signature"], "secret");
     send(&shared, &format!("{org}/{name}"), &path, &headers)
 }
 
