@@ -1,5 +1,8 @@
 //! The hub that models are fetched from: Hugging Face's, or one that speaks as it does.
 
+mod error;
+mod listing;
+
 use std::{
     collections::VecDeque,
     error::Error,
@@ -12,13 +15,14 @@ use std::{
 
 use http::{StatusCode, header};
 use reqwest::{Client, RequestBuilder, Response, Url};
-use serde::Deserialize;
-use serde_json::Value;
 use tokio::time::Instant;
 
+pub use self::error::HubError;
+use self::listing::ModelInfo;
+pub(super) use self::listing::{HubFile, Listing};
 use super::{
     HubConfig, WeightsError,
-    model_id::{BlobName, Commit, HubRevision, Repo, is_repo_path},
+    model_id::{Commit, HubRevision, Repo},
 };
 
 /// For a TCP and TLS handshake.
@@ -31,104 +35,10 @@ const LIST: Duration = Duration::from_secs(30);
 const LIST_VALID: Duration = Duration::from_secs(30);
 /// Lists that are remembered.
 const LISTS_MAX: usize = 32;
-/// Largest list that is read, in bytes, and most files of it.
+/// Largest list that is read, in bytes.
 const LIST_BYTES_MAX: usize = 16 << 20;
-const FILES_MAX: usize = 20_000;
 /// Largest token file, in bytes.
 const TOKEN_MAX: u64 = 4096;
-
-/// Why the hub does not give a model.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum HubError {
-    /// No answer, or half of one.
-    #[error("the hub {hub} cannot be reached for `{model}`: {reason}")]
-    Unreachable {
-        /// Its URL.
-        hub: String,
-        /// What was asked for.
-        model: String,
-        /// Why not.
-        reason: String,
-    },
-    /// It wants to know who asks, or does not like who does. Hugging Face says the same of what does not exist.
-    #[error("the hub {hub} does not give `{model}` {}: check its name, and that the token may read it", whose(*.token))]
-    Denied {
-        /// Its URL.
-        hub: String,
-        /// What was asked for.
-        model: String,
-        /// Whether a token was sent.
-        token: bool,
-    },
-    /// It has no such thing.
-    #[error("the hub {hub} has no `{model}` at revision `{revision}`")]
-    NotFound {
-        /// Its URL.
-        hub: String,
-        /// What was asked for.
-        model: String,
-        /// At which revision.
-        revision: String,
-    },
-    /// It answers with an error.
-    #[error("the hub {hub} answers {status} for `{model}`")]
-    Status {
-        /// Its URL.
-        hub: String,
-        /// What was asked for.
-        model: String,
-        /// Its answer.
-        status: u16,
-    },
-    /// What it says of a model makes no sense.
-    #[error("the hub {hub} lists `{model}` in a way that is not understood: {reason}")]
-    List {
-        /// Its URL.
-        hub: String,
-        /// What was asked for.
-        model: String,
-        /// What is wrong.
-        reason: String,
-    },
-    /// The token cannot be read.
-    #[error("cannot read the token file {path} (`weights.hub.tokenFile`): {reason}", path = .path.display())]
-    Token {
-        /// Which.
-        path: PathBuf,
-        /// Why not.
-        reason: String,
-    },
-}
-
-const fn whose(token: bool) -> &'static str {
-    if token { "to the owner of this node's token" } else { "without a token (`weights.hub.tokenFile`)" }
-}
-
-impl HubError {
-    /// Whether asking again may help.
-    pub(super) const fn is_transient(&self) -> bool {
-        match self {
-            Self::Unreachable { .. } => true,
-            Self::Status { status, .. } => *status >= 500 || *status == 429 || *status == 408,
-            Self::Denied { .. } | Self::NotFound { .. } | Self::List { .. } | Self::Token { .. } => false,
-        }
-    }
-}
-
-/// What a repository holds at one commit.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Listing {
-    pub(super) commit: Commit,
-    pub(super) files: Vec<HubFile>,
-}
-
-/// One file of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct HubFile {
-    pub(super) path: String,
-    pub(super) size: u64,
-    pub(super) blob: BlobName,
-}
 
 /// What the hub sends of a file.
 #[derive(Debug)]
@@ -317,61 +227,4 @@ fn words(error: &dyn Error) -> String {
         cause = error.source();
     }
     words
-}
-
-/// The hub's answer, as far as it is read.
-#[derive(Debug, Deserialize)]
-struct ModelInfo {
-    sha: String,
-    siblings: Vec<Sibling>,
-    /// `false`, or how access is granted: `"auto"`, `"manual"`.
-    #[serde(default)]
-    gated: Value,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Sibling {
-    rfilename: String,
-    size: Option<u64>,
-    /// Git's name of a small file.
-    blob_id: Option<String>,
-    lfs: Option<Lfs>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Lfs {
-    sha256: String,
-    size: u64,
-}
-
-impl ModelInfo {
-    fn is_gated(&self) -> bool {
-        self.gated.is_string() || self.gated == Value::Bool(true)
-    }
-
-    fn listing(self) -> Result<Listing, String> {
-        let commit = Commit::parse(&self.sha).ok_or_else(|| format!("`{}` is not a commit", self.sha))?;
-        if self.siblings.len() > FILES_MAX {
-            return Err(format!("it has over {FILES_MAX} files"));
-        }
-        let files = self.siblings.into_iter().map(Sibling::file).collect::<Result<_, _>>()?;
-        Ok(Listing { commit, files })
-    }
-}
-
-impl Sibling {
-    fn file(self) -> Result<HubFile, String> {
-        let path = self.rfilename;
-        if !is_repo_path(&path) {
-            return Err(format!("`{path}` is not a path in a repository"));
-        }
-        let (size, name) = match self.lfs {
-            Some(lfs) => (Some(lfs.size), Some(lfs.sha256)),
-            None => (self.size, self.blob_id),
-        };
-        let blob = name.as_deref().and_then(BlobName::parse);
-        let (Some(size), Some(blob)) = (size, blob) else { return Err(format!("`{path}` has no size or no hash")) };
-        Ok(HubFile { path, size, blob })
-    }
 }

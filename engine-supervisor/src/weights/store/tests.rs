@@ -55,14 +55,16 @@ impl Node {
         self.store.prepare(claim(counter), model, None, watch::Sender::new(None)).await
     }
 
-    /// Names below the blobs of `a/b`, and whether each is whole.
+    /// Names below the blobs of `a/b`.
     fn blobs(&self) -> BTreeSet<String> {
         let blobs = fs::read_dir(self.cache.path().join("hub/models--a--b/blobs")).into_iter().flatten().flatten();
         blobs.map(|entry| entry.file_name().into_string().unwrap()).collect()
     }
 
+    /// Weights of `a/b` that have not come whole. The small files beside them may be on their way, too.
     fn incomplete(&self) -> usize {
-        self.blobs().iter().filter(|name| name.ends_with(".incomplete")).count()
+        let large = 64 + ".incomplete".len();
+        self.blobs().iter().filter(|name| name.ends_with(".incomplete") && name.len() == large).count()
     }
 
     fn models(&self) -> Vec<(String, bool, bool)> {
