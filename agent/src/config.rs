@@ -44,6 +44,8 @@ pub(crate) struct Config {
     pub(crate) gpus: GpuConfig,
     /// Engines that this node offers to run.
     pub(crate) engines: EnginesConfig,
+    /// Models on this node's disk; without it engines fetch for themselves what they are given by name.
+    pub(crate) weights: Option<WeightsConfig>,
     /// Timing of elections; the same on all nodes of a mesh.
     pub(crate) placement: PlacementConfig,
     /// Who says that this host will be taken away.
@@ -248,6 +250,38 @@ pub(crate) struct CommandConfig {
     pub(crate) health: Option<String>,
 }
 
+/// Models on this node's disk.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct WeightsConfig {
+    /// Directory in the layout of Hugging Face's cache; default the one that engines use: $HF_HOME/hub, or
+    /// ~/.cache/huggingface/hub.
+    pub(crate) cache: Option<PathBuf>,
+    /// Most that the models there may take, whoever put them there: the least recently used that no replica needs are
+    /// removed for others. Without it nothing is ever removed.
+    pub(crate) budget: Option<MemorySize>,
+    /// What always stays free on that file system.
+    pub(crate) reserve: MemorySize,
+    /// Where models are fetched from; without it only those that are there are used.
+    pub(crate) hub: Option<HubConfig>,
+}
+
+impl Default for WeightsConfig {
+    fn default() -> Self {
+        Self { cache: None, budget: None, reserve: shoal_engine_supervisor::WeightsConfig::RESERVE, hub: None }
+    }
+}
+
+/// Where models are fetched from.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct HubConfig {
+    /// Its URL; default https://huggingface.co.
+    pub(crate) url: Option<String>,
+    /// File with the token for models that are not public.
+    pub(crate) token_file: Option<PathBuf>,
+}
+
 /// Timing of elections.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
@@ -365,6 +399,10 @@ impl Config {
         if interval.is_some_and(|interval| interval < COMMAND_INTERVAL_MIN) {
             return wrong("notices.command.interval", format!("must be at least {COMMAND_INTERVAL_MIN:?}"));
         }
+        let url = self.weights.as_ref().and_then(|weights| weights.hub.as_ref()?.url.as_deref());
+        if let Some(url) = url.filter(|url| !url.starts_with("https://") && !url.starts_with("http://")) {
+            return wrong("weights.hub.url", format!("`{url}` does not start with https:// or http://"));
+        }
         let simulated: u64 = self.gpus.simulated.iter().map(|gpus| u64::from(gpus.count)).sum();
         if simulated > SIMULATED_MAX {
             return wrong(
@@ -461,6 +499,8 @@ mod tests {
         assert_eq!(field("placement: {step: 0s}"), Some("placement.step"));
         let command = "notices: {command: {program: /bin/true, interval: 10ms}}";
         assert_eq!(field(command), Some("notices.command.interval"));
+        assert_eq!(field("weights: {hub: {url: huggingface.co}}"), Some("weights.hub.url"));
+        assert_eq!(field("weights: {budget: 2TiB, hub: {}}"), None);
         let gpus = "gpus: {simulated: [{count: 4000000000, name: a, memory: 1GiB}]}";
         assert_eq!(field(gpus), Some("gpus.simulated"));
         assert_eq!(field("engines: {gateway: {allow: [https://a.example, b.example]}}"), Some("engines.gateway.allow"));

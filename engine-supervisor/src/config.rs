@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
-use crate::{GatewayConfig, GpuWatch, NoGpuWatch};
+use crate::{GatewayConfig, GpuWatch, NoGpuWatch, WeightsConfig};
 
 /// What a node offers to run, and where its engines live on disk.
 #[derive(Debug, Clone)]
@@ -32,6 +32,8 @@ pub struct SupervisorConfig {
     pub timings: Timings,
     /// Who knows which GPUs are in use and ill.
     pub gpus: Arc<dyn GpuWatch>,
+    /// Models on this node's disk; `None`: engines fetch for themselves what they are given by name.
+    pub weights: Option<WeightsConfig>,
 }
 
 impl SupervisorConfig {
@@ -50,6 +52,7 @@ impl SupervisorConfig {
             inherited_env: INHERITED_ENV.map(str::to_owned).to_vec(),
             timings: Timings::default(),
             gpus: Arc::new(NoGpuWatch),
+            weights: None,
         }
     }
 }

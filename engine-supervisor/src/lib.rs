@@ -8,6 +8,7 @@
 mod adapter;
 mod config;
 mod error;
+mod fit;
 mod gateway;
 mod gpus;
 mod group;
@@ -26,12 +27,17 @@ mod replica;
 mod sim;
 mod status;
 mod supervisor;
+mod weights;
 
 pub use config::{CommandConfig, ProgramConfig, SupervisorConfig, Timings};
 pub use error::{RefusalReason, SupervisorError};
+pub use fit::{Attention, EngineArgs, Estimate, KvCache, Length, Misfit, ModelShape, Number, check_fit, refuse_fit};
 pub use gateway::{GatewayConfig, GatewayRefusal, GatewayTimings, GatewayUrl, KeyError, UrlError};
 pub use gpus::{GpuWatch, NoGpuWatch};
 pub use log::{LogLine, LogReader, LogSource};
 pub use sim::{SimError, SimOptions, sim_engine};
 pub use status::{EnginePhase, EngineStatus, FailureClass, LaunchPlan};
 pub use supervisor::Supervisor;
+pub use weights::{
+    BadModel, HubConfig, HubError, NoChoice, NoRoom, StoredModel, WeightStore, WeightsConfig, WeightsError,
+};

@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use shoal_engine_supervisor::{CommandConfig, GatewayConfig, GatewayTimings, ProgramConfig, SupervisorConfig};
+use shoal_engine_supervisor::{
+    CommandConfig, GatewayConfig, GatewayTimings, HubConfig, ProgramConfig, SupervisorConfig, WeightsConfig,
+};
 use shoal_types::Labels;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::warn;
@@ -82,6 +84,8 @@ pub(super) fn supervisor(config: &Config) -> Result<SupervisorConfig, Problem> {
         engine
     };
     supervisor.commands = engines.commands.clone().into_iter().map(|(name, config)| (name, command(config))).collect();
+    let weights = config.weights.clone().map(weights).transpose();
+    supervisor.weights = weights.map_err(|error| Problem::new(Code::Invalid, error))?;
     Ok(supervisor)
 }
 
@@ -112,6 +116,19 @@ fn gateway(config: &config::GatewayConfig) -> Result<GatewayConfig, Problem> {
         tls: roots::client_tls(config.ca_file.as_deref()).map_err(|error| Problem::new(Code::Invalid, error))?,
         timings: GatewayTimings::default(),
     })
+}
+
+/// Where models are kept. A cache that is nowhere is an error of the configuration.
+fn weights(config: config::WeightsConfig) -> Result<WeightsConfig, ConfigError> {
+    let cache = config.cache.or_else(WeightsConfig::default_cache).ok_or_else(|| ConfigError::Value {
+        field: "weights.cache",
+        message: "must name a directory, since the environment names no home directory".to_owned(),
+    })?;
+    let hub = |hub: config::HubConfig| HubConfig {
+        url: hub.url.unwrap_or_else(|| HubConfig::URL.to_owned()),
+        token_file: hub.token_file,
+    };
+    Ok(WeightsConfig { cache, budget: config.budget, reserve: config.reserve, hub: config.hub.map(hub) })
 }
 
 /// Returns on SIGTERM or SIGINT.
