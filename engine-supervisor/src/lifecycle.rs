@@ -124,12 +124,22 @@ pub(crate) struct Lifecycle {
     timings: Timings,
     /// Spreads the backoffs of replicas that crash together.
     seed: u64,
+    /// The process was taken over from an earlier daemon, to which it had given its first token.
+    adopted: bool,
 }
 
 impl Lifecycle {
     /// To be launched at the first tick, and ready within `start` of it.
     pub(crate) const fn new(now: Instant, start: Duration, timings: Timings, seed: u64) -> Self {
-        Self { state: State::Waiting { until: now, crash: None }, crashes: 0, start, timings, seed }
+        Self { state: State::Waiting { until: now, crash: None }, crashes: 0, start, timings, seed, adopted: false }
+    }
+
+    /// Of a process that runs already; it is asked at once. One that has `served` need not be warmed, and answers within
+    /// the time that a ready one may be silent.
+    pub(crate) fn adopted(now: Instant, start: Duration, timings: Timings, seed: u64, served: bool) -> Self {
+        let within = if served { (timings.watch + timings.health) * timings.misses } else { start };
+        let state = State::Starting(Start { next: Some(now), ..Start::new(now + within) });
+        Self { state, crashes: 0, start, timings, seed, adopted: served }
     }
 
     /// Takes one event. Events that the state does not wait for change nothing: they were under way when it changed.
@@ -191,11 +201,16 @@ impl Lifecycle {
         match &mut self.state {
             State::Waiting { until, .. } if *until <= now => {
                 self.state = State::Starting(Start::new(now + self.start));
+                self.adopted = false;
                 Some(Action::Launch)
             }
             State::Starting(start) | State::Warming(start) if start.deadline <= now => {
                 let problem = start.problem.take().unwrap_or_else(|| "it does not answer".to_owned());
-                let reason = format!("it did not serve within {:?} of its launch: {problem}", self.start);
+                let reason = if self.adopted {
+                    format!("it did not answer a daemon that took it over: {problem}")
+                } else {
+                    format!("it did not serve within {:?} of its launch: {problem}", self.start)
+                };
                 self.crash(Crash { reason, permanent: false }, now)
             }
             State::Starting(start) => due(&mut start.next, now).then_some(Action::Check),
@@ -225,6 +240,10 @@ impl Lifecycle {
             State::Starting(start) => {
                 if let Err(problem) = result {
                     start.again(now + self.timings.start_poll, problem);
+                    return None;
+                }
+                if self.adopted {
+                    self.state = State::Ready { since: now, next: Some(now), misses: 0 };
                     return None;
                 }
                 self.state = State::Warming(Start::new(start.deadline));

@@ -1,7 +1,7 @@
 //! One replica: the task that drives its lifecycle, does what that says, and publishes where it stands.
 
 use std::{
-    fs,
+    fs, io,
     net::{Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::ExitStatus,
@@ -20,8 +20,9 @@ use crate::{
     lifecycle::{Action, Crash, Event, Lifecycle},
     log::ReplicaLog,
     probe::Probe,
-    process::{Process, ProcessEvent},
+    process::{Process, ProcessEvent, ShimConfig},
     reason,
+    replica_record::{ReplicaRecord, Stage},
     status::StatusBoard,
 };
 
@@ -31,7 +32,9 @@ pub(crate) struct Replica {
     pub(crate) plan: LaunchPlan,
     pub(crate) adapter: Box<dyn Adapter>,
     pub(crate) inherited: Arc<Environment>,
-    pub(crate) directory: PathBuf,
+    pub(crate) shim: ShimConfig,
+    /// What is on disk of how far it has come.
+    pub(crate) stage: Stage,
     /// Where it listens if it listens on a socket.
     pub(crate) socket: PathBuf,
     pub(crate) probe: Probe,
@@ -57,23 +60,53 @@ struct Running {
 }
 
 impl Replica {
-    /// Until no process of it is left, or it is abandoned.
-    pub(crate) async fn run(mut self) {
-        let mut running = Running::default();
+    /// Until no process of it is left, or it is abandoned, to the next daemon. Starts with `process` if it runs already.
+    pub(crate) async fn run(mut self, process: Option<Process>) {
+        let mut running = Running { process, ..Running::default() };
         let mut event = Event::Tick;
         loop {
-            let mut action = self.lifecycle.step(event, Instant::now());
+            let mut action = self.step(event);
             while let Some(next) = action {
                 let outcome = self.execute(next, &mut running).await;
-                action = outcome.and_then(|event| self.lifecycle.step(event, Instant::now()));
+                action = outcome.and_then(|event| self.step(event));
             }
             let Some(phase) = self.lifecycle.phase() else { break };
             self.publish(phase, &running);
             event = tokio::select! {
-                event = self.next(&mut running) => event,
+                biased; // a process is not looked at any more once it may be another daemon's
                 () = self.abandon.cancelled() => break,
+                event = self.next(&mut running) => event,
             };
         }
+    }
+
+    /// One step, remembered before its action is taken.
+    fn step(&mut self, event: Event) -> Option<Action> {
+        let action = self.lifecycle.step(event, Instant::now());
+        let stage = match self.lifecycle.phase() {
+            Some(EnginePhase::Ready | EnginePhase::Asleep) => Stage::Served,
+            Some(EnginePhase::Failed { .. } | EnginePhase::Stopping) => Stage::Ending,
+            Some(
+                EnginePhase::Preparing(_)
+                | EnginePhase::Starting
+                | EnginePhase::Loading(_)
+                | EnginePhase::Warming
+                | EnginePhase::Backoff { .. },
+            )
+            | None => self.stage,
+        };
+        if stage != self.stage
+            && let Err(error) = self.remember(stage)
+        {
+            tracing::warn!(claim = %self.plan.claim, %error, "a daemon after this one may do wrong by a replica");
+        }
+        action
+    }
+
+    fn remember(&mut self, stage: Stage) -> io::Result<()> {
+        self.stage = stage;
+        let record = ReplicaRecord { plan: self.plan.clone(), address: self.probe.address.clone(), stage };
+        record.write(&self.shim.directory)
     }
 
     async fn next(&self, running: &mut Running) -> Event {
@@ -84,7 +117,7 @@ impl Replica {
                 Event::Stop
             }
             event = next_of_process(&mut running.process) => match event {
-                ProcessEvent::Exited(status) => Event::Exited(self.crash(status, running.first_line).await),
+                ProcessEvent::Exited(status) => Event::Exited(self.crash(status, running.first_line)),
                 ProcessEvent::GroupGone => {
                     running.process = None;
                     Event::GroupGone
@@ -124,16 +157,16 @@ impl Replica {
     }
 
     async fn launch(&mut self, running: &mut Running) -> Event {
-        running.first_line = self.log.position();
+        running.first_line = self.log.begin_launch();
         match self.spawn().await {
             Ok(process) => {
                 let line = format!("started as process {} at {}", process.pid(), self.probe.address);
                 running.process = Some(process);
-                self.say(&line).await;
+                self.say(&line);
                 Event::Launched
             }
             Err(crash) => {
-                self.say(&crash.reason).await;
+                self.say(&crash.reason);
                 Event::LaunchFailed(crash)
             }
         }
@@ -145,22 +178,22 @@ impl Replica {
             address(self.adapter.listens(), &self.socket).map_err(|error| transient(error.to_string()))?;
         // A stale one makes vLLM fail, after a minute.
         match fs::remove_file(&self.socket) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(transient(format!("cannot remove {}: {error}", self.socket.display())));
             }
             _ => {}
         }
         let command = self.adapter.command_line(&self.plan, &self.probe.address, &self.inherited);
-        let arguments: Vec<_> = command.args.iter().map(|arg| arg.to_string_lossy()).collect();
-        self.say(&format!("executing {} {}", command.program.display(), arguments.join(" "))).await;
-        Process::spawn(&command, &self.directory, &self.log).map_err(|error| {
+        self.say(&format!("executing {}", command.describe()));
+        self.remember(Stage::Starting).map_err(|error| transient(format!("cannot record the replica: {error}")))?;
+        Process::spawn(&self.shim, &command, &self.log).await.map_err(|error| {
             let program = command.program.display();
             Crash { reason: format!("cannot execute {program}: {error}"), permanent: reason::is_permanent(&error) }
         })
     }
 
     /// What an exit means, from its status and the last lines.
-    async fn crash(&self, status: ExitStatus, first_line: u64) -> Crash {
+    fn crash(&self, status: ExitStatus, first_line: u64) -> Crash {
         let lines: Vec<String> = self.log.since(first_line).into_iter().filter_map(reason::of_engine).collect();
         let permanent = match lines.iter().map(String::as_str).rev().find(|line| self.adapter.is_permanent(None, line))
         {
@@ -169,13 +202,13 @@ impl Replica {
         };
         let words = permanent.clone().unwrap_or_else(|| reason::last_words(&lines));
         let reason = if words.is_empty() { status.to_string() } else { format!("{status}: {words}") };
-        self.say(&format!("ended with {status}")).await;
+        self.say(&format!("ended with {status}"));
         Crash { reason, permanent: permanent.is_some() }
     }
 
-    async fn say(&self, line: &str) {
+    pub(crate) fn say(&self, line: &str) {
         tracing::info!(claim = %self.plan.claim, endpoint = %self.plan.endpoint, "engine: {line}");
-        self.log.append(LogSource::Supervisor, line).await;
+        self.log.append(LogSource::Supervisor, line);
     }
 
     fn publish(&self, phase: EnginePhase, running: &Running) {
@@ -205,18 +238,11 @@ impl Replica {
 
 impl Running {
     /// Signals the group, and asks it nothing more.
-    fn end(&mut self, signal: impl FnOnce(&Process)) {
+    fn end(&mut self, signal: impl FnOnce(&mut Process)) {
         self.question = None;
-        if let Some(process) = &self.process {
+        if let Some(process) = &mut self.process {
             signal(process);
         }
-    }
-}
-
-impl Drop for Replica {
-    fn drop(&mut self) {
-        // Fails if there is none, as after most ends.
-        let _ = fs::remove_file(&self.socket);
     }
 }
 

@@ -27,7 +27,6 @@ impl Adapter for SimAdapter {
             time_to_first_token: self.engine.time_to_first_token.0,
             inter_token_latency: self.engine.inter_token_latency.0,
             max_num_seqs: self.engine.max_num_seqs,
-            parent: Some(std::process::id()),
             ..SimOptions::new(address.clone())
         };
         CommandLine {

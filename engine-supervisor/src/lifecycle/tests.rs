@@ -12,6 +12,12 @@ impl Machine {
         Self { lifecycle: Lifecycle::new(now, Duration::from_secs(100), Timings::default(), 7), now }
     }
 
+    fn adopted(served: bool) -> Self {
+        let now = Instant::now();
+        let lifecycle = Lifecycle::adopted(now, Duration::from_secs(100), Timings::default(), 7, served);
+        Self { lifecycle, now }
+    }
+
     fn on(&mut self, event: Event) -> Option<Action> {
         self.lifecycle.step(event, self.now)
     }
@@ -290,4 +296,35 @@ fn what_has_no_process_stops_at_once_and_what_is_cleared_when_it_is_empty() {
     assert_eq!(clearing.tick(), Some(Action::Kill));
     clearing.on(Event::GroupGone);
     assert_eq!(clearing.lifecycle.phase(), None);
+}
+
+#[test]
+fn an_engine_that_has_served_is_ready_for_the_next_daemon_as_soon_as_it_answers() {
+    let mut machine = Machine::adopted(true);
+    assert_eq!(machine.phase(), EnginePhase::Starting);
+    assert_eq!(machine.on(Event::Tick), Some(Action::Check), "at once");
+    assert_eq!(machine.on(Event::Checked(Ok(()))), None);
+    assert_eq!(machine.phase(), EnginePhase::Ready);
+    machine.crash();
+    machine.launch();
+    assert_eq!(machine.on(Event::Checked(Ok(()))), Some(Action::Warm), "the next process has not served");
+}
+
+#[test]
+fn an_engine_that_was_loading_is_warmed_by_the_next_daemon() {
+    let mut machine = Machine::adopted(false);
+    assert_eq!(machine.on(Event::Tick), Some(Action::Check));
+    assert_eq!(machine.on(Event::Checked(Ok(()))), Some(Action::Warm));
+}
+
+#[test]
+fn an_adopted_engine_that_does_not_answer_is_a_crash_long_before_a_start_would_be() {
+    let mut machine = Machine::adopted(true);
+    let begun = machine.now;
+    while machine.tick() == Some(Action::Check) {
+        assert_eq!(machine.on(Event::Checked(Err("refused".to_owned()))), None);
+    }
+    assert_eq!(machine.now - begun, Duration::from_secs(9));
+    let EnginePhase::Backoff { reason } = machine.phase() else { panic!("{:?}", machine.phase()) };
+    assert!(reason.contains("took it over: refused"), "{reason}");
 }

@@ -21,9 +21,6 @@ pub struct SimOptions {
     pub max_num_seqs: u32,
     /// Most tokens of a prompt and its answer together: `--max-model-len 8192`.
     pub max_model_len: u32,
-    /// The process without which it must not live: `--parent PID`. It is killed with the *thread* that started it, so
-    /// that thread must not be one of tokio's blocking pool, which end when idle.
-    pub parent: Option<u32>,
 }
 
 impl SimOptions {
@@ -38,7 +35,6 @@ impl SimOptions {
             inter_token_latency: engine.inter_token_latency.0,
             max_num_seqs: engine.max_num_seqs,
             max_model_len: 8192,
-            parent: None,
         }
     }
 
@@ -56,9 +52,6 @@ impl SimOptions {
         args.extend(["--inter-token-latency".into(), duration(self.inter_token_latency)]);
         args.extend(["--max-num-seqs".into(), self.max_num_seqs.to_string().into()]);
         args.extend(["--max-model-len".into(), self.max_model_len.to_string().into()]);
-        if let Some(parent) = self.parent {
-            args.extend(["--parent".into(), parent.to_string().into()]);
-        }
         args
     }
 }
@@ -85,17 +78,6 @@ pub enum SimError {
     Serve {
         /// Where.
         address: EngineAddress,
-        /// Why not.
-        source: io::Error,
-    },
-    /// The process that it should end with has ended.
-    #[error("process {0}, which started this simulated engine, is gone")]
-    Orphan(u32),
-    /// The kernel does not promise to end it with its parent.
-    #[error("cannot ask to be ended with process {parent}: {source}")]
-    Parent {
-        /// Which.
-        parent: u32,
         /// Why not.
         source: io::Error,
     },
