@@ -10,7 +10,8 @@ pub struct SupervisorConfig {
     /// Directory of the daemon's state; engines use `replicas/` and `run/` below it. Short, because the path of a Unix
     /// socket is: at most 107 bytes with what is appended here.
     pub state_dir: PathBuf,
-    /// The program whose `sim-engine` verb is the simulated engine.
+    /// The program whose `engine-shim` and `engine-exec` verbs engines run under, and whose `sim-engine` verb is the
+    /// simulated one.
     pub shoal_binary: PathBuf,
     /// Offer the simulated engine.
     pub sim: bool,
@@ -28,6 +29,8 @@ pub struct SupervisorConfig {
     pub commands: BTreeMap<String, CommandConfig>,
     /// Variables of the daemon's environment that engines get too; a `*` at the end matches the rest of the name.
     pub inherited_env: Vec<String>,
+    /// How long engines run on without a daemon before their shims end them.
+    pub orphan_grace: Duration,
     /// Deadlines and intervals.
     pub timings: Timings,
     /// Who knows which GPUs are in use and ill.
@@ -50,12 +53,16 @@ impl SupervisorConfig {
             gateway: None,
             commands: BTreeMap::new(),
             inherited_env: INHERITED_ENV.map(str::to_owned).to_vec(),
+            orphan_grace: ORPHAN_GRACE,
             timings: Timings::default(),
             gpus: Arc::new(NoGpuWatch),
             weights: None,
         }
     }
 }
+
+/// Enough for an upgrade that goes wrong and is taken back by hand.
+const ORPHAN_GRACE: Duration = Duration::from_secs(10 * 60);
 
 /// Everything else is dropped: each `VLLM_*` of the daemon would change the engine, and so would its Python settings.
 const INHERITED_ENV: [&str; 17] = [

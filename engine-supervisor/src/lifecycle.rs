@@ -22,7 +22,7 @@ use std::time::Duration;
 use shoal_types::Progress;
 use tokio::time::Instant;
 
-use self::state::State;
+use self::state::{Start, State};
 use crate::{EnginePhase, FailureClass, Timings, adapter::Stage, liveness::CanaryError, load::Pulse};
 
 /// What happened to the replica.
@@ -145,12 +145,38 @@ pub(crate) struct Lifecycle {
     crashes: u32,
     traits: Traits,
     timings: Timings,
+    /// The process was taken over from an earlier daemon, to which it had given its first token.
+    adopted: bool,
+}
+
+/// How far a process had come when its daemon ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Adopted {
+    /// It had given no token yet.
+    Starting,
+    /// It had served.
+    Served,
+    /// It slept.
+    Asleep,
 }
 
 impl Lifecycle {
     /// To be launched at the first tick.
     pub(crate) const fn new(now: Instant, traits: Traits, timings: Timings) -> Self {
-        Self { state: State::Waiting { until: now, crash: None }, crashes: 0, traits, timings }
+        Self { state: State::Waiting { until: now, crash: None }, crashes: 0, traits, timings, adopted: false }
+    }
+
+    /// Of a process that runs already; it is asked at once. One that has served need not be warmed, and answers within
+    /// the time that a ready one may be silent.
+    pub(crate) fn adopted(now: Instant, traits: Traits, timings: Timings, adopted: Adopted) -> Self {
+        let silence = (timings.watch + timings.health) * timings.misses;
+        let starting = |within| State::Starting(Start { next: Some(now), ..Start::new(now + within) });
+        let state = match (adopted, traits.sleeps) {
+            (Adopted::Asleep, Some(keep)) => State::Asleep { until: now + keep, next: Some(now), misses: 0 },
+            (Adopted::Served | Adopted::Asleep, _) => starting(silence),
+            (Adopted::Starting, _) => starting(traits.start),
+        };
+        Self { state, crashes: 0, traits, timings, adopted: adopted != Adopted::Starting }
     }
 
     /// Takes one event. Events that the state does not wait for change nothing: they were under way when it changed.

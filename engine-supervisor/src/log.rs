@@ -1,19 +1,15 @@
-//! What an engine wrote: the last lines in memory, more of them in a file, and readers that follow.
+//! What an engine wrote: the last lines in memory, and readers that follow. Its shim keeps more of them in files.
 
 use std::{
     collections::VecDeque,
-    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::sync::{Mutex as AsyncMutex, watch};
-
-use crate::log_file::LogFile;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 /// Lines kept in memory per replica: a Python traceback through several processes is about 150.
-const LINES_MAX: usize = 500;
-/// Largest log file, in bytes; with the one before it, a replica's logs take at most twice this.
-const FILE_MAX: u64 = 8 << 20;
+pub(crate) const LINES_MAX: usize = 500;
 
 /// One line of a replica's log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +23,8 @@ pub struct LogLine {
 }
 
 /// Who wrote a line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum LogSource {
     /// The engine, on its standard output.
     Stdout,
@@ -37,48 +34,64 @@ pub enum LogSource {
     Supervisor,
 }
 
+/// Which launches of a replica's engine a log is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Launch {
+    /// All, the current one last, as far back as lines are kept.
+    Current,
+    /// The one before the current one, alone: why it had to be launched again.
+    Previous,
+}
+
 /// The log of one replica, over all its launches.
 #[derive(Debug)]
 pub(crate) struct ReplicaLog {
     ring: Mutex<Ring>,
     /// The number of the next line, or `None` when there will be none.
     next: watch::Sender<Option<u64>>,
-    file: AsyncMutex<FileState>,
 }
 
 #[derive(Debug, Default)]
 struct Ring {
     lines: VecDeque<LogLine>,
     next: u64,
-}
-
-#[derive(Debug)]
-struct FileState {
-    file: LogFile,
-    /// Said once, not per line.
-    complained: bool,
+    /// The number of the first line of the current launch.
+    launch: u64,
+    /// What is kept of the launch before.
+    previous: VecDeque<LogLine>,
 }
 
 impl ReplicaLog {
-    /// An empty log whose file is at `path`.
-    pub(crate) fn new(path: PathBuf) -> Arc<Self> {
-        Arc::new(Self {
-            ring: Mutex::default(),
-            next: watch::Sender::new(Some(0)),
-            file: AsyncMutex::new(FileState { file: LogFile::new(path, FILE_MAX), complained: false }),
-        })
+    /// An empty log.
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self { ring: Mutex::default(), next: watch::Sender::new(Some(0)) })
     }
 
-    /// Appends one line. A file that cannot be written costs a warning, not the line in memory.
-    pub(crate) async fn append(&self, source: LogSource, text: &str) {
+    /// Appends one line.
+    pub(crate) fn append(&self, source: LogSource, text: &str) {
         let next = self.ring().push(source, text);
         self.next.send_replace(Some(next));
-        let mut state = self.file.lock().await;
-        if let Err(error) = state.file.append(text).await
-            && !std::mem::replace(&mut state.complained, true)
-        {
-            tracing::warn!(%error, "cannot write the log file of an engine; its last lines are kept in memory only");
-        }
+    }
+
+    /// Begins a launch; returns the number of its first line.
+    pub(crate) fn begin_launch(&self) -> u64 {
+        let mut ring = self.ring();
+        ring.previous = ring.lines.iter().filter(|line| line.number >= ring.launch).cloned().collect();
+        ring.launch = ring.next;
+        ring.launch
+    }
+
+    /// Takes `lines` for those of the launch before, which nobody here has seen.
+    pub(crate) fn set_previous(&self, lines: Vec<LogLine>) {
+        self.ring().previous = lines.into();
+    }
+
+    /// The lines of the launch before; `None` if there are none.
+    pub(crate) fn previous(&self) -> Option<Arc<Self>> {
+        let lines = self.ring().previous.clone();
+        let next = lines.back()?.number + 1;
+        let ring = Ring { lines, next, ..Ring::default() };
+        Some(Arc::new(Self { ring: Mutex::new(ring), next: watch::Sender::new(None) }))
     }
 
     /// Says that no line will follow: readers end.
@@ -165,20 +178,14 @@ impl LogReader {
 mod tests {
     use super::*;
 
-    fn log() -> (tempfile::TempDir, Arc<ReplicaLog>) {
-        let directory = tempfile::tempdir().unwrap();
-        let log = ReplicaLog::new(directory.path().join("engine.log"));
-        (directory, log)
-    }
-
     #[tokio::test]
     async fn the_ring_is_bounded_and_a_slow_reader_sees_the_gap() {
-        let (_directory, log) = log();
+        let log = ReplicaLog::new();
         let mut reader = LogReader::new(log.clone());
-        log.append(LogSource::Stdout, "first").await;
+        log.append(LogSource::Stdout, "first");
         assert_eq!(reader.next().await.unwrap().number, 0);
         for number in 0..LINES_MAX + 10 {
-            log.append(LogSource::Stderr, &format!("line {number}")).await;
+            log.append(LogSource::Stderr, &format!("line {number}"));
         }
         assert_eq!(log.since(0).len(), LINES_MAX);
         assert_eq!(reader.next().await.unwrap().number, 11);
@@ -186,16 +193,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_reader_follows_and_ends_with_the_replica() {
-        let (_directory, log) = log();
+        let log = ReplicaLog::new();
         for number in 0..10 {
-            log.append(LogSource::Stdout, &number.to_string()).await;
+            log.append(LogSource::Stdout, &number.to_string());
         }
         let mut reader = LogReader::new(log.clone()).tail(2);
         assert_eq!(&*reader.next().await.unwrap().text, "8");
         assert_eq!(&*reader.next().await.unwrap().text, "9");
         assert_eq!(reader.available(), None);
         let writer = async {
-            log.append(LogSource::Stdout, "last").await;
+            log.append(LogSource::Stdout, "last");
             log.close();
         };
         let (line, ()) = tokio::join!(reader.next(), writer);
@@ -204,9 +211,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_that_cannot_be_written_loses_no_line_in_memory() {
-        let log = ReplicaLog::new(PathBuf::from("/proc/no/such/directory/engine.log"));
-        log.append(LogSource::Stdout, "kept").await;
-        assert_eq!(&*log.since(0)[0].text, "kept");
+    async fn the_launch_before_is_kept_when_the_next_one_begins() {
+        let log = ReplicaLog::new();
+        log.begin_launch();
+        log.append(LogSource::Stderr, "first");
+        assert!(log.previous().is_none());
+        assert_eq!(log.begin_launch(), 1);
+        log.append(LogSource::Stderr, "second");
+        let words = |log: &Arc<ReplicaLog>| -> Vec<String> {
+            let mut reader = LogReader::new(log.previous().unwrap());
+            std::iter::from_fn(|| reader.available()).map(|line| line.text.to_string()).collect()
+        };
+        assert_eq!(words(&log), ["first"]);
+        assert_eq!(log.begin_launch(), 2);
+        assert_eq!(words(&log), ["second"]);
+        assert_eq!(LogReader::new(log.previous().unwrap()).tail(0).next().await, None, "it is over");
     }
 }

@@ -1,59 +1,109 @@
-//! One running engine: a child that leads its own process group, its output, and its end.
+//! One running engine, as the daemon sees it: over the socket of the shim that keeps it.
 
 use std::{
     ffi::OsString,
     io,
+    os::{
+        fd::OwnedFd,
+        unix::{net::UnixStream as StdUnixStream, process::ExitStatusExt as _},
+    },
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
     sync::Arc,
     time::Duration,
 };
 
+use serde::{Deserialize, Serialize};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _},
-    process::{Child, Command},
-    task::JoinSet,
-    time::{Instant, timeout_at},
+    io::AsyncWriteExt as _,
+    net::{
+        UnixStream,
+        unix::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    process::Command,
+    time::{Instant, sleep_until, timeout},
 };
 
 use crate::{
-    group::ProcessGroup,
-    line::LineSplitter,
+    ShimOptions,
     log::{LogSource, ReplicaLog},
     record::ProcessRecord,
+    session::Session,
+    shim::{Frames, LaunchOrder, Report, Request, VERSION, VERSIONS, encode},
 };
 
-/// How long the last lines of an ended process are waited for: a child of it may hold the pipe open.
-const LAST_LINES: Duration = Duration::from_millis(300);
-/// Bytes read from a pipe at once.
-const READ: usize = 16 << 10;
+/// How long a new shim may take until its engine is executed: a program can lie on slow storage.
+const START_WITHIN: Duration = Duration::from_secs(30);
+/// How long a running shim may take to answer a new daemon.
+const ATTACH_WITHIN: Duration = Duration::from_secs(1);
+/// How long a shim may take to kill its engine, or to end, before it is killed itself. A driver may take seconds to
+/// give back the memory of eight GPUs.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// The status of wait(2) of what was killed: what is known of an engine whose shim is gone.
+const KILLED: i32 = 9;
 
 /// What to execute: these arguments and exactly this environment.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct CommandLine {
     pub(crate) program: PathBuf,
     pub(crate) args: Vec<OsString>,
     pub(crate) env: Vec<(OsString, OsString)>,
 }
 
-/// A running process group.
-#[derive(Debug)]
-pub(crate) struct Process {
-    child: Child,
-    pid: u32,
-    group: ProcessGroup,
-    output: JoinSet<()>,
-    directory: PathBuf,
-    state: State,
+impl CommandLine {
+    /// Program and arguments, for people.
+    pub(crate) fn describe(&self) -> String {
+        let args: Vec<_> = self.args.iter().map(|arg| arg.to_string_lossy()).collect();
+        format!("{} {}", self.program.display(), args.join(" "))
+    }
 }
 
-#[derive(Debug, Clone, Copy)]
+/// How the shims of one replica run.
+#[derive(Debug, Clone)]
+pub(crate) struct ShimConfig {
+    /// The program whose `engine-shim` and `engine-exec` verbs are meant.
+    pub(crate) shoal: PathBuf,
+    /// Of the replica: the engine runs here, and its logs and records are here.
+    pub(crate) directory: PathBuf,
+    /// Where the shim listens.
+    pub(crate) socket: PathBuf,
+    /// How long the engine may run without a daemon.
+    pub(crate) orphan_grace: Duration,
+    /// From SIGTERM to SIGKILL when that is over.
+    pub(crate) term_grace: Duration,
+}
+
+/// A running engine. The caller awaits [`Self::next`] until it is gone.
+///
+/// Dropped before, it runs on, and is the next daemon's by [`Self::adopt`]: whoever wants it to end says
+/// [`Self::terminate`] or [`Self::kill`] first.
+#[derive(Debug)]
+pub(crate) struct Process {
+    reports: Frames<OwnedReadHalf>,
+    requests: OwnedWriteHalf,
+    pid: u32,
+    /// The shim's, with all that it started.
+    session: Session,
+    directory: PathBuf,
+    log: Arc<ReplicaLog>,
+    /// The number of the shim's next line.
+    next_line: u64,
+    state: State,
+    /// Until when the shim must have done what it was last told to.
+    patience: Option<Instant>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Running,
-    /// The leader ended; its last lines are read until then.
-    Exited(ExitStatus, Instant),
-    /// What it forked is waited for.
-    Reported,
+    /// The exit of the leader has been reported.
+    Exited,
+    /// The shim has nothing left to keep, and ends.
+    Released,
+    /// The shim is dead, or as good as; what is left of it and the engine is to be killed.
+    Lost {
+        exited: bool,
+    },
     Gone,
 }
 
@@ -62,40 +112,100 @@ enum State {
 pub(crate) enum ProcessEvent {
     /// The leader ended; what it forked may not have.
     Exited(ExitStatus),
-    /// None of its group is left.
+    /// Nothing is left of it.
     GroupGone,
 }
 
 impl Process {
-    /// Starts `command` in `directory`, where it is recorded too. The caller awaits [`Self::next`] until the group is
-    /// gone; dropped before, the group is killed.
+    /// Starts `command` under a shim of its own. What it writes goes to `log`.
     ///
     /// # Errors
-    /// If it cannot be executed, or cannot be recorded, in which case it was killed.
-    pub(crate) fn spawn(command: &CommandLine, directory: &Path, log: &Arc<ReplicaLog>) -> io::Result<Self> {
-        let mut child = Command::new(&command.program)
-            .args(&command.args)
+    /// If it cannot be executed, with the kernel's reason, or cannot be recorded. What was started is killed then; it
+    /// stays recorded if that takes longer than 30 s.
+    pub(crate) async fn spawn(config: &ShimConfig, command: &CommandLine, log: &Arc<ReplicaLog>) -> io::Result<Self> {
+        let (ours, theirs) = StdUnixStream::pair()?;
+        // Nothing of our environment is for it, and it must not keep a file system busy.
+        let shim = Command::new(&config.shoal)
+            .args(ShimOptions { directory: config.directory.clone() }.args())
             .env_clear()
-            .envs(command.env.iter().map(|(name, value)| (name, value)))
-            .current_dir(directory)
-            .process_group(0)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()?;
-        let pid = child.id().ok_or_else(|| io::Error::other("the process has no pid"))?;
-        let group = ProcessGroup::new(pid).ok_or_else(|| io::Error::other("the process leads no group of its own"))?;
-        let mut output = JoinSet::new();
-        if let Some(pipe) = child.stdout.take() {
-            output.spawn(copy_lines(pipe, LogSource::Stdout, log.clone()));
+            .current_dir("/")
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(|error| io::Error::other(format!("the shim {}: {error}", config.shoal.display())))?;
+        let pid = shim.id().ok_or_else(|| io::Error::other("the shim has no pid"))?;
+        let session = Session::of(pid);
+        let begun = timeout(START_WITHIN, Self::begin(config, command, log, ours, session));
+        let begun = begun.await.unwrap_or_else(|_| Err(io::Error::other("its shim does not answer")));
+        if begun.is_err() && timeout(START_WITHIN, session.end()).await.is_ok() {
+            ProcessRecord::remove(&config.directory)?;
         }
-        if let Some(pipe) = child.stderr.take() {
-            output.spawn(copy_lines(pipe, LogSource::Stderr, log.clone()));
-        }
-        let process = Self { child, pid, group, output, directory: directory.to_owned(), state: State::Running };
-        ProcessRecord::of(pid)?.write(directory)?;
-        Ok(process)
+        begun
+    }
+
+    async fn begin(
+        config: &ShimConfig,
+        command: &CommandLine,
+        log: &Arc<ReplicaLog>,
+        stream: StdUnixStream,
+        session: Session,
+    ) -> io::Result<Self> {
+        // Before it knows what to launch: from then on it goes on without us.
+        ProcessRecord::of_shim(session.leader())?.write(&config.directory)?;
+        stream.set_nonblocking(true)?;
+        let order = LaunchOrder {
+            shoal: config.shoal.clone(),
+            command: command.clone(),
+            socket: config.socket.clone(),
+            orphan_grace: config.orphan_grace,
+            term_grace: config.term_grace,
+        };
+        Self::attach(UnixStream::from_std(stream)?, &Request::Launch(order), session, &config.directory, log).await
+    }
+
+    /// Takes over the engine of an earlier daemon, if its shim still runs. `log` gets the lines that the shim still has.
+    ///
+    /// # Errors
+    /// If there is a shim that cannot be used.
+    pub(crate) async fn adopt(directory: &Path, socket: &Path, log: &Arc<ReplicaLog>) -> io::Result<Option<Self>> {
+        let session = ProcessRecord::read(directory)?.map(|record| record.session()).transpose()?.flatten();
+        let Some(session) = session else { return Ok(None) };
+        let stream = match UnixStream::connect(socket).await {
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+                return Ok(None);
+            }
+            stream => stream?,
+        };
+        let request = Request::Attach { version: VERSION };
+        let attached = timeout(ATTACH_WITHIN, Self::attach(stream, &request, session, directory, log)).await;
+        attached.unwrap_or_else(|_| Err(io::Error::other("its shim does not answer"))).map(Some)
+    }
+
+    async fn attach(
+        stream: UnixStream,
+        request: &Request,
+        session: Session,
+        directory: &Path,
+        log: &Arc<ReplicaLog>,
+    ) -> io::Result<Self> {
+        let (reader, mut requests) = stream.into_split();
+        let mut reports = Frames::new(reader);
+        requests.write_all(&encode(request)?).await?;
+        let pid = match reports.next().await? {
+            Some(Report::Started { version, pid }) if VERSIONS.contains(&version) => pid,
+            Some(Report::Started { version, .. }) => {
+                return Err(io::Error::other(format!("its shim speaks version {version}, which is not known here")));
+            }
+            Some(Report::NotStarted { errno: Some(errno), .. }) => return Err(io::Error::from_raw_os_error(errno)),
+            Some(Report::NotStarted { errno: None, reason }) => return Err(io::Error::other(reason)),
+            Some(Report::Line { .. } | Report::Exited { .. } | Report::Empty) | None => {
+                return Err(io::Error::other("its shim does not say whether it runs"));
+            }
+        };
+        let (directory, log) = (directory.to_owned(), log.clone());
+        let state = State::Running;
+        Ok(Self { reports, requests, pid, session, directory, log, next_line: 0, state, patience: None })
     }
 
     /// The leader's pid.
@@ -104,180 +214,102 @@ impl Process {
     }
 
     /// SIGTERM to the group.
-    pub(crate) fn terminate(&self) {
-        self.group.terminate();
+    pub(crate) fn terminate(&mut self) {
+        self.ask(&Request::Terminate);
     }
 
-    /// SIGKILL to the group.
-    pub(crate) fn kill(&self) {
-        self.group.kill();
+    /// SIGKILL to all that it forked. A shim that does not obey is killed with it.
+    pub(crate) fn kill(&mut self) {
+        self.patience.get_or_insert_with(|| Instant::now() + ANSWER_WITHIN);
+        self.ask(&Request::Kill);
+    }
+
+    /// Kills it, and waits until it is gone.
+    pub(crate) async fn end(mut self) {
+        self.kill();
+        while !matches!(self.next().await, ProcessEvent::GroupGone) {}
     }
 
     /// What happens next. Cancel safe.
     pub(crate) async fn next(&mut self) -> ProcessEvent {
         loop {
             match self.state {
-                State::Running => self.state = State::Exited(self.wait().await, Instant::now() + LAST_LINES),
-                State::Exited(status, until) => {
-                    let _ = timeout_at(until, async { while self.output.join_next().await.is_some() {} }).await;
-                    self.state = State::Reported;
-                    return ProcessEvent::Exited(status);
+                State::Running | State::Exited | State::Released => {
+                    let patience = self.patience;
+                    let report = tokio::select! {
+                        report = self.reports.next() => report,
+                        () = sleep_until(patience.unwrap_or_else(Instant::now)), if patience.is_some() => {
+                            Err(io::Error::other("it does not answer"))
+                        }
+                    };
+                    if let Some(event) = self.take(report) {
+                        return event;
+                    }
                 }
-                State::Reported | State::Gone => {
-                    self.group.gone().await;
-                    self.forget();
-                    return ProcessEvent::GroupGone;
+                State::Lost { exited: false } => {
+                    self.state = State::Lost { exited: true };
+                    return ProcessEvent::Exited(ExitStatus::from_raw(KILLED));
                 }
+                State::Lost { exited: true } => {
+                    self.session.end().await;
+                    return self.gone();
+                }
+                State::Gone => std::future::pending().await,
             }
         }
     }
 
-    async fn wait(&mut self) -> ExitStatus {
-        self.child.wait().await.unwrap_or_else(|error| {
-            // Only if somebody else reaps our children; that it ended is then all that is known.
-            tracing::error!(pid = self.pid, %error, "cannot wait for an engine");
-            ExitStatus::default()
-        })
+    fn take(&mut self, report: io::Result<Option<Report>>) -> Option<ProcessEvent> {
+        match (report, self.state) {
+            (Ok(Some(Report::Line { number, source, text })), _) => self.append(number, source, &text),
+            (Ok(Some(Report::Exited { status })), State::Running) => {
+                self.state = State::Exited;
+                return Some(ProcessEvent::Exited(ExitStatus::from_raw(status)));
+            }
+            (Ok(Some(Report::Empty)), State::Exited) => {
+                self.state = State::Released;
+                self.patience = Some(Instant::now() + ANSWER_WITHIN);
+                self.ask(&Request::Release);
+            }
+            (Ok(None), State::Released) => return Some(self.gone()),
+            (report, state) => {
+                let why = match report {
+                    Ok(Some(report)) => format!("it says {report:?} when it should not"),
+                    Ok(None) => "it has ended".to_owned(),
+                    Err(error) => error.to_string(),
+                };
+                self.log.append(LogSource::Supervisor, &format!("the shim of process {} is lost: {why}", self.pid));
+                self.state = State::Lost { exited: state != State::Running };
+            }
+        }
+        None
     }
 
-    fn forget(&mut self) {
+    fn append(&mut self, number: u64, source: LogSource, line: &str) {
+        let missed = number.saturating_sub(self.next_line);
+        if missed > 0 && self.next_line > 0 {
+            self.log.append(LogSource::Supervisor, &format!("{missed} lines are only in the log file"));
+        }
+        self.next_line = number + 1;
+        self.log.append(source, line);
+    }
+
+    /// Requests are few and short: a socket that does not take one belongs to a shim that has not read for long.
+    fn ask(&mut self, request: &Request) {
+        let sent = encode(request).and_then(|frame| Ok(self.requests.try_write(&frame)? == frame.len()));
+        if !matches!(sent, Ok(true)) {
+            self.patience = Some(Instant::now());
+        }
+    }
+
+    fn gone(&mut self) -> ProcessEvent {
         self.state = State::Gone;
         if let Err(error) = ProcessRecord::remove(&self.directory) {
             tracing::warn!(directory = %self.directory.display(), %error, "cannot remove the record of an engine");
         }
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        if !matches!(self.state, State::Gone) {
-            self.group.kill();
-        }
-    }
-}
-
-/// Copies a pipe into the log until it is closed.
-async fn copy_lines(mut pipe: impl AsyncRead + Unpin, source: LogSource, log: Arc<ReplicaLog>) {
-    let mut splitter = LineSplitter::default();
-    let mut buffer = vec![0; READ];
-    while let Ok(read @ 1..) = pipe.read(&mut buffer).await {
-        for line in splitter.push(&buffer[..read]) {
-            append(&log, source, &line).await;
-        }
-    }
-    if let Some(line) = splitter.finish() {
-        append(&log, source, &line).await;
-    }
-}
-
-/// The access log's lines about our own questions are left out: one a second would push everything else out.
-async fn append(log: &ReplicaLog, source: LogSource, line: &str) {
-    if !(line.contains("GET /health ") || line.contains("GET /metrics ")) {
-        log.append(source, line).await;
+        ProcessEvent::GroupGone
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    struct Run {
-        directory: tempfile::TempDir,
-        log: Arc<ReplicaLog>,
-    }
-
-    impl Run {
-        fn new() -> Self {
-            let directory = tempfile::tempdir().unwrap();
-            let log = ReplicaLog::new(directory.path().join("engine.log"));
-            Self { directory, log }
-        }
-
-        fn sh(&self, script: &str) -> Process {
-            let command = CommandLine {
-                program: "/bin/sh".into(),
-                args: vec!["-c".into(), script.into()],
-                env: vec![("PATH".into(), "/usr/bin:/bin".into()), ("ONLY".into(), "this".into())],
-            };
-            Process::spawn(&command, self.directory.path(), &self.log).unwrap()
-        }
-
-        fn lines(&self) -> Vec<String> {
-            self.log.since(0).iter().map(|line| line.text.to_string()).collect()
-        }
-
-        async fn wrote(&self, text: &str) {
-            let mut reader = crate::LogReader::new(self.log.clone());
-            while let Some(line) = reader.next().await {
-                if &*line.text == text {
-                    return;
-                }
-            }
-        }
-    }
-
-    async fn exit(process: &mut Process) -> ExitStatus {
-        match process.next().await {
-            ProcessEvent::Exited(status) => status,
-            ProcessEvent::GroupGone => panic!("the leader ends first"),
-        }
-    }
-
-    #[tokio::test]
-    async fn output_and_environment_are_those_of_the_plan() {
-        let run = Run::new();
-        let mut process = run.sh("echo out; echo err >&2; echo '\"GET /health HTTP/1.1\" 200'; env; exit 3");
-        assert_eq!(exit(&mut process).await.code(), Some(3));
-        assert!(matches!(process.next().await, ProcessEvent::GroupGone));
-        let lines = run.lines();
-        for expected in ["out", "err", "ONLY=this"] {
-            assert!(lines.iter().any(|line| line == expected), "{expected} is not in {lines:?}");
-        }
-        assert!(!lines.iter().any(|line| line.contains("/health")));
-        assert!(!lines.iter().any(|line| line.starts_with("CARGO")), "the environment is clean");
-    }
-
-    #[tokio::test]
-    async fn a_group_is_gone_only_when_all_of_it_is() {
-        let run = Run::new();
-        let mut process = run.sh("(trap '' TERM; echo child; exec sleep 300) & exit 0");
-        assert_eq!(exit(&mut process).await.code(), Some(0));
-        run.wrote("child").await;
-        let early = tokio::time::timeout(Duration::from_millis(300), process.next()).await;
-        assert!(early.is_err(), "a grandchild lives");
-        process.kill();
-        assert!(matches!(process.next().await, ProcessEvent::GroupGone));
-        assert!(process.group.members().unwrap().is_empty());
-    }
-
-    #[tokio::test]
-    async fn an_exit_is_reported_however_often_the_wait_is_broken_off() {
-        let run = Run::new();
-        let mut process = run.sh("sleep 300 & exit 1");
-        let asked = Instant::now();
-        let status = loop {
-            if let Ok(event) = tokio::time::timeout(Duration::from_millis(5), process.next()).await {
-                break event;
-            }
-            assert!(asked.elapsed() < Duration::from_secs(20), "a child that holds the pipe hides the exit");
-        };
-        assert!(matches!(status, ProcessEvent::Exited(status) if status.code() == Some(1)));
-    }
-
-    #[tokio::test]
-    async fn it_is_recorded_while_it_lives_and_killed_when_dropped() {
-        let run = Run::new();
-        let record = run.directory.path().join("process.json");
-        let process = run.sh("sleep 300 & wait");
-        assert!(record.exists());
-        let group = process.group;
-        drop(process);
-        group.gone().await;
-        assert!(record.exists(), "nobody has seen its end");
-
-        let mut process = run.sh("exit 0");
-        exit(&mut process).await;
-        process.next().await;
-        assert!(!record.exists());
-    }
-}
+mod tests;

@@ -1,8 +1,8 @@
-//! What a daemon writes down about its engines, so that the next one can end what was left behind.
+//! Which processes are an engine's, written down so that they can be ended when nobody is left who knows.
 //!
-//! An engine outlives a daemon that is killed, and holds its GPUs. Its record is written before it is used and removed
-//! when its group is empty; a record that is found at start is therefore a group to be ended, if it is still the same
-//! one: pids are used again, and so are groups.
+//! The daemon writes the record before it tells a shim what to launch, and the shim adds its engine; it is removed once
+//! nothing of them is left. A record that is found at start therefore stands for processes to be taken over or ended, if
+//! they are still the same ones: pids are used again, and so are sessions.
 
 use std::{
     fs, io,
@@ -10,39 +10,62 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
-use crate::group::{ProcessGroup, ProcessStat};
+use crate::{json_file, session::Session, stat::ProcessStat};
 
 /// Name of the record in a replica's directory.
 const FILE: &str = "process.json";
-/// How long a killed group may take to disappear before the start goes on without it.
-const GONE_WITHIN: Duration = Duration::from_secs(10);
+/// How long killed processes may take to disappear before the start goes on without it.
+pub(crate) const GONE_WITHIN: Duration = Duration::from_secs(10);
 
-/// One launched engine.
+/// One shim and its engine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ProcessRecord {
-    leader: ProcessStat,
+    shim: ProcessId,
+    /// Once there is one.
+    engine: Option<ProcessId>,
     /// Start times count from boot.
     boot: String,
 }
 
+/// What tells a process from a later one with the same pid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct ProcessId {
+    pid: u32,
+    started: u64,
+}
+
+impl ProcessId {
+    fn of(pid: u32) -> io::Result<Self> {
+        Ok(Self { pid, started: ProcessStat::of(pid)?.started })
+    }
+}
+
 impl ProcessRecord {
-    /// Of the running process `pid`, which leads its group.
-    pub(crate) fn of(pid: u32) -> io::Result<Self> {
-        Ok(Self { leader: ProcessStat::of(pid)?, boot: boot_id()? })
+    /// Of the running shim `pid`.
+    pub(crate) fn of_shim(pid: u32) -> io::Result<Self> {
+        Ok(Self { shim: ProcessId::of(pid)?, engine: None, boot: boot_id()? })
+    }
+
+    /// With the engine `pid`, which leads a process group in the shim's session.
+    pub(crate) fn with_engine(self, pid: u32) -> io::Result<Self> {
+        Ok(Self { engine: Some(ProcessId::of(pid)?), ..self })
     }
 
     /// Writes it into the directory of a replica.
     pub(crate) fn write(&self, directory: &Path) -> io::Result<()> {
-        let temporary = directory.join("process.json.new");
-        fs::write(&temporary, serde_json::to_vec(self)?)?;
-        // No fsync: what loses the page cache ends the process too.
-        fs::rename(temporary, directory.join(FILE))
+        json_file::write(&directory.join(FILE), self)
     }
 
-    /// Removes that of a replica whose group is empty.
+    /// That of a replica, if there is one.
+    pub(crate) fn read(directory: &Path) -> io::Result<Option<Self>> {
+        json_file::read(&directory.join(FILE))
+    }
+
+    /// Removes that of a replica of which no process is left.
     pub(crate) fn remove(directory: &Path) -> io::Result<()> {
         match fs::remove_file(directory.join(FILE)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -55,48 +78,39 @@ impl ProcessRecord {
         directory.join(FILE).exists()
     }
 
-    fn read(directory: &Path) -> io::Result<Option<Self>> {
-        match fs::read(directory.join(FILE)) {
-            Ok(json) => Ok(Some(serde_json::from_slice(&json)?)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// The group that was recorded, if any of it is left.
-    fn group(&self) -> io::Result<Option<ProcessGroup>> {
+    /// The shim's session, if anything is left of it. What left both the session and a shim that then died is not found.
+    pub(crate) fn session(&self) -> io::Result<Option<Session>> {
         if self.boot != boot_id()? {
             return Ok(None);
         }
-        let Some(group) = ProcessGroup::new(self.leader.pid) else { return Ok(None) };
-        let members = group.members()?;
-        let same = match members.iter().find(|process| process.pid == self.leader.pid) {
-            Some(leader) => leader.started == self.leader.started,
-            // vLLM's workers outlive a killed leader. While any does, the kernel gives the number to nobody else; a
-            // group that got it later could only have come from the same session, which was the daemon's.
-            None => members
-                .iter()
-                .any(|process| process.session == self.leader.session && process.started >= self.leader.started),
+        let session = Session::of(self.shim.pid);
+        let members = session.members()?;
+        let same = match members.iter().find(|process| process.pid == self.shim.pid) {
+            Some(shim) => shim.started == self.shim.started,
+            // vLLM's workers outlive a killed leader, and it its shim. While any does, the kernel gives the numbers of
+            // their session and group to nobody else, and no later pair of them is likely to be the same.
+            None => self.engine.is_some_and(|engine| {
+                members.iter().any(|process| process.group == engine.pid && process.started >= engine.started)
+            }),
         };
-        Ok(same.then_some(group))
+        Ok(same.then_some(session))
     }
 }
 
-/// Ends the engines that a previous daemon left below `replicas`, and removes their directories. What cannot be ended
-/// stays recorded for the next start.
-pub(crate) async fn clear_leftovers(replicas: &Path) -> io::Result<()> {
-    let directories: Vec<PathBuf> =
-        fs::read_dir(replicas)?.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<_>>()?;
-    for directory in directories {
-        match clear(&directory).await {
-            Ok(true) => fs::remove_dir_all(&directory)?,
+/// Ends what the daemon before left running in `directories` of replicas, and removes them. What cannot be ended stays
+/// recorded for the next start.
+pub(crate) async fn clear_leftovers(directories: &[PathBuf]) -> io::Result<()> {
+    let cleared = join_all(directories.iter().map(|directory| clear(directory))).await;
+    for (directory, cleared) in directories.iter().zip(cleared) {
+        match cleared {
+            Ok(true) => fs::remove_dir_all(directory)?,
             Ok(false) => tracing::error!(
                 directory = %directory.display(),
                 "an engine of the previous daemon does not end and may hold its GPUs; it is tried again at the next start"
             ),
             Err(error) => {
                 tracing::warn!(directory = %directory.display(), %error, "cannot tell whether an engine was left behind");
-                fs::remove_dir_all(&directory)?;
+                fs::remove_dir_all(directory)?;
             }
         }
     }
@@ -105,12 +119,11 @@ pub(crate) async fn clear_leftovers(replicas: &Path) -> io::Result<()> {
 
 /// Whether nothing is left of the engine of `directory`.
 async fn clear(directory: &Path) -> io::Result<bool> {
-    let Some(group) = ProcessRecord::read(directory)?.map(|record| record.group()).transpose()?.flatten() else {
+    let Some(session) = ProcessRecord::read(directory)?.map(|record| record.session()).transpose()?.flatten() else {
         return Ok(true);
     };
-    tracing::warn!(group = group.id(), directory = %directory.display(), "killing an engine of the previous daemon");
-    group.kill();
-    Ok(timeout(GONE_WITHIN, group.gone()).await.is_ok())
+    tracing::warn!(directory = %directory.display(), "killing an engine of the previous daemon");
+    Ok(timeout(GONE_WITHIN, session.end()).await.is_ok())
 }
 
 fn boot_id() -> io::Result<String> {
@@ -119,13 +132,13 @@ fn boot_id() -> io::Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::{os::unix::process::CommandExt as _, process::Command};
+    use std::process::{Child, Command};
 
     use super::*;
 
-    /// A group of its own whose leader ran `script`; reaped by the test.
-    fn group(script: &str) -> std::process::Child {
-        Command::new("/bin/sh").args(["-c", script]).process_group(0).spawn().unwrap()
+    /// A session whose leader, `setsid`, stands for the shim and runs `script`; reaped by the test.
+    fn session(script: &str) -> Child {
+        Command::new("setsid").args(["sh", "-c", script]).spawn().unwrap()
     }
 
     fn recorded(replicas: &Path, record: &ProcessRecord) -> PathBuf {
@@ -135,65 +148,41 @@ mod tests {
         directory
     }
 
-    #[tokio::test]
-    async fn a_group_that_was_left_behind_is_killed_whole() {
-        let state = tempfile::tempdir().unwrap();
-        let mut leader = group("trap '' TERM; sleep 300 & sleep 300 & wait");
-        let record = ProcessRecord::of(leader.id()).unwrap();
-        let directory = recorded(state.path(), &record);
-
-        clear_leftovers(state.path()).await.unwrap();
-
-        assert!(!leader.wait().unwrap().success());
-        assert!(ProcessGroup::new(leader.id()).unwrap().members().unwrap().is_empty());
-        assert!(!directory.exists());
-    }
-
-    #[tokio::test]
-    async fn a_group_without_its_leader_is_killed_too() {
-        let state = tempfile::tempdir().unwrap();
-        let mut leader = group("sleep 300 & sleep 300 & wait");
-        let pid = ProcessGroup::new(leader.id()).unwrap();
-        let record = ProcessRecord::of(leader.id()).unwrap();
-        recorded(state.path(), &record);
-        while pid.members().unwrap().len() < 3 {
+    async fn until_there_are(count: usize, leader: u32) {
+        while Session::of(leader).members().unwrap().iter().filter(|process| process.session == leader).count() < count
+        {
             tokio::task::yield_now().await;
         }
-        leader.kill().unwrap();
-        leader.wait().unwrap();
-        assert_eq!(pid.members().unwrap().len(), 2);
-
-        clear_leftovers(state.path()).await.unwrap();
-
-        assert!(pid.members().unwrap().is_empty());
     }
 
     #[tokio::test]
-    async fn another_process_with_the_same_pid_is_left_alone() {
+    async fn what_was_left_behind_is_killed_with_its_shim() {
         let state = tempfile::tempdir().unwrap();
-        let mut stranger = group("exec sleep 300");
-        let mut record = ProcessRecord::of(stranger.id()).unwrap();
-        record.leader.started -= 1;
-        let directory = recorded(state.path(), &record);
+        let mut shim = session("trap '' TERM; sleep 300 & sleep 300 & wait");
+        until_there_are(3, shim.id()).await;
+        let directory = recorded(state.path(), &ProcessRecord::of_shim(shim.id()).unwrap());
 
-        clear_leftovers(state.path()).await.unwrap();
+        clear_leftovers(std::slice::from_ref(&directory)).await.unwrap();
 
-        assert_eq!(stranger.try_wait().unwrap(), None, "it still runs");
+        assert!(!shim.wait().unwrap().success());
+        assert!(Session::of(shim.id()).members().unwrap().is_empty());
         assert!(!directory.exists());
-        stranger.kill().unwrap();
-        stranger.wait().unwrap();
     }
 
     #[tokio::test]
-    async fn nothing_of_another_boot_is_killed() {
+    async fn other_processes_with_the_same_numbers_are_left_alone() {
         let state = tempfile::tempdir().unwrap();
-        let mut stranger = group("exec sleep 300");
-        let record = ProcessRecord { boot: "another".to_owned(), ..ProcessRecord::of(stranger.id()).unwrap() };
-        recorded(state.path(), &record);
-
-        clear_leftovers(state.path()).await.unwrap();
-
-        assert_eq!(stranger.try_wait().unwrap(), None, "it still runs");
+        let mut stranger = session("exec sleep 300");
+        let mut earlier = ProcessRecord::of_shim(stranger.id()).unwrap();
+        earlier.shim.started -= 1;
+        let another_boot =
+            ProcessRecord { boot: "another".to_owned(), ..ProcessRecord::of_shim(stranger.id()).unwrap() };
+        for record in [earlier, another_boot] {
+            let directory = recorded(state.path(), &record);
+            clear_leftovers(std::slice::from_ref(&directory)).await.unwrap();
+            assert_eq!(stranger.try_wait().unwrap(), None, "it still runs");
+            assert!(!directory.exists());
+        }
         stranger.kill().unwrap();
         stranger.wait().unwrap();
     }

@@ -3,7 +3,7 @@
 mod questions;
 
 use std::{
-    fs,
+    fs, io,
     net::{Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::ExitStatus,
@@ -26,8 +26,9 @@ use crate::{
     lifecycle::{Action, Crash, Event, GpuUse, Lifecycle},
     log::ReplicaLog,
     probe::Probe,
-    process::{Process, ProcessEvent},
+    process::{Process, ProcessEvent, ShimConfig},
     reason,
+    replica_record::{ReplicaRecord, Stage},
     status::StatusBoard,
 };
 
@@ -37,7 +38,9 @@ pub(crate) struct Replica {
     pub(crate) plan: LaunchPlan,
     pub(crate) adapter: Box<dyn Adapter>,
     pub(crate) inherited: Arc<Environment>,
-    pub(crate) directory: PathBuf,
+    pub(crate) shim: ShimConfig,
+    /// What is on disk of how far it has come.
+    pub(crate) stage: Stage,
     /// Where it listens if it listens on a socket.
     pub(crate) socket: PathBuf,
     pub(crate) probe: Probe,
@@ -45,7 +48,7 @@ pub(crate) struct Replica {
     /// What is done before each launch.
     pub(crate) preparation: Option<Arc<dyn Prepare>>,
     pub(crate) gpus: Arc<dyn GpuWatch>,
-    pub(crate) wanted: watch::Receiver<Wanted>,
+    pub(crate) wanted: watch::Sender<Wanted>,
     pub(crate) log: Arc<ReplicaLog>,
     pub(crate) board: StatusBoard,
     /// It is wanted no longer.
@@ -65,24 +68,55 @@ struct Running {
 }
 
 impl Replica {
-    /// Until no process of it is left, or it is abandoned.
-    pub(crate) async fn run(mut self) {
-        let questions = Questions::new(self.wanted.clone());
-        let mut running = Running { process: None, questions, load: Load::default(), first_line: 0, stopping: false };
+    /// Until no process of it is left, or it is abandoned, to the next daemon. Starts with `process` if it runs already.
+    pub(crate) async fn run(mut self, process: Option<Process>) {
+        let questions = Questions::new(self.wanted.subscribe());
+        let mut running = Running { process, questions, load: Load::default(), first_line: 0, stopping: false };
         let mut event = Event::Tick;
         loop {
-            let mut action = self.lifecycle.step(event, Instant::now());
+            let mut action = self.step(event);
             while let Some(next) = action {
                 let outcome = self.execute(next, &mut running).await;
-                action = outcome.and_then(|event| self.lifecycle.step(event, Instant::now()));
+                action = outcome.and_then(|event| self.step(event));
             }
             let Some(phase) = self.lifecycle.phase() else { break };
             self.publish(phase, &running);
             event = tokio::select! {
-                event = self.next(&mut running) => event,
+                biased; // a process is not looked at any more once it may be another daemon's
                 () = self.abandon.cancelled() => break,
+                event = self.next(&mut running) => event,
             };
         }
+    }
+
+    /// One step, remembered before its action is taken.
+    fn step(&mut self, event: Event) -> Option<Action> {
+        let action = self.lifecycle.step(event, Instant::now());
+        let stage = match self.lifecycle.phase() {
+            Some(EnginePhase::Ready) => Stage::Served,
+            Some(EnginePhase::Asleep) => Stage::Asleep,
+            Some(EnginePhase::Failed { .. } | EnginePhase::Stopping) => Stage::Ending,
+            Some(
+                EnginePhase::Preparing(_)
+                | EnginePhase::Starting
+                | EnginePhase::Loading(_)
+                | EnginePhase::Warming
+                | EnginePhase::Backoff { .. },
+            )
+            | None => self.stage,
+        };
+        if stage != self.stage
+            && let Err(error) = self.remember(stage)
+        {
+            tracing::warn!(claim = %self.plan.claim, %error, "a daemon after this one may do wrong by a replica");
+        }
+        action
+    }
+
+    fn remember(&mut self, stage: Stage) -> io::Result<()> {
+        self.stage = stage;
+        let record = ReplicaRecord { plan: self.plan.clone(), address: self.probe.address.clone(), stage };
+        record.write(&self.shim.directory)
     }
 
     async fn next(&self, running: &mut Running) -> Event {
@@ -93,7 +127,7 @@ impl Replica {
                 Event::Stop
             }
             event = next_of_process(&mut running.process) => match event {
-                ProcessEvent::Exited(status) => Event::Exited(self.crash(status, running.first_line).await),
+                ProcessEvent::Exited(status) => Event::Exited(self.crash(status, running.first_line)),
                 ProcessEvent::GroupGone => {
                     running.process = None;
                     Event::GroupGone
@@ -143,18 +177,18 @@ impl Replica {
     }
 
     async fn launch(&mut self, running: &mut Running) -> Event {
-        running.first_line = self.log.position();
+        running.first_line = self.log.begin_launch();
         running.questions.listen(LogReader::new(self.log.clone()), running.first_line);
         running.load = Load::default();
         match self.spawn().await {
             Ok(process) => {
                 let line = format!("started as process {} at {}", process.pid(), self.probe.address);
                 running.process = Some(process);
-                self.say(&line).await;
+                self.say(&line);
                 Event::Launched
             }
             Err(crash) => {
-                self.say(&crash.reason).await;
+                self.say(&crash.reason);
                 Event::LaunchFailed(crash)
             }
         }
@@ -165,29 +199,30 @@ impl Replica {
             address(self.adapter.listens(), &self.socket).map_err(|error| Crash::transient(error.to_string()))?;
         // A stale one makes vLLM fail, after a minute.
         match fs::remove_file(&self.socket) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(Crash::transient(format!("cannot remove {}: {error}", self.socket.display())));
             }
             _ => {}
         }
         for (name, content) in self.adapter.files() {
-            let path = self.directory.join(name);
+            let path = self.shim.directory.join(name);
             fs::write(&path, content)
                 .map_err(|error| Crash::transient(format!("cannot write {}: {error}", path.display())))?;
         }
         let command = self.adapter.command_line(&self.plan, &self.probe.address, &self.inherited);
-        let arguments: Vec<_> = command.args.iter().map(|arg| arg.to_string_lossy()).collect();
-        self.say(&format!("executing {} {}", command.program.display(), arguments.join(" "))).await;
-        Process::spawn(&command, &self.directory, &self.log).map_err(|error| {
+        self.say(&format!("executing {}", command.describe()));
+        self.remember(Stage::Starting)
+            .map_err(|error| Crash::transient(format!("cannot record the replica: {error}")))?;
+        Process::spawn(&self.shim, &command, &self.log).await.map_err(|error| {
             let reason = format!("cannot execute {}: {error}", command.program.display());
             if reason::is_permanent(&error) { Crash::config(reason) } else { Crash::transient(reason) }
         })
     }
 
     /// What an exit means, from its status and the last lines.
-    async fn crash(&self, status: ExitStatus, first_line: u64) -> Crash {
+    fn crash(&self, status: ExitStatus, first_line: u64) -> Crash {
         let lines: Vec<String> = self.log.since(first_line).into_iter().filter_map(reason::of_engine).collect();
-        self.say(&format!("ended with {status}")).await;
+        self.say(&format!("ended with {status}"));
         if let Some(diagnosis) = self.adapter.diagnose(status.code(), &lines) {
             let reason = format!("{} ({status})", diagnosis.reason(self.lifecycle.has_served()));
             return Crash { reason, class: diagnosis.cause.class() };
@@ -196,9 +231,9 @@ impl Replica {
         Crash::transient(if words.is_empty() { status.to_string() } else { format!("{status}: {words}") })
     }
 
-    async fn say(&self, line: &str) {
+    pub(crate) fn say(&self, line: &str) {
         tracing::info!(claim = %self.plan.claim, endpoint = %self.plan.endpoint, "engine: {line}");
-        self.log.append(LogSource::Supervisor, line).await;
+        self.log.append(LogSource::Supervisor, line);
     }
 
     fn publish(&self, phase: EnginePhase, running: &Running) {
@@ -228,18 +263,11 @@ impl Replica {
 
 impl Running {
     /// Signals the group, and asks it nothing more.
-    fn end(&mut self, signal: impl FnOnce(&Process)) {
+    fn end(&mut self, signal: impl FnOnce(&mut Process)) {
         self.questions.drop_all();
-        if let Some(process) = &self.process {
+        if let Some(process) = &mut self.process {
             signal(process);
         }
-    }
-}
-
-impl Drop for Replica {
-    fn drop(&mut self) {
-        // Fails if there is none, as after most ends.
-        let _ = fs::remove_file(&self.socket);
     }
 }
 

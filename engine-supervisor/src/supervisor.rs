@@ -1,18 +1,17 @@
 //! The door of the crate: launches replicas, ends them, and says where they stand.
 
+mod adoption;
+
 use std::{
     collections::{BTreeMap, VecDeque},
     env,
     ffi::OsStr,
-    fs::{self, DirBuilder},
-    io,
-    os::unix::{ffi::OsStrExt as _, fs::DirBuilderExt as _},
-    path::{Path, PathBuf},
+    os::unix::ffi::OsStrExt as _,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use shoal_types::{ClaimId, EndpointSpec, EngineOffer, EngineSpec, GatewayEngine, stable_hash};
+use shoal_types::{ClaimId, EndpointSpec, EngineOffer, EngineSpec, GatewayEngine};
 use tokio::{
     sync::watch,
     time::{Instant, timeout},
@@ -23,25 +22,27 @@ use tokio_util::{
 };
 
 use crate::{
-    EngineStatus, GatewayConfig, LaunchPlan, LogReader, RefusalReason, SupervisorConfig, SupervisorError,
-    adapter::{self, Environment},
+    EngineStatus, GatewayConfig, Launch, LaunchPlan, LogReader, RefusalReason, SupervisorConfig, SupervisorError,
+    adapter::{self, Adapter, Environment},
+    directories::{Directories, claim_hash},
     gateway::{GatewayReplica, Service},
     lifecycle::{Lifecycle, Traits},
     log::ReplicaLog,
     probe::Probe,
-    record::{ProcessRecord, clear_leftovers},
+    process::{Process, ShimConfig},
+    record::ProcessRecord,
     replica::{self, Replica, Wanted},
+    replica_record::Stage,
     status::StatusBoard,
 };
 
-/// `sun_path` of Linux, without its final NUL.
-const SOCKET_PATH_MAX: usize = 107;
 /// Logs of replicas that are gone, kept so that one can still read why.
 const ENDED_MAX: usize = 8;
 /// How long a shutdown waits, beside the grace, for processes that SIGKILL has not ended yet.
 const KILL_TAKES: Duration = Duration::from_secs(10);
 
-/// Runs this node's engines. Dropped without [`Self::shutdown`], it kills them.
+/// Runs this node's engines. Dropped without [`Self::shutdown`], it leaves them to the next one, as a daemon that is
+/// killed does.
 #[derive(Debug)]
 pub struct Supervisor {
     config: SupervisorConfig,
@@ -49,6 +50,7 @@ pub struct Supervisor {
     directories: Directories,
     board: StatusBoard,
     replicas: Arc<Mutex<Replicas>>,
+    adopted: Vec<LaunchPlan>,
     tasks: TaskTracker,
     stop: CancellationToken,
     abandon: CancellationToken,
@@ -71,8 +73,9 @@ struct Reins {
 }
 
 impl Supervisor {
-    /// Prepares the state directory and kills the engines that a previous daemon left behind, which can take 10 s for
-    /// each. At most one supervisor may use a state directory.
+    /// Prepares the state directory and takes over the engines that the daemon before left running ([`Self::adopted`]).
+    /// Those that cannot be taken over, or were to end, are killed, which can take 10 s. At most one supervisor may use
+    /// a state directory.
     ///
     /// # Errors
     /// If the directory cannot be used, or the configuration cannot be right.
@@ -82,20 +85,27 @@ impl Supervisor {
                 .map_err(|problem| SupervisorError::Command { name: name.clone(), problem })?;
         }
         let directories = Directories::prepare(&config.state_dir)?;
-        clear_leftovers(&directories.replicas).await.map_err(|source| error("clear", &directories.replicas, source))?;
         let inherited = env::vars_os().filter(|(name, _)| is_inherited(name, &config.inherited_env)).collect();
         let abandon = CancellationToken::new();
-        Ok(Self {
+        let mut supervisor = Self {
             config,
             inherited: Arc::new(inherited),
             directories,
             board: StatusBoard::default(),
             replicas: Arc::default(),
+            adopted: Vec::new(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
             _abandon_on_drop: abandon.clone().drop_guard(),
             abandon,
-        })
+        };
+        supervisor.take_over().await?;
+        Ok(supervisor)
+    }
+
+    /// The replicas that run since the start, because the daemon before left them running.
+    pub fn adopted(&self) -> Vec<LaunchPlan> {
+        self.adopted.clone()
     }
 
     /// The engines that this node's configuration allows and whose programs are there.
@@ -119,29 +129,17 @@ impl Supervisor {
     /// # Errors
     /// If it is refused, runs already, or nothing is started any more.
     pub fn launch(&self, plan: LaunchPlan) -> Result<(), SupervisorError> {
-        if self.stop.is_cancelled() {
+        if self.tasks.is_closed() {
             return Err(SupervisorError::ShuttingDown);
         }
-        let claim = plan.claim;
         let mut replicas = lock(&self.replicas);
-        if replicas.running.contains_key(&claim) {
-            return Err(SupervisorError::AlreadyRunning(claim));
+        if replicas.running.contains_key(&plan.claim) {
+            return Err(SupervisorError::AlreadyRunning(plan.claim));
         }
-        let (wanted, changes) = watch::channel(Wanted::Awake);
         if let EngineSpec::Gateway(engine) = &plan.spec.engine {
-            let directory = self.directories.replicas.join(claim.to_string());
-            let gateway = self.gateway(&plan, engine, &directory)?;
-            make(&directory)?;
-            self.board.set(gateway.status());
-            let reins = Reins { stop: gateway.stop.clone(), wanted, log: gateway.log.clone() };
-            replicas.running.insert(claim, reins);
-            self.tasks.spawn(supervise_gateway(gateway, directory, self.board.clone(), self.replicas.clone()));
-            return Ok(());
+            return self.launch_gateway(&mut replicas, &plan, engine);
         }
-        let replica = self.replica(plan, changes)?;
-        self.board.set(replica.initial_status());
-        replicas.running.insert(claim, Reins { stop: replica.stop.clone(), wanted, log: replica.log.clone() });
-        self.tasks.spawn(supervise(replica, self.replicas.clone()));
+        self.begin(&mut replicas, self.replica(plan)?, None);
         Ok(())
     }
 
@@ -172,18 +170,29 @@ impl Supervisor {
         }
     }
 
-    pub async fn detach(&self) {}
     /// Where each replica stands, from now on.
     pub fn statuses(&self) -> watch::Receiver<Arc<BTreeMap<ClaimId, EngineStatus>>> {
         self.board.watch()
     }
 
-    /// The log of a replica, or of one of the last that are gone.
-    pub fn logs(&self, claim: ClaimId) -> Option<LogReader> {
+    /// The log of a replica, or of one of the last that are gone; `None` if there is none of that launch.
+    pub fn logs(&self, claim: ClaimId, launch: Launch) -> Option<LogReader> {
         let replicas = lock(&self.replicas);
         let running = replicas.running.get(&claim).map(|replica| &replica.log);
         let ended = || replicas.ended.iter().find(|(ended, _)| *ended == claim).map(|(_, log)| log);
-        running.or_else(ended).cloned().map(LogReader::new)
+        let log = running.or_else(ended)?;
+        match launch {
+            Launch::Current => Some(LogReader::new(log.clone())),
+            Launch::Previous => log.previous().map(LogReader::new),
+        }
+    }
+
+    /// Stops watching the replicas and leaves their engines running, for the next daemon to take over. One that was
+    /// told to stop and has not yet is killed by that daemon, or once its shim has waited long enough for one.
+    pub async fn detach(&self) {
+        self.tasks.close();
+        self.abandon.cancel();
+        self.tasks.wait().await;
     }
 
     /// Ends all replicas and waits for their last processes, at most the grace and 10 s more. What cannot be ended even
@@ -199,28 +208,55 @@ impl Supervisor {
         }
     }
 
+    /// Puts `replica` on the books and runs it, from `process` on if it has one.
+    fn begin(&self, replicas: &mut Replicas, replica: Replica, process: Option<Process>) {
+        self.board.set(replica.initial_status());
+        let Replica { stop, wanted, log, .. } = &replica;
+        let reins = Reins { stop: stop.clone(), wanted: wanted.clone(), log: log.clone() };
+        replicas.running.insert(replica.plan.claim, reins);
+        self.tasks.spawn(supervise(replica, process, self.replicas.clone()));
+    }
+
+    fn launch_gateway(
+        &self,
+        replicas: &mut Replicas,
+        plan: &LaunchPlan,
+        engine: &GatewayEngine,
+    ) -> Result<(), SupervisorError> {
+        let gateway = self.gateway(plan, engine)?;
+        self.board.set(gateway.status());
+        let (stop, log) = (gateway.stop.clone(), gateway.log.clone());
+        replicas.running.insert(plan.claim, Reins { stop, wanted: watch::Sender::new(Wanted::Awake), log });
+        self.tasks.spawn(supervise_gateway(gateway, self.board.clone(), self.replicas.clone()));
+        Ok(())
+    }
+
     fn service(&self, spec: &EndpointSpec, engine: &GatewayEngine) -> Result<(&GatewayConfig, Service), RefusalReason> {
         let config = self.config.gateway.as_ref().ok_or(RefusalReason::NotOffered("gateway"))?;
         Ok((config, Service::new(config, spec, engine)?))
     }
 
-    fn gateway(
-        &self,
-        plan: &LaunchPlan,
-        engine: &GatewayEngine,
-        directory: &Path,
-    ) -> Result<GatewayReplica, SupervisorError> {
+    fn gateway(&self, plan: &LaunchPlan, engine: &GatewayEngine) -> Result<GatewayReplica, SupervisorError> {
         let (config, service) = self.service(&plan.spec, engine)?;
-        let log = ReplicaLog::new(directory.join("engine.log"));
+        let log = ReplicaLog::new();
         let (board, stop) = (self.board.clone(), self.stop.child_token());
         let gateway = GatewayReplica::new(plan.clone(), service, config, log, board, stop);
         Ok(gateway.map_err(RefusalReason::from)?)
     }
 
-    fn replica(&self, plan: LaunchPlan, wanted: watch::Receiver<Wanted>) -> Result<Replica, SupervisorError> {
+    fn traits(&self, plan: &LaunchPlan, adapter: &dyn Adapter) -> Traits {
+        Traits {
+            start: adapter.start(&self.config),
+            prepares: false,
+            sleeps: adapter.sleep().map(|sleep| sleep.keep.0),
+            seed: claim_hash(plan.claim),
+        }
+    }
+
+    fn replica(&self, plan: LaunchPlan) -> Result<Replica, SupervisorError> {
         let adapter = adapter::adapter(&self.config, &self.inherited, &plan.spec)?;
         let directory = self.directories.of_replica(plan.claim)?;
-        let socket = self.directories.socket(plan.claim);
+        let socket = self.directories.engine_socket(plan.claim);
         let probe = Probe {
             address: replica::address(adapter.listens(), &socket)?,
             health_path: adapter.health_path().to_owned(),
@@ -229,25 +265,28 @@ impl Supervisor {
             canary: adapter.canary(),
             timings: self.config.timings.clone(),
         };
-        let traits = Traits {
-            start: adapter.start(&self.config),
-            prepares: false,
-            sleeps: adapter.sleep().map(|sleep| sleep.keep.0),
-            seed: claim_hash(plan.claim),
+        let traits = self.traits(&plan, &*adapter);
+        let shim = ShimConfig {
+            shoal: self.config.shoal_binary.clone(),
+            directory,
+            socket: self.directories.shim_socket(plan.claim),
+            orphan_grace: self.config.orphan_grace,
+            term_grace: self.config.timings.grace,
         };
         Ok(Replica {
             lifecycle: Lifecycle::new(Instant::now(), traits, self.config.timings.clone()),
             preparation: None,
+            wanted: watch::Sender::new(Wanted::Awake),
             gpus: self.config.gpus.clone(),
-            wanted,
-            log: ReplicaLog::new(directory.join("engine.log")),
+            log: ReplicaLog::new(),
             inherited: self.inherited.clone(),
             board: self.board.clone(),
             stop: self.stop.child_token(),
             abandon: self.abandon.clone(),
             plan,
             adapter,
-            directory,
+            shim,
+            stage: Stage::Starting,
             socket,
             probe,
         })
@@ -255,109 +294,39 @@ impl Supervisor {
 }
 
 /// Runs `replica` to its end, and takes it off the books.
-async fn supervise(replica: Replica, replicas: Arc<Mutex<Replicas>>) {
-    let (claim, log, board, directory) =
-        (replica.plan.claim, replica.log.clone(), replica.board.clone(), replica.directory.clone());
-    replica.run().await;
+async fn supervise(replica: Replica, process: Option<Process>, replicas: Arc<Mutex<Replicas>>) {
+    let (claim, log, board) = (replica.plan.claim, replica.log.clone(), replica.board.clone());
+    let (directory, socket) = (replica.shim.directory.clone(), replica.socket.clone());
+    replica.run(process).await;
     log.close();
-    // While it is recorded, processes may be left of it.
-    if !ProcessRecord::exists(&directory)
-        && let Err(error) = tokio::fs::remove_dir_all(&directory).await
-    {
-        tracing::warn!(directory = %directory.display(), %error, "cannot remove the directory of a replica");
+    // While it is recorded, processes may be left of it, and be somebody else's soon.
+    if !ProcessRecord::exists(&directory) {
+        // There is none where it listens on a port, or has removed it.
+        let _ = tokio::fs::remove_file(&socket).await;
+        if let Err(error) = tokio::fs::remove_dir_all(&directory).await {
+            tracing::warn!(directory = %directory.display(), %error, "cannot remove the directory of a replica");
+        }
     }
     lock(&replicas).end(claim);
     board.remove(claim);
 }
 
 /// Watches `gateway` until it is told to stop, and takes it off the books.
-async fn supervise_gateway(
-    gateway: GatewayReplica,
-    directory: PathBuf,
-    board: StatusBoard,
-    replicas: Arc<Mutex<Replicas>>,
-) {
+async fn supervise_gateway(gateway: GatewayReplica, board: StatusBoard, replicas: Arc<Mutex<Replicas>>) {
     let (claim, log) = (gateway.plan.claim, gateway.log.clone());
     gateway.run().await;
     log.close();
-    if let Err(error) = tokio::fs::remove_dir_all(&directory).await {
-        tracing::warn!(directory = %directory.display(), %error, "cannot remove the directory of a gateway");
-    }
     lock(&replicas).end(claim);
     board.remove(claim);
 }
 
 impl Replicas {
     fn end(&mut self, claim: ClaimId) {
-        if let Some(replica) = self.running.remove(&claim) {
+        if let Some(Reins { log, .. }) = self.running.remove(&claim) {
             self.ended.truncate(ENDED_MAX - 1);
-            self.ended.push_front((claim, replica.log));
+            self.ended.push_front((claim, log));
         }
     }
-}
-
-/// What is below the state directory.
-#[derive(Debug)]
-struct Directories {
-    replicas: PathBuf,
-    run: PathBuf,
-}
-
-impl Directories {
-    fn prepare(state_dir: &Path) -> Result<Self, SupervisorError> {
-        make(state_dir)?;
-        // Engines run in directories of their own: the path of a socket must mean the same there.
-        let state_dir = fs::canonicalize(state_dir).map_err(|source| error("resolve", state_dir, source))?;
-        let directories = Self { replicas: state_dir.join("replicas"), run: state_dir.join("run") };
-        make(&directories.replicas)?;
-        make(&directories.run)?;
-        directories.check_socket_path()?;
-        directories.remove_sockets().map_err(|source| error("clear", &directories.run, source))?;
-        Ok(directories)
-    }
-
-    fn of_replica(&self, claim: ClaimId) -> Result<PathBuf, SupervisorError> {
-        let directory = self.replicas.join(claim.to_string());
-        make(&directory)?;
-        Ok(directory)
-    }
-
-    fn socket(&self, claim: ClaimId) -> PathBuf {
-        self.run.join(socket_name(claim_hash(claim)))
-    }
-
-    fn check_socket_path(&self) -> Result<(), SupervisorError> {
-        let path = self.run.join(socket_name(0));
-        let len = path.as_os_str().len();
-        if len > SOCKET_PATH_MAX {
-            return Err(SupervisorError::SocketPathTooLong { path, len, max: SOCKET_PATH_MAX });
-        }
-        Ok(())
-    }
-
-    fn remove_sockets(&self) -> io::Result<()> {
-        let is_socket = |path: &Path| path.extension().is_some_and(|extension| extension == "sock");
-        let sockets = fs::read_dir(&self.run)?.flatten().map(|entry| entry.path()).filter(|path| is_socket(path));
-        sockets.into_iter().try_for_each(fs::remove_file)
-    }
-}
-
-/// Makes `directory`, for this user only: whoever reaches a socket in it can use the engine.
-fn make(directory: &Path) -> Result<(), SupervisorError> {
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
-    made.map_err(|source| error("create", directory, source))
-}
-
-fn error(doing: &'static str, path: &Path, source: io::Error) -> SupervisorError {
-    SupervisorError::Directory { doing, path: path.to_owned(), source }
-}
-
-fn socket_name(hash: u64) -> String {
-    format!("{hash:016x}.sock")
-}
-
-fn claim_hash(claim: ClaimId) -> u64 {
-    stable_hash(&[b"engine", claim.to_string().as_bytes()])
 }
 
 /// Whether `name` matches one of `patterns`, which may end in `*`.
@@ -405,8 +374,7 @@ mod tests {
             counter,
         };
         for counter in 0..20 {
-            let log = ReplicaLog::new(PathBuf::from("/none"));
-            let (wanted, _) = watch::channel(Wanted::Awake);
+            let (log, wanted) = (ReplicaLog::new(), watch::Sender::new(Wanted::Awake));
             replicas.running.insert(claim(counter), Reins { stop: CancellationToken::new(), wanted, log });
             replicas.end(claim(counter));
         }

@@ -19,7 +19,8 @@ use axum::{
     serve::Listener,
 };
 use shoal_engine_supervisor::{
-    EnginePhase, EngineStatus, GatewayConfig, GatewayTimings, LaunchPlan, LogReader, Supervisor, SupervisorConfig,
+    EnginePhase, EngineStatus, GatewayConfig, GatewayTimings, Launch, LaunchPlan, LogReader, Supervisor,
+    SupervisorConfig,
 };
 use shoal_types::{
     Backend, ClaimId, EndpointSpec, EngineOffer, EngineSpec, GatewayEngine, GatewayTarget, Hlc, Load, NodeId,
@@ -196,7 +197,7 @@ impl Node {
     }
 
     fn log(&self) -> Vec<String> {
-        lines(self.supervisor.logs(claim()).unwrap())
+        lines(self.supervisor.logs(claim(), Launch::Current).unwrap())
     }
 }
 

@@ -8,22 +8,20 @@ use std::{
     fs,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
-    process::Stdio,
     sync::Arc,
     time::Duration,
 };
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use shoal_engine_supervisor::{
-    CommandConfig, EnginePhase, EngineStatus, LaunchPlan, LogSource, ProgramConfig, SimOptions, Supervisor,
-    SupervisorConfig, SupervisorError, Timings, sim_engine,
+    CommandConfig, EnginePhase, EngineStatus, ExecOptions, Launch, LaunchPlan, LogSource, ProgramConfig, ShimOptions,
+    SimOptions, Supervisor, SupervisorConfig, SupervisorError, Timings, engine_exec, engine_shim, sim_engine,
 };
 use shoal_types::{
     Backend, ClaimId, CommandEngine, EndpointSpec, EngineAddress, EngineSpec, GpuId, Hlc, HumanDuration, NodeId,
     Placement, Replicas, Resources, Revision, Routing, SimEngine, UnixMillis, VllmEngine,
 };
 use tokio::{
-    io::{AsyncBufReadExt as _, BufReader},
     signal::unix::{SignalKind, signal},
     sync::watch,
     time::{Instant, timeout},
@@ -35,9 +33,10 @@ mod health;
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// A supervisor in a state directory of its own.
+/// A supervisor in a state directory of its own, and those after it.
 struct Node {
     state: tempfile::TempDir,
+    config: SupervisorConfig,
     supervisor: Supervisor,
     statuses: watch::Receiver<Arc<BTreeMap<ClaimId, EngineStatus>>>,
 }
@@ -56,9 +55,19 @@ impl Node {
             grace: Duration::from_secs(20),
             ..Timings::default()
         };
+        // A test that fails leaves no engine behind.
+        config.orphan_grace = Duration::from_secs(10);
         change(&mut config);
-        let supervisor = Supervisor::start(config).await.unwrap();
-        Self { statuses: supervisor.statuses(), state, supervisor }
+        let supervisor = Supervisor::start(config.clone()).await.unwrap();
+        Self { statuses: supervisor.statuses(), state, config, supervisor }
+    }
+
+    /// Another daemon in the place of this one, as if this one had been killed.
+    async fn restart(&mut self, change: impl FnOnce(&mut SupervisorConfig)) {
+        self.supervisor.detach().await;
+        change(&mut self.config);
+        self.supervisor = Supervisor::start(self.config.clone()).await.unwrap();
+        self.statuses = self.supervisor.statuses();
     }
 
     /// A node whose only engine is `script`. `{socket}` must occur in a command, so it is the script's `$0`.
@@ -103,7 +112,7 @@ impl Node {
 
     /// Waits for a line that starts with `prefix`, and returns the rest of it.
     async fn line(&self, claim: ClaimId, prefix: &str) -> String {
-        let mut log = self.supervisor.logs(claim).unwrap();
+        let mut log = self.supervisor.logs(claim, Launch::Current).unwrap();
         let found = async {
             loop {
                 let line = log.next().await.expect("the log has such a line");
@@ -116,7 +125,7 @@ impl Node {
     }
 
     fn log(&self, claim: ClaimId) -> Vec<String> {
-        let mut log = self.supervisor.logs(claim).unwrap();
+        let mut log = self.supervisor.logs(claim, Launch::Current).unwrap();
         std::iter::from_fn(|| log.available()).map(|line| line.text.to_string()).collect()
     }
 
@@ -171,26 +180,39 @@ fn is_running(process: &str) -> bool {
     test_kill_process(pid(process.parse().unwrap())).is_ok()
 }
 
-/// Not a test: the program of the engines of the others.
+/// Not a test: the `shoal` of the others, as `tests/bin/shoal` runs it.
 #[test]
 #[ignore = "runs as a child of the other tests"]
-fn sim_engine_process() {
-    let line = std::env::var("SHOAL_TEST_SIM_ENGINE").expect("started by another test");
+fn as_shoal() {
+    let mut args = std::env::args_os().skip_while(|arg| arg != "--").skip(1);
+    match args.next().expect("a verb").to_str() {
+        Some("engine-shim") => {
+            let directory = args.nth(1).expect("--dir PATH").into();
+            engine_shim(ShimOptions { directory }).unwrap_or_else(|error| panic!("Error: {error}"));
+        }
+        Some("engine-exec") => {
+            let parent = args.nth(1).and_then(|pid| pid.to_str()?.parse().ok()).expect("--parent PID");
+            panic!("Error: {}", engine_exec(ExecOptions { parent, command: args.skip(1).collect() }));
+        }
+        Some("sim-engine") => run_sim_engine(sim_options(args.map(|arg| arg.into_string().unwrap()))),
+        verb => panic!("unknown verb {verb:?}"),
+    }
+}
+
+fn run_sim_engine(options: SimOptions) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let stop = CancellationToken::new();
         let mut terminate = signal(SignalKind::terminate()).unwrap();
         tokio::select! {
-            ended = sim_engine(parse(&line), stop.clone()) => ended.unwrap_or_else(|error| panic!("Error: {error}")),
+            ended = sim_engine(options, stop.clone()) => ended.unwrap_or_else(|error| panic!("Error: {error}")),
             _ = terminate.recv() => {}
         }
     });
 }
 
 /// The flags of `shoal sim-engine`, as the command line of another crate reads them.
-fn parse(line: &str) -> SimOptions {
-    let mut words = line.split(' ');
-    assert_eq!(words.next(), Some("sim-engine"));
+fn sim_options(mut words: impl Iterator<Item = String>) -> SimOptions {
     let mut options = SimOptions::new(EngineAddress::Unix(PathBuf::new()));
     while let Some(flag) = words.next() {
         if let Some(model) = flag.strip_prefix("--model=") {
@@ -203,7 +225,7 @@ fn parse(line: &str) -> SimOptions {
         }
         let value = words.next().unwrap();
         let duration = || value.parse::<HumanDuration>().unwrap().0;
-        match flag {
+        match flag.as_str() {
             "--uds" => options.listen = EngineAddress::Unix(value.into()),
             "--listen" => options.listen = EngineAddress::Loopback(value.parse().unwrap()),
             "--load-time" => options.load_time = duration(),
@@ -211,7 +233,6 @@ fn parse(line: &str) -> SimOptions {
             "--inter-token-latency" => options.inter_token_latency = duration(),
             "--max-num-seqs" => options.max_num_seqs = value.parse().unwrap(),
             "--max-model-len" => options.max_model_len = value.parse().unwrap(),
-            "--parent" => options.parent = Some(value.parse().unwrap()),
             other => panic!("unknown flag {other}"),
         }
     }
@@ -234,7 +255,7 @@ async fn a_simulated_engine_becomes_ready_and_goes_without_a_trace() {
     assert_eq!((loaded.load.waiting, loaded.load.kv_cache, loaded.crashes), (Some(0), Some(0), 0));
     assert_eq!(loaded.gpus, [GpuId("SIM-0".to_owned())]);
 
-    let mut log = node.supervisor.logs(claim).unwrap();
+    let mut log = node.supervisor.logs(claim, Launch::Current).unwrap();
     let first = log.next().await.unwrap();
     assert_eq!(first.source, LogSource::Supervisor);
     assert!(first.text.contains("sim-engine --uds"), "{}", first.text);
@@ -243,17 +264,14 @@ async fn a_simulated_engine_becomes_ready_and_goes_without_a_trace() {
     assert!(!is_running(&ready.pid.unwrap().to_string()));
     assert!(!socket.exists() && !node.directory(claim).exists());
     while log.next().await.is_some() {}
-    assert!(node.supervisor.logs(claim).is_some(), "one can still read why");
+    assert!(node.supervisor.logs(claim, Launch::Current).is_some(), "one can still read why");
 }
 
 #[tokio::test]
 async fn a_command_on_a_port_that_is_killed_becomes_ready_again() {
-    let program = std::env::current_exe().unwrap();
     let node = Node::start(|config| {
-        let args = ["--ignored", "--exact", "--nocapture", "sim_engine_process"];
-        let mut command = CommandConfig::new(program, args);
         let flags = "sim-engine --listen 127.0.0.1:{port} --load-time 0s --model={name} --model={model} --model=alias";
-        command.env.insert("SHOAL_TEST_SIM_ENGINE".to_owned(), flags.to_owned());
+        let command = CommandConfig::new(config.shoal_binary.clone(), flags.split(' '));
         config.commands.insert("program".to_owned(), command);
     })
     .await;
@@ -384,35 +402,95 @@ fn is_alive(process: &str) -> bool {
 }
 
 #[tokio::test]
-async fn a_new_daemon_kills_what_the_one_before_left_behind() {
-    let before = Node::with_script("echo up; exec sleep 300", |config| config.timings.crashes = 1).await;
-    let claim = before.launch_script();
-    before.line(claim, "up").await;
-    let after = tempfile::tempdir().unwrap();
-    let directory = after.path().join("replicas").join(claim.to_string());
-    fs::create_dir_all(&directory).unwrap();
-    fs::copy(before.directory(claim).join("process.json"), directory.join("process.json")).unwrap();
+async fn the_next_daemon_takes_a_serving_engine_over_within_two_seconds() {
+    let mut node = Node::start(|config| config.sim = true).await;
+    let claim = node.launch(sim());
+    let before = node.ready(claim).await;
+    node.supervisor.detach().await;
+    assert!(matches!(node.supervisor.launch(plan(2, sim())), Err(SupervisorError::ShuttingDown)));
+    assert!(is_running(&before.pid.unwrap().to_string()));
 
-    let config = SupervisorConfig::new(after.path().to_owned(), "/bin/sh".into());
-    let (supervisor, reason) = tokio::join!(Supervisor::start(config), before.failed(claim));
-    assert!(supervisor.is_ok() && reason.contains("signal: 9"), "{reason}");
-    assert!(!directory.exists());
+    let begun = Instant::now();
+    node.restart(|_| {}).await;
+    assert_eq!(node.supervisor.adopted(), [plan(1, sim())]);
+    let after = node.ready(claim).await;
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert_eq!((after.pid, &after.backend, after.crashes), (before.pid, &before.backend, 0));
+    assert!(node.log(claim).iter().any(|line| line.starts_with("taken over as process ")), "{:?}", node.log(claim));
+
+    // And it is supervised again: a crash is one, and its log is kept.
+    kill_process(pid(after.pid.unwrap()), Signal::KILL).unwrap();
+    node.until(claim, |status| status.phase == EnginePhase::Ready && status.pid != before.pid).await;
+    let mut previous = node.supervisor.logs(claim, Launch::Previous).unwrap();
+    let previous: Vec<_> = std::iter::from_fn(|| previous.available()).map(|line| line.text.to_string()).collect();
+    assert!(previous.iter().any(|line| line.contains("signal: 9")), "{previous:?}");
+    node.supervisor.stop(claim);
+    node.gone(claim).await;
 }
 
 #[tokio::test]
-async fn a_dropped_supervisor_kills_its_engines() {
-    let node = Node::with_script("echo pid $$; exec sleep 300", |_| {}).await;
+async fn a_dropped_supervisor_is_one_that_was_killed() {
+    let mut node = Node::with_script("echo pid $$; exec sleep 300", |_| {}).await;
     let claim = node.launch_script();
     let leader = node.line(claim, "pid ").await;
-    let Node { supervisor, mut statuses, state: _state } = node;
-    drop(supervisor);
-    let killed = async {
-        while statuses.changed().await.is_ok() {}
-        while is_alive(&leader) {
-            tokio::task::yield_now().await;
-        }
-    };
-    timeout(DEADLINE, killed).await.unwrap();
+    node.restart(|_| {}).await;
+    assert!(is_running(&leader), "it outlives its daemon");
+    assert_eq!(node.line(claim, "pid ").await, leader, "what it wrote before is still there");
+    node.supervisor.stop(claim);
+    node.gone(claim).await;
+    assert!(!is_running(&leader));
+}
+
+#[tokio::test]
+async fn what_was_to_end_does_not_come_back() {
+    let script = "trap '' TERM; setsid sleep 300 & echo pids $$ $!; while :; do sleep 300; done";
+    let mut node = Node::with_script(script, |_| {}).await;
+    let claim = node.launch_script();
+    let pids = node.line(claim, "pids ").await;
+    node.supervisor.stop(claim);
+    node.until(claim, |status| status.phase == EnginePhase::Stopping).await;
+    node.restart(|_| {}).await;
+    assert_eq!(node.supervisor.adopted(), []);
+    assert!(!pids.split(' ').any(is_alive) && !node.directory(claim).exists());
+}
+
+#[tokio::test]
+async fn what_this_node_offers_no_longer_is_not_taken_over() {
+    let mut node = Node::with_script("echo pid $$; exec sleep 300", |_| {}).await;
+    let claim = node.launch_script();
+    let leader = node.line(claim, "pid ").await;
+    node.restart(|config| config.commands.clear()).await;
+    assert_eq!(node.supervisor.adopted(), []);
+    assert!(!is_alive(&leader) && !node.directory(claim).exists());
+}
+
+#[tokio::test]
+async fn an_engine_that_crashed_while_no_daemon_was_there_is_started_again() {
+    let mut node = Node::with_script("echo pid $$; exec sleep 300", |_| {}).await;
+    let claim = node.launch_script();
+    let leader = node.line(claim, "pid ").await;
+    node.supervisor.detach().await;
+    kill_process(pid(leader.parse().unwrap()), Signal::KILL).unwrap();
+    node.restart(|_| {}).await;
+    let crashed = node.until(claim, |status| status.crashes == 1).await;
+    assert!(crashed.phase == EnginePhase::Starting || crashed.phase.to_string().contains("signal: 9"), "{crashed:?}");
+    node.until(claim, |status| status.pid.is_some_and(|pid| pid.to_string() != leader)).await;
+    node.supervisor.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_the_launch_before_wrote_is_there_for_the_next_daemon_too() {
+    let script = "echo launch $$; if [ -e again ]; then exec sleep 300; fi; touch again; echo last words; exit 1";
+    let mut node = Node::with_script(script, |_| {}).await;
+    let claim = node.launch_script();
+    let first = node.line(claim, "launch ").await;
+    node.until(claim, |status| status.crashes == 1 && status.phase == EnginePhase::Starting).await;
+    node.restart(|_| {}).await;
+    let mut previous = node.supervisor.logs(claim, Launch::Previous).unwrap();
+    let lines: Vec<_> = std::iter::from_fn(|| previous.available()).map(|line| line.text.to_string()).collect();
+    assert!(lines.contains(&format!("launch {first}")) && lines.contains(&"last words".to_owned()), "{lines:?}");
+    assert!(!node.log(claim).contains(&"last words".to_owned()));
+    node.supervisor.shutdown().await;
 }
 
 #[tokio::test]
@@ -427,50 +505,6 @@ async fn shutdown_ends_everything_and_nothing_starts_after_it() {
     assert!(node.statuses.borrow().is_empty());
     assert!(fs::read_dir(node.state.path().join("state/replicas")).unwrap().next().is_none());
     assert!(matches!(node.supervisor.launch(plan(5, script())), Err(SupervisorError::ShuttingDown)));
-}
-
-#[tokio::test]
-async fn a_simulated_engine_dies_with_its_parent() {
-    let directory = tempfile::tempdir().unwrap();
-    let socket = directory.path().join("sim.sock");
-    let script = "export SHOAL_TEST_SIM_ENGINE=\"sim-engine --uds $1 $2 --parent $$\"\n\
-                  \"$0\" --ignored --exact --nocapture sim_engine_process >&2 & echo $!; wait";
-    let mut parent = tokio::process::Command::new("sh")
-        .args(["-c", script])
-        .args([&std::env::current_exe().unwrap(), &socket])
-        .arg("--model=demo --model=org/model --model=alias")
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let child = BufReader::new(parent.stdout.take().unwrap()).lines().next_line().await.unwrap().unwrap();
-    let up = async {
-        while !socket.exists() {
-            tokio::task::yield_now().await
-        }
-    };
-    timeout(DEADLINE, up).await.unwrap();
-    parent.kill().await.unwrap();
-    let down = async {
-        while is_alive(&child) {
-            tokio::task::yield_now().await
-        }
-    };
-    timeout(DEADLINE, down).await.unwrap();
-}
-
-#[tokio::test]
-async fn a_simulated_engine_whose_parent_is_gone_does_not_start() {
-    let program = std::env::current_exe().unwrap();
-    let node = Node::start(|config| {
-        let mut command = CommandConfig::new(program, ["--ignored", "--exact", "--nocapture", "sim_engine_process"]);
-        let flags = "sim-engine --uds {socket} --model={name} --model={model} --model=alias --parent 2147483647";
-        command.env.insert("SHOAL_TEST_SIM_ENGINE".to_owned(), flags.to_owned());
-        config.commands.insert("script".to_owned(), command);
-    })
-    .await;
-    let reason = node.failed(node.launch_script()).await;
-    assert!(reason.contains("process 2147483647, which started this simulated engine, is gone"), "{reason}");
 }
 
 #[tokio::test]

@@ -28,7 +28,6 @@ impl Adapter for SimAdapter {
             inter_token_latency: self.engine.inter_token_latency.0,
             max_num_seqs: self.engine.max_num_seqs,
             sleep_mode: self.engine.sleep.is_some(),
-            parent: Some(std::process::id()),
             ..SimOptions::new(address.clone())
         };
         CommandLine {

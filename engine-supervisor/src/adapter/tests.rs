@@ -122,7 +122,7 @@ fn variable<'a>(command: &'a CommandLine, name: &str) -> Option<&'a str> {
 }
 
 #[test]
-fn the_simulated_engine_gets_the_latencies_of_the_spec_and_ends_with_this_process() {
+fn the_simulated_engine_gets_the_latencies_of_the_spec() {
     let engine = EngineSpec::Sim(SimEngine {
         load_time: shoal_types::HumanDuration::from_millis(90_500),
         ..SimEngine::default()
@@ -130,11 +130,8 @@ fn the_simulated_engine_gets_the_latencies_of_the_spec_and_ends_with_this_proces
     let plan = plan(spec("org/m", engine.clone()), &[]);
     let adapter = make(engine).unwrap();
     let command = adapter.command_line(&plan, &unix(), &inherited());
-    let expected = format!(
-        "sim-engine --uds /state/run/1.sock --model=llama --model=org/m --model=gpt-4o --load-time 1m30s500ms \
-         --time-to-first-token 40ms --inter-token-latency 15ms --max-num-seqs 64 --max-model-len 8192 --parent {}",
-        std::process::id()
-    );
+    let expected = "sim-engine --uds /state/run/1.sock --model=llama --model=org/m --model=gpt-4o --load-time 1m30s500ms \
+         --time-to-first-token 40ms --inter-token-latency 15ms --max-num-seqs 64 --max-model-len 8192";
     assert_eq!(args(&command).join(" "), expected);
     assert_eq!(adapter.start(&config()), Duration::from_millis(120_500));
 }

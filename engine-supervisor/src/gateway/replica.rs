@@ -57,7 +57,7 @@ impl GatewayReplica {
 
     /// Until it is told to stop.
     pub(crate) async fn run(mut self) {
-        self.say(&format!("standing for {} as {}", self.target, self.target.model)).await;
+        self.say(&format!("standing for {} as {}", self.target, self.target.model));
         let stop = self.stop.clone();
         while let Some(result) =
             stop.run_until_cancelled(self.service.check(&self.client, !self.course.is_ready())).await
@@ -83,7 +83,7 @@ impl GatewayReplica {
         self.load = load;
         let wait = self.course.checked(result);
         if before != *self.course.phase() {
-            self.say(&self.course.phase().to_string()).await;
+            self.say(&self.course.phase().to_string());
         }
         wait
     }
@@ -92,13 +92,13 @@ impl GatewayReplica {
     async fn use_target(&mut self, target: GatewayTarget) {
         if *self.target != target {
             self.target = Arc::new(target);
-            self.say("its key has changed and is accepted").await;
+            self.say("its key has changed and is accepted");
         }
     }
 
-    async fn say(&self, line: &str) {
+    fn say(&self, line: &str) {
         tracing::info!(claim = %self.plan.claim, endpoint = %self.plan.endpoint, "gateway: {line}");
-        self.log.append(LogSource::Supervisor, line).await;
+        self.log.append(LogSource::Supervisor, line);
     }
 
     /// Where it stands.

@@ -48,6 +48,7 @@ impl Lifecycle {
         let State::Held { next, deadline, gpus } = &mut self.state else { return None };
         let Some(problem) = seen.problem() else {
             self.state = State::Starting(Start::new(now + self.traits.start));
+            self.adopted = false;
             return Some(Action::Launch);
         };
         if *deadline <= now {
@@ -84,7 +85,11 @@ impl Lifecycle {
             return due(&mut start.next, now).then_some(question);
         }
         let problem = start.problem.take().unwrap_or_else(|| "it does not answer".to_owned());
-        let reason = format!("it did not serve within {:?} of its launch: {problem}", self.traits.start);
+        let reason = if self.adopted {
+            format!("it did not answer a daemon that took it over: {problem}")
+        } else {
+            format!("it did not serve within {:?} of its launch: {problem}", self.traits.start)
+        };
         self.crash(Crash::transient(reason), now)
     }
 
@@ -94,17 +99,23 @@ impl Lifecycle {
             start.again(now + self.timings.start_poll, problem);
             return None;
         }
+        if self.adopted {
+            self.serve(now);
+            return None;
+        }
         self.state = State::Warming(Start::new(start.deadline));
         Some(Action::Warm)
+    }
+
+    fn serve(&mut self, now: Instant) {
+        let liveness = Liveness::new(now, &self.timings);
+        self.state = State::Ready(Ready { since: now, next: Some(now), misses: 0, liveness });
     }
 
     pub(super) fn warmed(&mut self, result: Result<(), String>, now: Instant) -> Option<Action> {
         let State::Warming(start) = &mut self.state else { return None };
         match result {
-            Ok(()) => {
-                let liveness = Liveness::new(now, &self.timings);
-                self.state = State::Ready(Ready { since: now, next: Some(now), misses: 0, liveness });
-            }
+            Ok(()) => self.serve(now),
             Err(problem) => start.again(now + self.timings.watch, problem),
         }
         None

@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{os::unix::fs::symlink, time::Duration};
 
 use futures_util::future::BoxFuture;
 use shoal_types::{
@@ -43,7 +43,9 @@ fn replica(directory: &Path) -> (Replica, oneshot::Sender<Result<(), Crash>>) {
     let adapter = adapter::adapter(&config, &inherited, &spec).unwrap();
     let (done, result) = oneshot::channel();
     let socket = directory.join("sock");
-    let (_, wanted) = watch::channel(Wanted::Awake);
+    let shoal = directory.join("shoal");
+    symlink(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bin/shoal"), &shoal).unwrap();
+    symlink(std::env::current_exe().unwrap(), directory.join("test-program")).unwrap();
     let traits = Traits { start: Duration::from_secs(60), prepares: true, sleeps: None, seed: 1 };
     let timings = Timings { grace: Duration::from_secs(5), ..Timings::default() };
     let replica = Replica {
@@ -58,7 +60,7 @@ fn replica(directory: &Path) -> (Replica, oneshot::Sender<Result<(), Crash>>) {
         lifecycle: Lifecycle::new(Instant::now(), traits, timings),
         preparation: Some(Arc::new(Fetch(std::sync::Mutex::new(Some(result))))),
         gpus: Arc::new(NoGpuWatch),
-        log: ReplicaLog::new(directory.join("engine.log")),
+        log: ReplicaLog::new(),
         board: StatusBoard::default(),
         stop: CancellationToken::new(),
         abandon: CancellationToken::new(),
@@ -72,9 +74,16 @@ fn replica(directory: &Path) -> (Replica, oneshot::Sender<Result<(), Crash>>) {
         },
         adapter,
         inherited,
-        directory: directory.to_owned(),
+        shim: ShimConfig {
+            shoal,
+            directory: directory.to_owned(),
+            socket: directory.join("shim"),
+            orphan_grace: Duration::from_secs(20),
+            term_grace: Duration::from_secs(1),
+        },
+        stage: Stage::Starting,
         socket,
-        wanted,
+        wanted: watch::Sender::new(Wanted::Awake),
     };
     (replica, done)
 }
@@ -94,7 +103,7 @@ async fn run(replica: Replica, check: impl AsyncFnOnce(&mut dyn FnMut(&str) -> B
         check(&mut until).await;
         stop.cancel();
     };
-    tokio::join!(replica.run(), checked);
+    tokio::join!(replica.run(None), checked);
 }
 
 #[tokio::test]

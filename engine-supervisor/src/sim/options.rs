@@ -23,9 +23,6 @@ pub struct SimOptions {
     pub max_model_len: u32,
     /// Whether it can be put to sleep: `--enable-sleep-mode`.
     pub sleep_mode: bool,
-    /// The process without which it must not live: `--parent PID`. It is killed with the *thread* that started it, so
-    /// that thread must not be one of tokio's blocking pool, which end when idle.
-    pub parent: Option<u32>,
 }
 
 impl SimOptions {
@@ -41,7 +38,6 @@ impl SimOptions {
             max_num_seqs: engine.max_num_seqs,
             max_model_len: 8192,
             sleep_mode: false,
-            parent: None,
         }
     }
 
@@ -61,9 +57,6 @@ impl SimOptions {
         args.extend(["--max-model-len".into(), self.max_model_len.to_string().into()]);
         if self.sleep_mode {
             args.push("--enable-sleep-mode".into());
-        }
-        if let Some(parent) = self.parent {
-            args.extend(["--parent".into(), parent.to_string().into()]);
         }
         args
     }
@@ -91,17 +84,6 @@ pub enum SimError {
     Serve {
         /// Where.
         address: EngineAddress,
-        /// Why not.
-        source: io::Error,
-    },
-    /// The process that it should end with has ended.
-    #[error("process {0}, which started this simulated engine, is gone")]
-    Orphan(u32),
-    /// The kernel does not promise to end it with its parent.
-    #[error("cannot ask to be ended with process {parent}: {source}")]
-    Parent {
-        /// Which.
-        parent: u32,
         /// Why not.
         source: io::Error,
     },

@@ -18,7 +18,6 @@ use axum::{
 };
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
-use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use shoal_types::{EngineAddress, stable_hash};
@@ -54,13 +53,10 @@ struct Service {
 /// Runs a simulated engine until `stop`. Answers under way then end with an error.
 ///
 /// # Errors
-/// If it cannot listen where it is told to, or its parent is gone.
+/// If it cannot listen where it is told to.
 pub async fn sim_engine(options: SimOptions, stop: CancellationToken) -> Result<(), SimError> {
     if options.models.is_empty() {
         return Err(SimError::NoModel);
-    }
-    if let Some(parent) = options.parent {
-        die_with(parent)?;
     }
     let address = options.listen.clone();
     let engine = Arc::new(Engine::new(options, stop.clone()));
@@ -78,15 +74,6 @@ pub async fn sim_engine(options: SimOptions, stop: CancellationToken) -> Result<
         let _ = std::fs::remove_file(path);
     }
     served.map_err(|source| SimError::Serve { address, source })
-}
-
-/// A daemon that is killed takes its simulated engines with it.
-fn die_with(parent: u32) -> Result<(), SimError> {
-    set_parent_process_death_signal(Some(Signal::KILL))
-        .map_err(|error| SimError::Parent { parent, source: error.into() })?;
-    // It may have ended before that.
-    let is_parent = |pid: Pid| pid.as_raw_nonzero().get().unsigned_abs() == parent;
-    if getppid().is_some_and(is_parent) { Ok(()) } else { Err(SimError::Orphan(parent)) }
 }
 
 async fn serve<L>(listener: L, router: Router, stop: CancellationToken) -> std::io::Result<()>
