@@ -127,7 +127,7 @@ pub(crate) enum Action {
 
 /// What differs between replicas.
 #[derive(Debug, Clone)]
-pub(crate) struct Traits {
+pub(crate) struct Profile {
     /// From launch to ready.
     pub(crate) start: Duration,
     /// Whether something is to be prepared before each launch.
@@ -143,14 +143,14 @@ pub(crate) struct Traits {
 pub(crate) struct Lifecycle {
     state: State,
     crashes: u32,
-    traits: Traits,
+    profile: Profile,
     timings: Timings,
 }
 
 impl Lifecycle {
     /// To be launched at the first tick.
-    pub(crate) const fn new(now: Instant, traits: Traits, timings: Timings) -> Self {
-        Self { state: State::Waiting { until: now, crash: None }, crashes: 0, traits, timings }
+    pub(crate) const fn new(now: Instant, profile: Profile, timings: Timings) -> Self {
+        Self { state: State::Waiting { until: now, crash: None }, crashes: 0, profile, timings }
     }
 
     /// Takes one event. Events that the state does not wait for change nothing: they were under way when it changed.

@@ -25,7 +25,7 @@ use tokio_util::{
 use crate::{
     EngineStatus, LaunchPlan, LogReader, SupervisorConfig, SupervisorError,
     adapter::{self, Environment},
-    lifecycle::{Lifecycle, Traits},
+    lifecycle::{Lifecycle, Profile},
     log::ReplicaLog,
     probe::Probe,
     record::{ProcessRecord, clear_leftovers},
@@ -194,14 +194,14 @@ impl Supervisor {
             canary: adapter.canary(),
             timings: self.config.timings.clone(),
         };
-        let traits = Traits {
+        let profile = Profile {
             start: adapter.start(&self.config),
             prepares: false,
             sleeps: adapter.sleep().map(|sleep| sleep.keep.0),
             seed: claim_hash(plan.claim),
         };
         Ok(Replica {
-            lifecycle: Lifecycle::new(Instant::now(), traits, self.config.timings.clone()),
+            lifecycle: Lifecycle::new(Instant::now(), profile, self.config.timings.clone()),
             preparation: None,
             gpus: self.config.gpus.clone(),
             wanted,

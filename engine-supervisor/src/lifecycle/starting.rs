@@ -12,7 +12,7 @@ use crate::{FailureClass, adapter::Stage, liveness::Liveness};
 impl Lifecycle {
     /// Of what has no process.
     pub(super) fn prepare(&mut self, now: Instant) -> Option<Action> {
-        if self.traits.prepares {
+        if self.profile.prepares {
             self.state = State::Preparing(None);
             return Some(Action::Prepare);
         }
@@ -47,7 +47,7 @@ impl Lifecycle {
     pub(super) fn gpus(&mut self, seen: GpuUse, now: Instant) -> Option<Action> {
         let State::Held { next, deadline, gpus } = &mut self.state else { return None };
         let Some(problem) = seen.problem() else {
-            self.state = State::Starting(Start::new(now + self.traits.start));
+            self.state = State::Starting(Start::new(now + self.profile.start));
             return Some(Action::Launch);
         };
         if *deadline <= now {
@@ -84,7 +84,7 @@ impl Lifecycle {
             return due(&mut start.next, now).then_some(question);
         }
         let problem = start.problem.take().unwrap_or_else(|| "it does not answer".to_owned());
-        let reason = format!("it did not serve within {:?} of its launch: {problem}", self.traits.start);
+        let reason = format!("it did not serve within {:?} of its launch: {problem}", self.profile.start);
         self.crash(Crash::transient(reason), now)
     }
 
