@@ -127,7 +127,7 @@ pub(crate) enum Action {
 
 /// What differs between replicas.
 #[derive(Debug, Clone)]
-pub(crate) struct Traits {
+pub(crate) struct Profile {
     /// From launch to ready.
     pub(crate) start: Duration,
     /// Whether something is to be prepared before each launch.
@@ -143,7 +143,7 @@ pub(crate) struct Traits {
 pub(crate) struct Lifecycle {
     state: State,
     crashes: u32,
-    traits: Traits,
+    profile: Profile,
     timings: Timings,
     /// The process was taken over from an earlier daemon, to which it had given its first token.
     adopted: bool,
@@ -162,21 +162,21 @@ pub(crate) enum Adopted {
 
 impl Lifecycle {
     /// To be launched at the first tick.
-    pub(crate) const fn new(now: Instant, traits: Traits, timings: Timings) -> Self {
-        Self { state: State::Waiting { until: now, crash: None }, crashes: 0, traits, timings, adopted: false }
+    pub(crate) const fn new(now: Instant, profile: Profile, timings: Timings) -> Self {
+        Self { state: State::Waiting { until: now, crash: None }, crashes: 0, profile, timings, adopted: false }
     }
 
     /// Of a process that runs already; it is asked at once. One that has served need not be warmed, and answers within
     /// the time that a ready one may be silent.
-    pub(crate) fn adopted(now: Instant, traits: Traits, timings: Timings, adopted: Adopted) -> Self {
+    pub(crate) fn adopted(now: Instant, profile: Profile, timings: Timings, adopted: Adopted) -> Self {
         let silence = (timings.watch + timings.health) * timings.misses;
         let starting = |within| State::Starting(Start { next: Some(now), ..Start::new(now + within) });
-        let state = match (adopted, traits.sleeps) {
+        let state = match (adopted, profile.sleeps) {
             (Adopted::Asleep, Some(keep)) => State::Asleep { until: now + keep, next: Some(now), misses: 0 },
             (Adopted::Served | Adopted::Asleep, _) => starting(silence),
-            (Adopted::Starting, _) => starting(traits.start),
+            (Adopted::Starting, _) => starting(profile.start),
         };
-        Self { state, crashes: 0, traits, timings, adopted: adopted != Adopted::Starting }
+        Self { state, crashes: 0, profile, timings, adopted: adopted != Adopted::Starting }
     }
 
     /// Takes one event. Events that the state does not wait for change nothing: they were under way when it changed.

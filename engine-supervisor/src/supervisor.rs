@@ -26,7 +26,7 @@ use crate::{
     adapter::{self, Adapter, Environment},
     directories::{Directories, claim_hash},
     gateway::{GatewayReplica, Service},
-    lifecycle::{Lifecycle, Traits},
+    lifecycle::{Lifecycle, Profile},
     log::ReplicaLog,
     probe::Probe,
     process::{Process, ShimConfig},
@@ -244,8 +244,8 @@ impl Supervisor {
         Ok(gateway.map_err(RefusalReason::from)?)
     }
 
-    fn traits(&self, plan: &LaunchPlan, adapter: &dyn Adapter) -> Traits {
-        Traits {
+    fn profile(&self, plan: &LaunchPlan, adapter: &dyn Adapter) -> Profile {
+        Profile {
             start: adapter.start(&self.config),
             prepares: false,
             sleeps: adapter.sleep().map(|sleep| sleep.keep.0),
@@ -265,7 +265,7 @@ impl Supervisor {
             canary: adapter.canary(),
             timings: self.config.timings.clone(),
         };
-        let traits = self.traits(&plan, &*adapter);
+        let profile = self.profile(&plan, &*adapter);
         let shim = ShimConfig {
             shoal: self.config.shoal_binary.clone(),
             directory,
@@ -274,7 +274,7 @@ impl Supervisor {
             term_grace: self.config.timings.grace,
         };
         Ok(Replica {
-            lifecycle: Lifecycle::new(Instant::now(), traits, self.config.timings.clone()),
+            lifecycle: Lifecycle::new(Instant::now(), profile, self.config.timings.clone()),
             preparation: None,
             wanted: watch::Sender::new(Wanted::Awake),
             gpus: self.config.gpus.clone(),

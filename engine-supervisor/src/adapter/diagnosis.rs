@@ -139,7 +139,8 @@ pub(super) const PYTHON: &[Symptom] = &[
 /// first in a table. Some of the texts are warnings too, where an engine can go on without.
 pub(super) fn find(tables: &[&[Symptom]], lines: &[String]) -> Option<Diagnosis> {
     let last = &lines[lines.len().saturating_sub(LINES)..];
-    let shows = |text: &str| last.iter().rev().find(|line| line.contains(text) && !line.contains("WARNING"));
+    let warns = |line: &str| ["WARNING", "Warning:"].iter().any(|mark| line.contains(mark));
+    let shows = |text: &str| last.iter().rev().find(|line| line.contains(text) && !warns(line));
     tables.iter().copied().flatten().find_map(|&(text, cause)| {
         let line = shows(text)?.trim().to_owned();
         Some(Diagnosis { cause, line })

@@ -107,7 +107,6 @@ const WARMING: [&str; 4] =
 const SYMPTOMS: &[Symptom] = &[
     (": No module named sglang", Cause::NotInstalled),
     ("Not enough memory. Please try to", Cause::DoesNotFit),
-    ("is longer than the model's context length", Cause::Contradiction),
     ("is greater than the derived context_length", Cause::Contradiction),
 ];
 

@@ -75,7 +75,6 @@ const SYMPTOMS: &[Symptom] = &[
     ("Failed to bind socket to", Cause::PortInUse),
     ("Error: No such option", Cause::Arguments),
     ("Error: Invalid value for", Cause::Arguments),
-    ("Failed to allocate KV cache", Cause::DoesNotFit),
     ("Impossible to fit in any sequence in kvCache", Cause::DoesNotFit),
 ];
 

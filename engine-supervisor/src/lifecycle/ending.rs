@@ -144,7 +144,7 @@ impl Lifecycle {
     fn backoff(&self) -> Duration {
         let doublings = self.crashes.saturating_sub(1).min(31);
         let full = self.timings.backoff.saturating_mul(1 << doublings).min(self.timings.backoff_max);
-        let hash = stable_hash(&[b"backoff", &self.traits.seed.to_be_bytes(), &self.crashes.to_be_bytes()]);
+        let hash = stable_hash(&[b"backoff", &self.profile.seed.to_be_bytes(), &self.crashes.to_be_bytes()]);
         #[allow(clippy::cast_possible_truncation)] // below 512
         let per_mille = 750 + (hash % 501) as u32;
         full.saturating_mul(per_mille) / 1000

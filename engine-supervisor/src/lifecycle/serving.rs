@@ -49,7 +49,7 @@ impl Lifecycle {
 
     /// What cannot sleep is stopped, and so is what would have to become ready first only to sleep.
     pub(super) fn sleep(&mut self, now: Instant) -> Option<Action> {
-        let can_sleep = self.traits.sleeps.is_some();
+        let can_sleep = self.profile.sleeps.is_some();
         match &mut self.state {
             State::Ready(_) if can_sleep => {
                 self.state = State::Dozing { wake: false };
@@ -100,7 +100,7 @@ impl Lifecycle {
                 Some(Action::WakeUp)
             }
             (false, Ok(())) => {
-                let keep = self.traits.sleeps.unwrap_or_default();
+                let keep = self.profile.sleeps.unwrap_or_default();
                 self.state = State::Asleep { until: now + keep, next: Some(now + self.timings.watch), misses: 0 };
                 None
             }
@@ -115,7 +115,7 @@ impl Lifecycle {
         let State::Waking = self.state else { return None };
         match result {
             Ok(()) => {
-                self.state = State::Warming(Start::new(now + self.traits.start));
+                self.state = State::Warming(Start::new(now + self.profile.start));
                 Some(Action::Warm)
             }
             Err(problem) => self.crash(Crash::transient(format!("it did not wake up: {problem}")), now),

@@ -12,7 +12,7 @@ use crate::{FailureClass, adapter::Stage, liveness::Liveness};
 impl Lifecycle {
     /// Of what has no process.
     pub(super) fn prepare(&mut self, now: Instant) -> Option<Action> {
-        if self.traits.prepares {
+        if self.profile.prepares {
             self.state = State::Preparing(None);
             return Some(Action::Prepare);
         }
@@ -47,7 +47,7 @@ impl Lifecycle {
     pub(super) fn gpus(&mut self, seen: GpuUse, now: Instant) -> Option<Action> {
         let State::Held { next, deadline, gpus } = &mut self.state else { return None };
         let Some(problem) = seen.problem() else {
-            self.state = State::Starting(Start::new(now + self.traits.start));
+            self.state = State::Starting(Start::new(now + self.profile.start));
             self.adopted = false;
             return Some(Action::Launch);
         };
@@ -88,7 +88,7 @@ impl Lifecycle {
         let reason = if self.adopted {
             format!("it did not answer a daemon that took it over: {problem}")
         } else {
-            format!("it did not serve within {:?} of its launch: {problem}", self.traits.start)
+            format!("it did not serve within {:?} of its launch: {problem}", self.profile.start)
         };
         self.crash(Crash::transient(reason), now)
     }

@@ -17,9 +17,9 @@ impl Machine {
         Self::with(|_| {})
     }
 
-    fn with(change: impl FnOnce(&mut (Traits, Timings))) -> Self {
-        let traits = Traits { start: Duration::from_secs(100), prepares: false, sleeps: None, seed: 7 };
-        let mut both = (traits, Timings::default());
+    fn with(change: impl FnOnce(&mut (Profile, Timings))) -> Self {
+        let profile = Profile { start: Duration::from_secs(100), prepares: false, sleeps: None, seed: 7 };
+        let mut both = (profile, Timings::default());
         change(&mut both);
         let now = Instant::now();
         Self { lifecycle: Lifecycle::new(now, both.0, both.1), now }
@@ -27,7 +27,7 @@ impl Machine {
 
     /// One that can sleep, and serves.
     fn sleeper() -> Self {
-        let mut machine = Self::with(|(traits, _)| traits.sleeps = Some(KEEP));
+        let mut machine = Self::with(|(profile, _)| profile.sleeps = Some(KEEP));
         machine.become_ready();
         machine
     }

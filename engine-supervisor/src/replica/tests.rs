@@ -8,7 +8,7 @@ use shoal_types::{
 use tokio::{sync::oneshot, time::timeout};
 
 use super::*;
-use crate::{CommandConfig, NoGpuWatch, SupervisorConfig, Timings, adapter, lifecycle::Traits};
+use crate::{CommandConfig, NoGpuWatch, SupervisorConfig, Timings, adapter, lifecycle::Profile};
 
 /// Fetches one of two shards, and waits for the test.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ fn replica(directory: &Path) -> (Replica, oneshot::Sender<Result<(), Crash>>) {
     let shoal = directory.join("shoal");
     symlink(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bin/shoal"), &shoal).unwrap();
     symlink(std::env::current_exe().unwrap(), directory.join("test-program")).unwrap();
-    let traits = Traits { start: Duration::from_secs(60), prepares: true, sleeps: None, seed: 1 };
+    let profile = Profile { start: Duration::from_secs(60), prepares: true, sleeps: None, seed: 1 };
     let timings = Timings { grace: Duration::from_secs(5), ..Timings::default() };
     let replica = Replica {
         probe: Probe {
@@ -57,7 +57,7 @@ fn replica(directory: &Path) -> (Replica, oneshot::Sender<Result<(), Crash>>) {
             canary: adapter.canary(),
             timings: timings.clone(),
         },
-        lifecycle: Lifecycle::new(Instant::now(), traits, timings),
+        lifecycle: Lifecycle::new(Instant::now(), profile, timings),
         preparation: Some(Arc::new(Fetch(std::sync::Mutex::new(Some(result))))),
         gpus: Arc::new(NoGpuWatch),
         log: ReplicaLog::new(),

@@ -82,8 +82,8 @@ impl Supervisor {
             Stage::Ending => return Err(NotAdopted::Ending),
         };
         let mut replica = self.replica(plan)?;
-        let (traits, timings) = (self.traits(&replica.plan, &*replica.adapter), self.config.timings.clone());
-        replica.lifecycle = Lifecycle::adopted(Instant::now(), traits, timings, come);
+        let (profile, timings) = (self.profile(&replica.plan, &*replica.adapter), self.config.timings.clone());
+        replica.lifecycle = Lifecycle::adopted(Instant::now(), profile, timings, come);
         replica.probe.address = address;
         replica.stage = stage;
         // What cannot be read is missed by those who ask for it, and by nobody else.

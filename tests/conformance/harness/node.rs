@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use shoal_engine_supervisor::{
-    EnginePhase, EngineStatus, FailureClass, LaunchPlan, Supervisor, SupervisorConfig, SupervisorError, Timings,
+    EnginePhase, EngineStatus, FailureClass, Launch, LaunchPlan, Supervisor, SupervisorConfig, SupervisorError, Timings,
 };
 use shoal_types::{
     ClaimId, EndpointSpec, GpuId, Hlc, NodeId, Placement, Replicas, Resources, Revision, Routing, UnixMillis,
@@ -102,7 +102,7 @@ impl Node {
 
     /// Waits for a line of the log that contains `part`.
     pub(crate) async fn logged(&self, part: &str) {
-        let mut log = self.supervisor.logs(self.claim).unwrap();
+        let mut log = self.supervisor.logs(self.claim, Launch::Current).unwrap();
         let found = async {
             while let Some(line) = log.next().await {
                 if line.text.contains(part) {
@@ -115,7 +115,7 @@ impl Node {
     }
 
     pub(crate) fn log(&self) -> Vec<String> {
-        let Some(mut log) = self.supervisor.logs(self.claim) else { return Vec::new() };
+        let Some(mut log) = self.supervisor.logs(self.claim, Launch::Current) else { return Vec::new() };
         std::iter::from_fn(|| log.available()).map(|line| line.text.to_string()).collect()
     }
 

@@ -1,4 +1,4 @@
-//! SGLang 0.5, whose outputs are as its documentation shows them.
+//! SGLang 0.5, whose outputs are as its sources write them and its documentation shows them.
 
 use super::*;
 
@@ -73,15 +73,27 @@ fn its_ends_are_told_apart() {
     let usage = "usage: launch_server.py [-h]\nlaunch_server.py: error: unrecognized arguments: --x";
     let port = "[Errno 98] error while attempting to bind on address ('127.0.0.1', 30000): address already in use";
     let memory = "RuntimeError: Not enough memory. Please try to increase --mem-fraction-static.";
+    let length =
+        "ValueError: User-specified context_length (65536) is greater than the derived context_length (32768).";
     for (code, log, class, reason) in [
         (1, "/usr/bin/python3: No module named sglang", Config, "a part of its program is missing: /usr/bin/python3"),
         (2, usage, Config, "it does not take its arguments: launch_server.py: error: unrecognized arguments: --x"),
         (1, memory, Config, "the model does not fit into its memory: RuntimeError: Not enough memory."),
+        (
+            1,
+            length,
+            Config,
+            "its arguments do not go with its model: ValueError: User-specified context_length (65536)",
+        ),
         (1, port, Transient, "its port is in use: [Errno 98] error while attempting to bind on address"),
     ] {
         assert_end(&*adapter(), code, log, class, reason);
     }
     let ignored =
         "[2026-03-13 21:30:53] Ignore import error when loading sglang.srt.models.glm_ocr: No module named 'x'";
-    assert_eq!(adapter().diagnose(Some(1), &lines(ignored)), None);
+    let warning = "[2026-02-14 02:07:50] Warning: Target model's context_length (8192) is greater than the derived \
+                   context_length (2048). This may lead to incorrect model outputs or CUDA errors.";
+    for harmless in [ignored, warning] {
+        assert_eq!(adapter().diagnose(Some(1), &lines(harmless)), None, "{harmless}");
+    }
 }

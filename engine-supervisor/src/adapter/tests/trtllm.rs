@@ -1,4 +1,4 @@
-//! TensorRT-LLM 1.3, whose outputs are as its sources write them.
+//! TensorRT-LLM 1.3, whose outputs are as its sources write them and its users show them.
 
 use super::*;
 

@@ -117,7 +117,7 @@ fn a_sleeper_ends_when_its_time_is_over_or_it_is_ill_or_gone() {
 #[test]
 fn what_cannot_sleep_or_is_not_ready_is_stopped_instead() {
     assert_eq!(Machine::ready().on(Event::Sleep), Some(Action::Terminate));
-    let mut starting = Machine::with(|(traits, _)| traits.sleeps = Some(KEEP));
+    let mut starting = Machine::with(|(profile, _)| profile.sleeps = Some(KEEP));
     starting.launch();
     assert_eq!(starting.on(Event::Sleep), Some(Action::Terminate));
     assert_eq!(Machine::new().on(Event::Wake), None);

@@ -45,7 +45,7 @@ fn the_start_deadline_holds_for_loading_and_warming_together() {
 
 #[test]
 fn what_is_missing_is_prepared_before_each_launch() {
-    let mut machine = Machine::with(|(traits, _)| traits.prepares = true);
+    let mut machine = Machine::with(|(profile, _)| profile.prepares = true);
     for _ in 0..2 {
         assert_eq!(machine.tick(), Some(Action::Prepare));
         let progress = Some(Progress { done: 1, total: 9, unit: ProgressUnit::Bytes });
@@ -62,7 +62,7 @@ fn what_is_missing_is_prepared_before_each_launch() {
     let failed = EnginePhase::Failed { class: FailureClass::Config, reason: "no such model".to_owned() };
     assert_eq!(machine.phase(), failed);
 
-    let mut machine = Machine::with(|(traits, _)| traits.prepares = true);
+    let mut machine = Machine::with(|(profile, _)| profile.prepares = true);
     machine.tick();
     assert_eq!(machine.on(Event::Prepared(Err(Crash::transient("the hub is down".to_owned())))), None);
     assert_eq!(machine.phase(), EnginePhase::Backoff { reason: "the hub is down".to_owned() });
