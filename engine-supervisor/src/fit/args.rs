@@ -11,11 +11,11 @@ pub struct EngineArgs {
     pub utilization: f64,
     /// What each GPU needs beside weights and KV cache: activations, NCCL, CUDA graphs.
     pub overhead: MemorySize,
-    /// Longest sequence; `None`: as long as the model was made for.
+    /// Longest sequence that must fit.
     pub length: Length,
-    /// Bytes of a number of the weights once they are loaded; `None`: not known.
+    /// What a number of the weights takes once they are loaded.
     pub number: Number,
-    /// Bytes of a number of the KV cache, where they differ from the weights'; `None`: not known.
+    /// What a number of the KV cache takes.
     pub kv_number: Number,
     /// A KV cache of this size on each GPU, whatever the share.
     pub kv_memory: Option<MemorySize>,
@@ -37,7 +37,7 @@ pub enum Length {
 /// Bytes of a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Number {
-    /// As the model has it; what has four is loaded with two.
+    /// As the model has it; what has four on the disk is loaded with two.
     Model,
     /// So many.
     Bytes(u8),
