@@ -136,15 +136,24 @@ pub(crate) struct SimulatedGpus {
 }
 
 /// Engines that this node offers to run. None is offered that is not written here.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct EnginesConfig {
+    /// How long engines run on without a daemon, which a new one then takes over; after that they end.
+    pub(crate) orphan_grace: HumanDuration,
     /// Offer the simulated engine.
     pub(crate) sim: bool,
     /// Offer vLLM.
     pub(crate) vllm: Option<VllmConfig>,
     /// Programs that `engine: {kind: command, name: …}` may name.
     pub(crate) commands: BTreeMap<String, CommandConfig>,
+}
+
+impl Default for EnginesConfig {
+    fn default() -> Self {
+        // Long enough for an upgrade that goes wrong and is taken back by hand.
+        Self { orphan_grace: HumanDuration::from_secs(600), sim: false, vllm: None, commands: BTreeMap::new() }
+    }
 }
 
 /// How vLLM is run here.

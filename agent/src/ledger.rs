@@ -29,6 +29,11 @@ impl GpuLedger {
         Some(chosen)
     }
 
+    /// A replica of the daemon before still runs on `gpus`: they are `claim`'s.
+    pub(crate) fn restore(&mut self, claim: ClaimId, gpus: &[GpuId]) {
+        self.held.extend(gpus.iter().map(|gpu| (gpu.clone(), claim)));
+    }
+
     /// Takes back what `claim` held.
     pub(crate) fn release(&mut self, claim: ClaimId) {
         self.held.retain(|_, holder| *holder != claim);

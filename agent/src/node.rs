@@ -2,7 +2,7 @@
 
 use std::{io, sync::Arc};
 
-use shoal_engine_supervisor::{LogReader, Supervisor};
+use shoal_engine_supervisor::{Launch, LogReader, Supervisor};
 use shoal_types::ClaimId;
 use tokio::sync::{mpsc, oneshot};
 
@@ -47,6 +47,6 @@ impl NodeControl {
 
     /// The log of a replica of this node.
     pub(crate) fn logs(&self, claim: ClaimId) -> Option<LogReader> {
-        self.supervisor.logs(claim)
+        self.supervisor.logs(claim, Launch::Current)
     }
 }

@@ -122,6 +122,7 @@ impl Replicas {
         if self.mark.is_set() {
             self.depart(DepartureReason::Drain, None).await;
         }
+        self.take_up().await;
         self.refresh_gpus().await;
         loop {
             let wake = self.step(&mut view, &mut engines).await;
@@ -154,6 +155,16 @@ impl Replicas {
         if let Some(gone) = self.leaving.take() {
             // Whoever asked may have stopped waiting.
             let _ = gone.send(());
+        }
+    }
+
+    /// Goes on with the replicas that outlived the daemon before this one.
+    async fn take_up(&mut self) {
+        for plan in self.parts.supervisor.adopted() {
+            let claim = plan.claim;
+            self.ledger.restore(claim, &plan.gpus);
+            self.book.adopt(plan, clock::now());
+            self.publish(claim).await;
         }
     }
 

@@ -59,7 +59,8 @@ impl NodeLayout {
              ingress: {{listen: \"{http}\"}}\nadmin: {{socket: {socket:?}, listen: null}}\n\
              # No real GPUs are used: these are shown as simulated everywhere.\n\
              gpus: {{library: /nonexistent, simulated: [{{count: 2, name: H100 80GB HBM3, memory: 80GiB}}]}}\n\
-             engines: {{sim: true}}\nplacement: {{settle: 1200ms, step: 600ms}}\n"
+             # Nothing outlives a mesh that is killed by more than this.\n\
+             engines: {{sim: true, orphanGrace: 2s}}\nplacement: {{settle: 1200ms, step: 600ms}}\n"
         )
     }
 

@@ -87,6 +87,24 @@ impl Book {
         claim
     }
 
+    /// The claim of a replica that the daemon before this one launched, and that still runs.
+    pub(super) fn adopt(&mut self, plan: LaunchPlan, now: UnixMillis) {
+        let LaunchPlan { claim: id, endpoint, revision, claimed, spec, gpus } = plan;
+        let claim = Claim {
+            id,
+            endpoint,
+            revision,
+            gpus: spec.resources.gpus,
+            claimed,
+            state: ReplicaState::Starting,
+            since: now,
+            reason: None,
+            progress: None,
+            leaving: None,
+        };
+        self.entries.insert(id, Entry { claim, spec, gpus, launched: true, asking: None });
+    }
+
     /// The plan for a settled claim; `None` if it was started before or is gone.
     pub(super) fn start(&mut self, claim: ClaimId, now: UnixMillis) -> Option<LaunchPlan> {
         let entry = self.entries.get_mut(&claim).filter(|entry| !entry.launched)?;
@@ -256,6 +274,17 @@ mod tests {
         assert_eq!(book.follow(&crashed, LATER), vec![Change::Publish(id)]);
         assert_eq!(book.claim(id).unwrap().reason.as_deref(), Some("exit 1"));
         assert_eq!(book.follow(&BTreeMap::new(), LATER), vec![Change::Close(id)]);
+    }
+
+    #[test]
+    fn an_adopted_claim_is_as_old_as_it_was_and_follows_its_engine() {
+        let (mut book, id) = book_with_claim();
+        let plan = book.start(id, NOW).unwrap();
+        let mut next = Book::new(id.node, LATER);
+        next.adopt(plan, LATER);
+        assert_eq!(next.claim(id).unwrap().claimed, NOW);
+        assert_eq!(next.follow(&engine(id, EnginePhase::Ready), LATER), vec![Change::Publish(id)]);
+        assert!(next.stays(id));
     }
 
     #[test]
