@@ -17,9 +17,10 @@ mod wait;
 use std::process::ExitCode;
 
 use clap::{Parser as _, error::ErrorKind};
+use tokio::runtime::{Builder, Runtime};
 
-pub(crate) use args::{AgentArgs, DevArgs, DevGpus, DevVerb, SimEngineArgs};
-use args::{Cli, Verb};
+pub(crate) use args::{AgentArgs, DevArgs, DevGpus, DevVerb, EngineExecArgs, EngineShimArgs, SimEngineArgs};
+use args::{Cli, Command, Connection, EngineVerb, Verb};
 pub(crate) use client::Client;
 pub(crate) use identity::{IDENTITY_DIR, join_with, read_token};
 pub(crate) use output::{note, out};
@@ -44,14 +45,22 @@ pub(crate) fn main() -> ExitCode {
             return ExitCode::from(code);
         }
     };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(&Problem::new(Code::Failed, format!("cannot start the async runtime: {error}"))),
+    let ended = match cli.command {
+        Command::Engine(EngineVerb::EngineShim(args)) => daemon::engine_shim(args),
+        Command::Engine(EngineVerb::EngineExec(args)) => Err(daemon::engine_exec(args)),
+        Command::Verb(verb) => runtime().and_then(|runtime| runtime.block_on(run(cli.connection, verb))),
     };
-    match runtime.block_on(run(cli)) {
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => fail(&problem),
     }
+}
+
+fn runtime() -> Result<Runtime, Problem> {
+    Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Problem::new(Code::Failed, format!("cannot start the async runtime: {error}")))
 }
 
 fn fail(problem: &Problem) -> ExitCode {
@@ -59,10 +68,10 @@ fn fail(problem: &Problem) -> ExitCode {
     ExitCode::from(problem.code.exit_code())
 }
 
-async fn run(cli: Cli) -> Result<(), Problem> {
-    let client = cli.connection.client()?;
-    match cli.verb {
-        Verb::Agent(args) => daemon::run(args, cli.connection.socket).await,
+async fn run(connection: Connection, verb: Verb) -> Result<(), Problem> {
+    let client = connection.client()?;
+    match verb {
+        Verb::Agent(args) => daemon::run(args, connection.socket).await,
         Verb::Init(args) => identity::init(args),
         Verb::Join(args) => identity::join(args).await,
         Verb::Token(verb) => token::run(&client, verb).await,

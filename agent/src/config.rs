@@ -172,9 +172,11 @@ pub(crate) struct SimulatedGpus {
 }
 
 /// Engines that this node offers to run. None is offered that is not written here.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct EnginesConfig {
+    /// How long engines run on without a daemon, which a new one then takes over; after that they end.
+    pub(crate) orphan_grace: HumanDuration,
     /// Offer the simulated engine.
     pub(crate) sim: bool,
     /// Offer vLLM; its program is `vllm` on the PATH unless written here.
@@ -189,6 +191,22 @@ pub(crate) struct EnginesConfig {
     pub(crate) gateway: Option<GatewayConfig>,
     /// Programs that `engine: {kind: command, name: …}` may name.
     pub(crate) commands: BTreeMap<String, CommandConfig>,
+}
+
+impl Default for EnginesConfig {
+    fn default() -> Self {
+        Self {
+            // Long enough for an upgrade that goes wrong and is taken back by hand.
+            orphan_grace: HumanDuration::from_secs(600),
+            sim: false,
+            vllm: None,
+            sglang: None,
+            trtllm: None,
+            llamacpp: None,
+            gateway: None,
+            commands: BTreeMap::new(),
+        }
+    }
 }
 
 /// How the program of one engine kind is run here.

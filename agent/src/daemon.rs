@@ -9,7 +9,10 @@ pub(crate) use settings::{EndSignal, signalled};
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use rustix::process::{Signal, getppid, set_parent_process_death_signal};
-use shoal_engine_supervisor::{SimOptions, Supervisor, SupervisorConfig, sim_engine as serve_sim_engine};
+use shoal_engine_supervisor::{
+    ExecOptions, ShimOptions, SimOptions, Supervisor, SupervisorConfig, engine_exec as become_engine,
+    engine_shim as serve_engine_shim, sim_engine as serve_sim_engine,
+};
 use shoal_ingress::{Ingress, IngressConfig, Limits};
 use shoal_mesh::{Identity, IdentityError, InboundStream, Mesh, MeshConfig, StreamKind, clock};
 use shoal_placement::Timing;
@@ -27,7 +30,7 @@ use self::lock::StateLock;
 use crate::{
     admin::{Admin, AdminListeners, Code, Problem},
     census,
-    cli::{AgentArgs, IDENTITY_DIR, SimEngineArgs, join_with, note, read_token},
+    cli::{AgentArgs, EngineExecArgs, EngineShimArgs, IDENTITY_DIR, SimEngineArgs, join_with, note, read_token},
     config::Config,
     inventory::{GpuInventory, ReadingsWatch, host, host_addresses, host_name},
     metrics::Metrics,
@@ -112,7 +115,6 @@ pub(crate) async fn sim_engine(args: SimEngineArgs) -> Result<(), Problem> {
         max_num_seqs: args.max_num_seqs,
         max_model_len: args.max_model_len,
         sleep_mode: args.enable_sleep_mode,
-        parent: args.parent,
     };
     note("simulated engine: no model is loaded, answers are made up");
     let engine = serve_sim_engine(options, stop.clone());
@@ -125,6 +127,16 @@ pub(crate) async fn sim_engine(args: SimEngineArgs) -> Result<(), Problem> {
         }
     };
     ended.map_err(|error| Problem::new(Code::Failed, error))
+}
+
+/// `shoal engine-shim`, as the supervisor starts it.
+pub(crate) fn engine_shim(args: EngineShimArgs) -> Result<(), Problem> {
+    serve_engine_shim(ShimOptions { directory: args.dir }).map_err(|error| Problem::new(Code::Failed, error))
+}
+
+/// `shoal engine-exec`, as the shim starts it. Returns only if it cannot become the engine.
+pub(crate) fn engine_exec(args: EngineExecArgs) -> Problem {
+    Problem::new(Code::Failed, become_engine(ExecOptions { parent: args.parent, command: args.command }))
 }
 
 /// This host's identity; joins first if there is none and a token was given.
@@ -164,7 +176,7 @@ impl Daemon {
     async fn start(config: Config, identity: Arc<Identity>) -> Result<Self, Problem> {
         let failed = |error: &dyn std::fmt::Display| Problem::new(Code::Failed, error);
         // Whatever can be wrong with files and ports is found before anything is touched: the supervisor begins by
-        // killing what the daemon before left behind, which must not be the engines of one that still runs.
+        // taking over what the daemon before left running, which must not be the engines of one that still runs.
         let lock = StateLock::take(&config.state_dir()).map_err(|error| failed(&error))?;
         let admin_listeners =
             AdminListeners::bind(&config.admin, config.admin_socket()).await.map_err(|error| failed(&error))?;
@@ -224,6 +236,7 @@ impl Daemon {
             routes: Arc::clone(&routes),
             peers: peers.clone(),
             readings,
+            gpu_events: inventory.events(),
             notices: notices.subscribe(),
             timing: Timing { settle: config.placement.settle.0, step: config.placement.step.0, ..Timing::default() },
             state_dir: config.state_dir(),

@@ -13,6 +13,7 @@ mod simulated;
 mod tests;
 mod watch;
 
+pub(crate) use fault::GpuEvent;
 pub(crate) use gpus::GpuInventory;
 pub(crate) use host::{host, host_addresses, host_name};
 pub(crate) use operator::{ClearError, GpuFaults, XidCounts};

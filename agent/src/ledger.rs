@@ -106,7 +106,6 @@ impl GpuLedger {
     /// A replica of before still runs on `gpus`: they are `claim`'s. Returns those that are not, because another claim
     /// was given them since: of two replicas that are left on one GPU, this is the one to end. After
     /// [`retain`](Self::retain).
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the loop that takes up replicas of before"))]
     pub(crate) fn restore(&mut self, claim: ClaimId, gpus: &[GpuId]) -> Vec<(GpuId, ClaimId)> {
         let mut taken = Vec::new();
         for gpu in gpus {

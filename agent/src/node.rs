@@ -2,7 +2,7 @@
 
 use std::{io, sync::Arc};
 
-use shoal_engine_supervisor::{LogReader, Supervisor};
+use shoal_engine_supervisor::{Launch, LogReader, Supervisor};
 use shoal_types::{ClaimId, Departure, GpuId};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -70,7 +70,7 @@ impl NodeControl {
     }
 
     /// The log of a replica of this node.
-    pub(crate) fn logs(&self, claim: ClaimId) -> Option<LogReader> {
-        self.supervisor.logs(claim)
+    pub(crate) fn logs(&self, claim: ClaimId, launch: Launch) -> Option<LogReader> {
+        self.supervisor.logs(claim, launch)
     }
 }

@@ -31,6 +31,7 @@ enum Question {
         claim: ClaimId,
         tail: u32,
         follow: bool,
+        previous: bool,
     },
     /// Answered by `Detail`.
     Detail,
@@ -70,7 +71,9 @@ impl PeerClient {
         query: LogQuery,
     ) -> Result<impl futures_util::Stream<Item = io::Result<Bytes>> + Send + use<>, Problem> {
         let tail = u32::try_from(query.tail).unwrap_or(u32::MAX);
-        let recv = self.ask(claim.node, &Question::Logs { claim, tail, follow: query.follow }).await?;
+        let recv = self
+            .ask(claim.node, &Question::Logs { claim, tail, follow: query.follow, previous: query.previous })
+            .await?;
         Ok(ReaderStream::new(recv))
     }
 
@@ -190,8 +193,8 @@ async fn answer_question(control: &NodeControl, writes: bool, Stream { mut send,
             };
             send.write_frame(&reply).await.map_err(io::Error::other)?;
         }
-        Question::Logs { claim, tail, follow } => {
-            let query = LogQuery { tail: usize::try_from(tail).unwrap_or(usize::MAX), follow };
+        Question::Logs { claim, tail, follow, previous } => {
+            let query = LogQuery { tail: usize::try_from(tail).unwrap_or(usize::MAX), follow, previous };
             match local_logs(control, claim, query) {
                 Err(_) => send.write_frame(&Reply::NoLog).await.map_err(io::Error::other)?,
                 Ok(lines) => {

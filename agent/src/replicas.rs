@@ -22,13 +22,14 @@ use shoal_ingress::Ingress;
 use shoal_mesh::{Mesh, clock};
 use shoal_placement::{Action, Decision, DrainReason, Elector, Timing};
 use shoal_types::{
-    Claim, ClaimId, Departure, EndpointName, Gpu, Load, Refusal, ReplicaState, Revision, View, clip_reason,
+    Claim, ClaimId, Departure, EndpointName, EndpointSpec, Gpu, GpuId, Load, Refusal, ReplicaState, Revision, View,
+    clip_reason,
 };
 use tokio::{
     select,
-    sync::{mpsc, oneshot, watch},
+    sync::{broadcast, mpsc, oneshot, watch},
     task::JoinSet,
-    time::{Instant, MissedTickBehavior, interval, sleep_until},
+    time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
 };
 use tracing::{error, info, warn};
 
@@ -39,7 +40,14 @@ use self::{
     departing::Departing,
     drain::DrainMark,
 };
-use crate::{inventory::GpuReading, ledger::GpuLedger, notices::Notice, peer::PeerClient, routing::Routes};
+use crate::{
+    config::FaultVerdict,
+    inventory::{GpuEvent, GpuReading},
+    ledger::{GpuLedger, Reservation},
+    notices::Notice,
+    peer::PeerClient,
+    routing::Routes,
+};
 
 /// Time between two publications of load.
 const LOAD_PERIOD: Duration = Duration::from_secs(1);
@@ -47,6 +55,8 @@ const LOAD_PERIOD: Duration = Duration::from_secs(1);
 const REFUSAL: Duration = Duration::from_secs(5 * 60);
 /// How long it does not claim again when its GPUs were not as free as they looked.
 const NO_GPU: Duration = Duration::from_secs(10);
+/// How long it may take to find out whether a replica can run here.
+const JUDGE_WITHIN: Duration = Duration::from_secs(15);
 /// Shortest sleep of the loop: what placement repeats until it is done must not keep a core busy.
 const NAP_MIN: Duration = Duration::from_millis(50);
 /// Longest sleep of the loop: a guard against a wake-up that was computed from a clock that then stepped back.
@@ -72,6 +82,7 @@ pub(crate) struct Parts {
     pub(crate) routes: Arc<Routes>,
     pub(crate) peers: PeerClient,
     pub(crate) readings: watch::Receiver<Vec<GpuReading>>,
+    pub(crate) gpu_events: broadcast::Sender<GpuEvent>,
     pub(crate) notices: watch::Receiver<Option<Notice>>,
     pub(crate) timing: Timing,
     pub(crate) state_dir: PathBuf,
@@ -82,8 +93,20 @@ pub(crate) struct Parts {
 enum Finished {
     /// Whether all that a drain would leave behind said that they serve.
     Asked(ClaimId, bool),
+    /// Whether a replica can run here.
+    Judged(Box<Intent>, Option<String>),
     /// The last request of a draining replica has ended, or its time is over.
     Drained(ClaimId),
+}
+
+/// A claim that is about to be made; its GPUs are reserved.
+#[derive(Debug)]
+struct Intent {
+    id: ClaimId,
+    endpoint: EndpointName,
+    revision: Revision,
+    spec: EndpointSpec,
+    gpus: Vec<GpuId>,
 }
 
 /// The loop and all that only it may change.
@@ -93,6 +116,8 @@ pub(crate) struct Replicas {
     elector: Elector,
     book: Book,
     ledger: GpuLedger,
+    /// Endpoints of which it is being found out whether a replica can run here.
+    judging: BTreeSet<EndpointName>,
     gpus: Vec<Gpu>,
     loads: BTreeMap<ClaimId, Load>,
     refusals: Vec<Refusal>,
@@ -106,15 +131,14 @@ pub(crate) struct Replicas {
 impl Replicas {
     pub(crate) fn new(parts: Parts) -> Self {
         let elector = Elector::new(parts.mesh.me(), parts.timing);
-        let mut ledger = GpuLedger::open(&parts.state_dir);
-        // The supervisor has ended whatever a daemon before left running.
-        ledger.retain(&BTreeSet::new());
+        let ledger = GpuLedger::open(&parts.state_dir);
         Self {
             book: Book::new(parts.mesh.me(), parts.mesh.generation()),
             mark: DrainMark::new(&parts.state_dir),
             parts,
             elector,
             ledger,
+            judging: BTreeSet::new(),
             gpus: Vec::new(),
             loads: BTreeMap::new(),
             refusals: Vec::new(),
@@ -131,9 +155,11 @@ impl Replicas {
         let mut engines = self.parts.supervisor.statuses();
         let mut readings = self.parts.readings.clone();
         let mut notices = self.parts.notices.clone();
+        let mut gpu_events = self.parts.gpu_events.subscribe();
         let mut load_tick = interval(LOAD_PERIOD);
         load_tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.departing.drain(self.mark.is_set());
+        self.take_up().await;
         self.refresh_gpus().await;
         loop {
             let wake = self.step(&mut view, &mut engines).await;
@@ -158,6 +184,8 @@ impl Replicas {
                     Ok(()) => self.refresh_gpus().await,
                     Err(_) => break,
                 },
+                // One that was missed here still stands as a fault, or as the reason of the exit that follows.
+                Ok(event) = gpu_events.recv() => self.restart_engine(&event),
                 changed = notices.changed() => match changed {
                     Ok(()) => {
                         let notice = notices.borrow_and_update().clone();
@@ -173,6 +201,22 @@ impl Replicas {
         if let Some(gone) = self.leaving.take() {
             // Whoever asked may have stopped waiting.
             let _ = gone.send(());
+        }
+    }
+
+    /// Goes on with the replicas that outlived the daemon before this one.
+    async fn take_up(&mut self) {
+        let adopted = self.parts.supervisor.adopted();
+        self.ledger.retain(&adopted.iter().map(|plan| plan.claim).collect());
+        for plan in adopted {
+            let claim = plan.claim;
+            let taken = self.ledger.restore(claim, &plan.gpus);
+            self.book.adopt(plan, clock::now());
+            if let Some((gpu, holder)) = taken.first() {
+                self.fail(claim, format!("its GPU {gpu} is another replica's, {holder}")).await;
+            } else {
+                self.publish(claim).await;
+            }
         }
     }
 
@@ -229,18 +273,48 @@ impl Replicas {
             // Said before, and not heard by placement: there were more refusals than gossip carries.
             return;
         }
-        let spec = &record.endpoint.spec;
-        if let Some(reason) = self.parts.supervisor.refuse(spec) {
-            return self.refuse(endpoint, revision, REFUSAL, reason).await;
+        if !self.judging.insert(endpoint.clone()) {
+            return;
         }
+        let spec = record.endpoint.spec.clone();
         let id = self.book.next_id();
-        // No engine sleeps yet, so there is none to take GPUs from.
-        let gpus = match self.ledger.reserve(id, &spec.resources, &self.gpus, &BTreeSet::new()) {
-            Ok(reservation) => reservation.gpus,
-            Err(error) => return self.refuse(endpoint, revision, NO_GPU, error.to_string()).await,
-        };
-        info!(%endpoint, %revision, replica = id.replica_name(endpoint), "Claiming a replica");
-        let claim = self.book.open(id, endpoint.clone(), revision, spec.clone(), gpus, clock::now());
+        let Reservation { gpus, evicted } =
+            match self.ledger.reserve(id, &spec.resources, &self.gpus, &self.book.asleep()) {
+                Ok(reservation) => reservation,
+                Err(error) => {
+                    self.judging.remove(endpoint);
+                    return self.refuse(endpoint, revision, NO_GPU, error.to_string()).await;
+                }
+            };
+        for claim in evicted {
+            self.withdraw(claim, "it sleeps, and its GPUs are needed").await;
+        }
+        let supervisor = Arc::clone(&self.parts.supervisor);
+        let intent = Intent { id, endpoint: endpoint.clone(), revision, spec, gpus };
+        self.tasks.spawn(async move {
+            // A hub may have to be asked how large the model is.
+            let judged = timeout(JUDGE_WITHIN, supervisor.refuse(&intent.spec, &intent.gpus)).await;
+            let late = || Some(format!("what it needs could not be found out within {JUDGE_WITHIN:?}"));
+            Finished::Judged(Box::new(intent), judged.unwrap_or_else(|_| late()))
+        });
+    }
+
+    /// Claims what was intended, unless this node refuses it or it is wanted no longer.
+    async fn judged(&mut self, intent: Intent, refused: Option<String>) {
+        let Intent { id, endpoint, revision, spec, gpus } = intent;
+        self.judging.remove(&endpoint);
+        let view = self.parts.mesh.view().borrow().clone();
+        let wanted = view.endpoints.get(&endpoint).is_some_and(|record| record.revision == revision);
+        if let Some(reason) = refused {
+            self.ledger.release(id);
+            return self.refuse(&endpoint, revision, REFUSAL, reason).await;
+        }
+        if !wanted || self.departing.is_ending() {
+            self.ledger.release(id);
+            return;
+        }
+        info!(%endpoint, %revision, replica = id.replica_name(&endpoint), "Claiming a replica");
+        let claim = self.book.open(id, endpoint, revision, spec, gpus, clock::now());
         self.parts.mesh.publish_claim(&claim).await;
         self.refresh_gpus().await;
     }
@@ -297,7 +371,7 @@ impl Replicas {
         let ingress = Arc::clone(&self.parts.ingress);
         self.tasks.spawn(async move {
             // Streams that outlive the limit are cut when the engine stops; their clients see an error event.
-            let _ = tokio::time::timeout(limit, ingress.drained(claim)).await;
+            let _ = timeout(limit, ingress.drained(claim)).await;
             Finished::Drained(claim)
         });
     }
@@ -337,6 +411,7 @@ impl Replicas {
 
     async fn finish(&mut self, finished: Finished) {
         match finished {
+            Finished::Judged(intent, refused) => self.judged(*intent, refused).await,
             Finished::Asked(claim, false) => self.book.unask(claim),
             Finished::Asked(claim, true) => self.drain(claim).await,
             // Asleep, it is there again in seconds; but whoever leaves takes nothing along.
@@ -383,6 +458,19 @@ impl Replicas {
         self.departing.drain(draining);
         self.say_departure().await;
         Ok(())
+    }
+
+    /// A GPU reported what its engine does not survive, although the GPU itself does.
+    fn restart_engine(&self, event: &GpuEvent) {
+        if event.verdict != FaultVerdict::RestartEngine {
+            return;
+        }
+        for (claim, gpus) in self.book.holdings() {
+            if gpus.contains(&event.gpu) {
+                warn!(%claim, gpu = %event.gpu, reason = event.reason, "An engine is started again because of its GPU");
+                self.parts.supervisor.gpu_fault(claim, &event.reason);
+            }
+        }
     }
 
     /// The host will be taken away, or not any more.

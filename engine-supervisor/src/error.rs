@@ -4,7 +4,7 @@ use std::{io, path::PathBuf};
 
 use shoal_types::ClaimId;
 
-use crate::{GatewayRefusal, KeyError};
+use crate::{GatewayRefusal, KeyError, WeightsError};
 
 /// Why the supervisor cannot do what it was asked to.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +49,12 @@ pub enum SupervisorError {
     /// No port is left on loopback.
     #[error("cannot reserve a port on 127.0.0.1 for the engine: {0}")]
     NoPort(io::Error),
+    /// The directory or the hub of models cannot be used.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// A defect.
+    #[error("looking at the models on this node's disk broke off: {0}")]
+    WeightsPanic(String),
     /// This node does not run such a spec.
     #[error(transparent)]
     Refused(#[from] RefusalReason),

@@ -2,12 +2,15 @@
 
 use std::fmt;
 
-use shoal_types::GpuId;
+use shoal_types::{GpuId, MemorySize};
 
 /// The node's knowledge of its GPUs. Answers come from the last reading and never wait for the driver.
 pub trait GpuWatch: fmt::Debug + Send + Sync {
     /// Processes that hold memory on any of `gpus`; `None` if the driver does not say, which is not "none".
     fn holders(&self, gpus: &[GpuId]) -> Option<Vec<u32>>;
+
+    /// The memory of the one of `gpus` that has the least; `None` if there are none, or not all are known.
+    fn memory(&self, gpus: &[GpuId]) -> Option<MemorySize>;
 
     /// A fault that one of `gpus` reported within the last ten seconds, in words: an engine that ended about then ended
     /// because of it.
@@ -21,6 +24,10 @@ pub struct NoGpuWatch;
 impl GpuWatch for NoGpuWatch {
     fn holders(&self, _gpus: &[GpuId]) -> Option<Vec<u32>> {
         Some(Vec::new())
+    }
+
+    fn memory(&self, _gpus: &[GpuId]) -> Option<MemorySize> {
+        None
     }
 
     fn recent_fault(&self, _gpus: &[GpuId]) -> Option<String> {

@@ -23,6 +23,7 @@ mod liveness;
 mod load;
 mod log;
 mod log_file;
+mod models;
 mod probe;
 mod process;
 mod reason;

@@ -58,6 +58,8 @@ pub(crate) enum Event {
     Slept(Result<(), String>),
     /// The answer to [`Action::WakeUp`].
     Woken(Result<(), String>),
+    /// A GPU reported an error that its engine does not survive, whatever it says itself.
+    GpuFault(String),
     /// The leader of the process group ended.
     Exited(Crash),
     /// No process of the group is left, and the leader's exit was reported before.
@@ -197,6 +199,7 @@ impl Lifecycle {
             Event::Wake => self.wake_up(),
             Event::Slept(result) => self.slept(result, now),
             Event::Woken(result) => self.woken(result, now),
+            Event::GpuFault(fault) => self.gpu_fault(fault, now),
             Event::Exited(crash) => self.exited(crash, now),
             Event::GroupGone => self.group_gone(now),
             Event::Stop => self.stop(now),

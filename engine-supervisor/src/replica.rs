@@ -25,6 +25,7 @@ use crate::{
     error::SupervisorError,
     lifecycle::{Action, Crash, Event, GpuUse, Lifecycle},
     log::ReplicaLog,
+    models::Models,
     probe::Probe,
     process::{Process, ProcessEvent, ShimConfig},
     reason,
@@ -47,8 +48,11 @@ pub(crate) struct Replica {
     pub(crate) lifecycle: Lifecycle,
     /// What is done before each launch.
     pub(crate) preparation: Option<Arc<dyn Prepare>>,
+    pub(crate) models: Models,
     pub(crate) gpus: Arc<dyn GpuWatch>,
     pub(crate) wanted: watch::Sender<Wanted>,
+    /// What its GPUs reported that it does not survive.
+    pub(crate) faults: watch::Sender<Option<String>>,
     pub(crate) log: Arc<ReplicaLog>,
     pub(crate) board: StatusBoard,
     /// It is wanted no longer.
@@ -70,7 +74,7 @@ struct Running {
 impl Replica {
     /// Until no process of it is left, or it is abandoned, to the next daemon. Starts with `process` if it runs already.
     pub(crate) async fn run(mut self, process: Option<Process>) {
-        let questions = Questions::new(self.wanted.subscribe());
+        let questions = Questions::new(self.wanted.subscribe(), self.faults.subscribe());
         let mut running = Running { process, questions, load: Load::default(), first_line: 0, stopping: false };
         let mut event = Event::Tick;
         loop {
@@ -209,7 +213,10 @@ impl Replica {
             fs::write(&path, content)
                 .map_err(|error| Crash::transient(format!("cannot write {}: {error}", path.display())))?;
         }
-        let command = self.adapter.command_line(&self.plan, &self.probe.address, &self.inherited);
+        let mut command = self.adapter.command_line(&self.plan, &self.probe.address, &self.inherited);
+        if self.preparation.is_some() {
+            command.env.extend(self.models.environment());
+        }
         self.say(&format!("executing {}", command.describe()));
         self.remember(Stage::Starting)
             .map_err(|error| Crash::transient(format!("cannot record the replica: {error}")))?;

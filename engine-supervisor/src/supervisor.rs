@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use shoal_types::{ClaimId, EndpointSpec, EngineOffer, EngineSpec, GatewayEngine};
+use shoal_types::{ClaimId, EndpointSpec, EngineOffer, EngineSpec, GatewayEngine, GpuId};
 use tokio::{
     sync::watch,
     time::{Instant, timeout},
@@ -22,12 +22,14 @@ use tokio_util::{
 };
 
 use crate::{
-    EngineStatus, GatewayConfig, Launch, LaunchPlan, LogReader, RefusalReason, SupervisorConfig, SupervisorError,
+    EngineStatus, GatewayConfig, Launch, LaunchPlan, LogReader, RefusalReason, StoredModel, SupervisorConfig,
+    SupervisorError,
     adapter::{self, Adapter, Environment},
     directories::{Directories, claim_hash},
     gateway::{GatewayReplica, Service},
     lifecycle::{Lifecycle, Profile},
     log::ReplicaLog,
+    models::Models,
     probe::Probe,
     process::{Process, ShimConfig},
     record::ProcessRecord,
@@ -50,6 +52,7 @@ pub struct Supervisor {
     directories: Directories,
     board: StatusBoard,
     replicas: Arc<Mutex<Replicas>>,
+    models: Models,
     adopted: Vec<LaunchPlan>,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -69,6 +72,7 @@ struct Replicas {
 struct Reins {
     stop: CancellationToken,
     wanted: watch::Sender<Wanted>,
+    faults: watch::Sender<Option<String>>,
     log: Arc<ReplicaLog>,
 }
 
@@ -86,6 +90,7 @@ impl Supervisor {
         }
         let directories = Directories::prepare(&config.state_dir)?;
         let inherited = env::vars_os().filter(|(name, _)| is_inherited(name, &config.inherited_env)).collect();
+        let models = Models::open(config.weights.clone(), Arc::clone(&config.gpus)).await?;
         let abandon = CancellationToken::new();
         let mut supervisor = Self {
             config,
@@ -93,6 +98,7 @@ impl Supervisor {
             directories,
             board: StatusBoard::default(),
             replicas: Arc::default(),
+            models,
             adopted: Vec::new(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -115,13 +121,21 @@ impl Supervisor {
 
     /// Why this node's configuration would not run `spec`, as a sentence for its author; `None` if it would. Looks at a
     /// few files.
-    pub fn refuse(&self, spec: &EndpointSpec) -> Option<String> {
+    pub async fn refuse(&self, spec: &EndpointSpec, gpus: &[GpuId]) -> Option<String> {
         let refused = if let EngineSpec::Gateway(engine) = &spec.engine {
             self.service(spec, engine).and_then(|(_, service)| Ok(service.read_key()?)).err()
         } else {
             adapter::adapter(&self.config, &self.inherited, spec).err()
         };
-        refused.map(|reason| reason.to_string())
+        match refused {
+            Some(reason) => Some(reason.to_string()),
+            None => self.models.refuse(spec, gpus).await,
+        }
+    }
+
+    /// The models on this node's disk, where its configuration has a place for them.
+    pub fn models(&self) -> Vec<StoredModel> {
+        self.models.list()
     }
 
     /// Starts a replica; its status is there when this returns.
@@ -162,6 +176,14 @@ impl Supervisor {
     /// if there is none, or it is awake.
     pub fn wake(&self, claim: ClaimId) {
         self.want(claim, Wanted::Awake);
+    }
+
+    /// A GPU of a replica reported `fault`, after which its engine is not to be trusted: it is killed and started again.
+    /// Nothing happens if there is none, or it has no process.
+    pub fn gpu_fault(&self, claim: ClaimId, fault: &str) {
+        if let Some(replica) = lock(&self.replicas).running.get(&claim) {
+            replica.faults.send_replace(Some(fault.to_owned()));
+        }
     }
 
     fn want(&self, claim: ClaimId, wanted: Wanted) {
@@ -211,8 +233,8 @@ impl Supervisor {
     /// Puts `replica` on the books and runs it, from `process` on if it has one.
     fn begin(&self, replicas: &mut Replicas, replica: Replica, process: Option<Process>) {
         self.board.set(replica.initial_status());
-        let Replica { stop, wanted, log, .. } = &replica;
-        let reins = Reins { stop: stop.clone(), wanted: wanted.clone(), log: log.clone() };
+        let Replica { stop, wanted, faults, log, .. } = &replica;
+        let reins = Reins { stop: stop.clone(), wanted: wanted.clone(), faults: faults.clone(), log: log.clone() };
         replicas.running.insert(replica.plan.claim, reins);
         self.tasks.spawn(supervise(replica, process, self.replicas.clone()));
     }
@@ -226,7 +248,8 @@ impl Supervisor {
         let gateway = self.gateway(plan, engine)?;
         self.board.set(gateway.status());
         let (stop, log) = (gateway.stop.clone(), gateway.log.clone());
-        replicas.running.insert(plan.claim, Reins { stop, wanted: watch::Sender::new(Wanted::Awake), log });
+        let (wanted, faults) = (watch::Sender::new(Wanted::Awake), watch::Sender::new(None));
+        replicas.running.insert(plan.claim, Reins { stop, wanted, faults, log });
         self.tasks.spawn(supervise_gateway(gateway, self.board.clone(), self.replicas.clone()));
         Ok(())
     }
@@ -247,7 +270,7 @@ impl Supervisor {
     fn profile(&self, plan: &LaunchPlan, adapter: &dyn Adapter) -> Profile {
         Profile {
             start: adapter.start(&self.config),
-            prepares: false,
+            prepares: self.models.preparation(plan).is_some(),
             sleeps: adapter.sleep().map(|sleep| sleep.keep.0),
             seed: claim_hash(plan.claim),
         }
@@ -275,8 +298,10 @@ impl Supervisor {
         };
         Ok(Replica {
             lifecycle: Lifecycle::new(Instant::now(), profile, self.config.timings.clone()),
-            preparation: None,
+            preparation: self.models.preparation(&plan),
+            models: self.models.clone(),
             wanted: watch::Sender::new(Wanted::Awake),
+            faults: watch::Sender::new(None),
             gpus: self.config.gpus.clone(),
             log: ReplicaLog::new(),
             inherited: self.inherited.clone(),
@@ -296,9 +321,15 @@ impl Supervisor {
 /// Runs `replica` to its end, and takes it off the books.
 async fn supervise(replica: Replica, process: Option<Process>, replicas: Arc<Mutex<Replicas>>) {
     let (claim, log, board) = (replica.plan.claim, replica.log.clone(), replica.board.clone());
+    let (models, abandon) = (replica.models.clone(), replica.abandon.clone());
     let (directory, socket) = (replica.shim.directory.clone(), replica.socket.clone());
     replica.run(process).await;
     log.close();
+    if abandon.is_cancelled() {
+        // It is the next daemon's: to say that it is gone would be wrong.
+        return;
+    }
+    models.release(claim);
     // While it is recorded, processes may be left of it, and be somebody else's soon.
     if !ProcessRecord::exists(&directory) {
         // There is none where it listens on a port, or has removed it.
@@ -374,8 +405,13 @@ mod tests {
             counter,
         };
         for counter in 0..20 {
-            let (log, wanted) = (ReplicaLog::new(), watch::Sender::new(Wanted::Awake));
-            replicas.running.insert(claim(counter), Reins { stop: CancellationToken::new(), wanted, log });
+            let reins = Reins {
+                stop: CancellationToken::new(),
+                wanted: watch::Sender::new(Wanted::Awake),
+                faults: watch::Sender::new(None),
+                log: ReplicaLog::new(),
+            };
+            replicas.running.insert(claim(counter), reins);
             replicas.end(claim(counter));
         }
         let kept: Vec<u32> = replicas.ended.iter().map(|(claim, _)| claim.counter).collect();

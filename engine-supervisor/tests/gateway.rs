@@ -416,17 +416,17 @@ async fn what_the_node_does_not_allow_is_refused_before_it_is_claimed() {
         health: None,
         metrics: None,
     };
-    let refused = |engine: GatewayEngine| node.supervisor.refuse(&spec(engine)).unwrap_or_default();
-    assert_eq!(refused(engine("https://api.example.com/team", None)), "");
-    assert!(refused(engine("https://api.example.com", None)).contains("does not allow the URL"));
-    let missing = refused(engine("https://api.example.com/team", Some("team")));
+    let refused = async |engine: GatewayEngine| node.supervisor.refuse(&spec(engine), &[]).await.unwrap_or_default();
+    assert_eq!(refused(engine("https://api.example.com/team", None)).await, "");
+    assert!(refused(engine("https://api.example.com", None)).await.contains("does not allow the URL"));
+    let missing = refused(engine("https://api.example.com/team", Some("team"))).await;
     assert!(missing.starts_with("cannot read the key file"), "{missing}");
     assert!(node.supervisor.launch(plan(engine("https://api.example.com/team", Some("team")))).is_err());
     assert!(node.statuses.borrow().is_empty());
     node.write_key("k");
-    assert_eq!(refused(engine("https://api.example.com/team", Some("team"))), "");
+    assert_eq!(refused(engine("https://api.example.com/team", Some("team"))).await, "");
 
     let none = Supervisor::start(SupervisorConfig::new(node.directory.path().join("other"), "/bin/sh".into())).await;
-    let refused = none.unwrap().refuse(&spec(engine("https://api.example.com/team", None)));
+    let refused = none.unwrap().refuse(&spec(engine("https://api.example.com/team", None)), &[]).await;
     assert_eq!(refused.as_deref(), Some("this node does not offer the engine kind `gateway`"));
 }

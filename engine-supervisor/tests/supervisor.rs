@@ -512,7 +512,7 @@ async fn what_is_refused_is_not_launched() {
     let node = Node::start(|_| {}).await;
     assert_eq!(node.supervisor.offers(), []);
     let plan = plan(1, sim());
-    let refusal = node.supervisor.refuse(&plan.spec).unwrap();
+    let refusal = node.supervisor.refuse(&plan.spec, &[]).await.unwrap();
     assert_eq!(refusal, "this node does not offer the engine kind `sim`");
     assert!(matches!(node.supervisor.launch(plan), Err(SupervisorError::Refused(_))));
     assert!(node.statuses.borrow().is_empty());

@@ -1,6 +1,6 @@
 //! Specs and replicas over crashes, restarts, deletions and drains.
 
-use super::harness::{Mesh, alive, chat, endpoint, find, list, ready, serving_nodes, stderr};
+use super::harness::{Mesh, alive, chat, endpoint, eventually, find, list, ready, serving_nodes, stderr};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rule_5_after_all_nodes_were_killed_the_endpoint_comes_back_whole() {
@@ -17,6 +17,41 @@ async fn rule_5_after_all_nodes_were_killed_the_endpoint_comes_back_whole() {
         node.wait_for("the endpoint to be back", |status| alive(status) == 3 && ready(status, "hello") == 2).await;
         assert_eq!(chat(&node.http(), "hello", "x", 3).await.unwrap().status, 200);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_outlives_its_daemon_and_serves_the_next_one() {
+    let mut mesh = Mesh::start(1).await;
+    let node = &mut mesh.nodes[0];
+    node.stop();
+    node.configure("orphanGrace: 2s", "orphanGrace: 30s");
+    node.start().await;
+    mesh.apply(0, "hello", 1).await;
+    let node = &mut mesh.nodes[0];
+    let replica = |status: &serde_json::Value| find(status, "hello").unwrap()["status"]["replicas"][0]["claim"].clone();
+    let (engines, claim) = (node.engines(), replica(&node.status()));
+    assert_eq!(engines.len(), 1);
+
+    node.kill();
+    assert_eq!(node.engines(), engines);
+    node.start().await;
+    let status = node.wait_for("the replica to be back", |status| ready(status, "hello") == 1).await;
+    assert_eq!((node.engines(), replica(&status)), (engines, claim), "the same engine under the same claim");
+    assert_eq!(chat(&node.http(), "hello", "x", 3).await.unwrap().status, 200);
+
+    // An operator who stops the daemon stops its engines.
+    node.stop();
+    assert!(node.engines().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_no_daemon_asks_for_ends() {
+    let mut mesh = Mesh::start(1).await;
+    mesh.apply(0, "hello", 1).await;
+    let node = &mut mesh.nodes[0];
+    node.kill();
+    assert_eq!(node.engines().len(), 1);
+    eventually("the engine to end", async || node.engines().is_empty().then_some(())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

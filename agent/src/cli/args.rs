@@ -1,6 +1,6 @@
 //! Verbs and flags.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+use std::{collections::BTreeMap, ffi::OsString, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use shoal_types::{Hlc, HumanDuration};
@@ -22,7 +22,16 @@ pub(super) struct Cli {
     #[command(flatten)]
     pub(super) connection: Connection,
     #[command(subcommand)]
-    pub(super) verb: Verb,
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant)] // there is one per process
+pub(super) enum Command {
+    #[command(flatten)]
+    Verb(Verb),
+    #[command(flatten)]
+    Engine(EngineVerb),
 }
 
 /// Which daemon to talk to.
@@ -85,6 +94,17 @@ pub(super) enum Verb {
     /// The simulated engine, as the daemon starts it
     #[command(hide = true)]
     SimEngine(SimEngineArgs),
+}
+
+/// Verbs of processes that are not to have more threads than they need.
+#[derive(Debug, Subcommand)]
+pub(super) enum EngineVerb {
+    /// Keeps one engine, with a daemon or without
+    #[command(hide = true)]
+    EngineShim(EngineShimArgs),
+    /// Becomes an engine that ends with its shim
+    #[command(hide = true)]
+    EngineExec(EngineExecArgs),
 }
 
 /// Flags override the environment, which overrides the file.
@@ -252,6 +272,9 @@ pub(super) struct LogsArgs {
     /// Go on with new lines
     #[arg(short, long)]
     pub(super) follow: bool,
+    /// Of the launch before the present one, which crashed
+    #[arg(short, long, conflicts_with = "follow")]
+    pub(super) previous: bool,
     /// Lines from the end
     #[arg(long, default_value_t = 200)]
     pub(super) tail: usize,
@@ -379,9 +402,23 @@ pub(crate) struct SimEngineArgs {
     /// Take `/sleep` and `/wake_up`
     #[arg(long)]
     pub(crate) enable_sleep_mode: bool,
-    /// Process without which it must not live
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct EngineShimArgs {
+    /// Directory of the replica
     #[arg(long)]
-    pub(crate) parent: Option<u32>,
+    pub(crate) dir: PathBuf,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct EngineExecArgs {
+    /// The shim, with which the engine ends
+    #[arg(long)]
+    pub(crate) parent: u32,
+    /// Program and arguments
+    #[arg(last = true, required = true)]
+    pub(crate) command: Vec<OsString>,
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -14,8 +14,9 @@ pub(super) async fn run(client: &Client, args: LogsArgs) -> Result<(), Problem> 
         Ok(claim) => claim,
         Err(_) => find(client, &args.name).await?.claim,
     };
-    let query = LogQuery { tail: args.tail, follow: args.follow };
-    let path = format!("/v1/replicas/{claim}/logs?tail={}&follow={}", query.tail, query.follow);
+    let query = LogQuery { tail: args.tail, follow: args.follow, previous: args.previous };
+    let LogQuery { tail, follow, previous } = query;
+    let path = format!("/v1/replicas/{claim}/logs?tail={tail}&follow={follow}&previous={previous}");
     let mut lines = client.stream(&path).await?;
     while let Some(piece) = lines.next().await? {
         out_bytes(&piece)?;

@@ -70,6 +70,7 @@ pub(super) fn with_token_labels(mut labels: Labels, token: &BTreeMap<String, Str
 /// What the supervisor may run.
 pub(super) fn supervisor(config: &Config) -> Result<SupervisorConfig, Problem> {
     let mut supervisor = SupervisorConfig::new(config.state_dir(), own_binary()?);
+    supervisor.orphan_grace = config.engines.orphan_grace.0;
     supervisor.gateway = config.engines.gateway.as_ref().map(gateway).transpose()?;
     let engines = &config.engines;
     supervisor.sim = engines.sim;

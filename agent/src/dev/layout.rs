@@ -59,7 +59,8 @@ impl NodeLayout {
             "node:\n  name: {name}\n  labels: {{cluster: {cluster}, zone: {zone}, capacityType: {capacity}, price: {price}}}\n\
              stateDir: {state:?}\nmesh: {{listen: \"127.0.0.1:{mesh_port}\", gossipInterval: 200ms}}\n\
              ingress: {{listen: \"{http}\"}}\nadmin: {{socket: {socket:?}, listen: null}}\n\
-             {gpus}engines: {{sim: true}}\nplacement: {{settle: 1200ms, step: 600ms}}\n"
+             {gpus}# Nothing outlives a mesh that is killed by more than this.\n\
+             engines: {{sim: true, orphanGrace: 2s}}\nplacement: {{settle: 1200ms, step: 600ms}}\n"
         )
     }
 

@@ -90,9 +90,8 @@ impl GpuInventory {
     }
 
     /// What GPUs report and what is found wrong with them, from now on.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the loop that starts engines anew"))]
-    pub(crate) fn events(&self) -> broadcast::Receiver<GpuEvent> {
-        self.events.subscribe()
+    pub(crate) fn events(&self) -> broadcast::Sender<GpuEvent> {
+        self.events.clone()
     }
 
     /// How often each Xid came.

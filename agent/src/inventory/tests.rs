@@ -65,7 +65,7 @@ impl MockHost {
     async fn watch(self) -> Watched {
         let inventory = GpuInventory::open(&self.config()).await;
         let (sender, readings) = watch::channel(inventory.readings());
-        let (events, faults, counts) = (inventory.events(), inventory.faults(), inventory.xid_counts());
+        let (events, faults, counts) = (inventory.events().subscribe(), inventory.faults(), inventory.xid_counts());
         let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
         tasks.spawn(inventory.keep(sender, stop));
         Watched { host: self, readings, events, faults, counts, _tasks: tasks }
@@ -349,7 +349,7 @@ async fn what_is_configured_is_done() {
     let mut config = host.config();
     config.faults.xid = [(48, FaultVerdict::Cordon)].into();
     let inventory = GpuInventory::open(&config).await;
-    let (mut events, (sender, readings)) = (inventory.events(), watch::channel(Vec::new()));
+    let (mut events, (sender, readings)) = (inventory.events().subscribe(), watch::channel(Vec::new()));
     let (mut tasks, stop) = (JoinSet::new(), CancellationToken::new());
     tasks.spawn(inventory.keep(sender, stop.clone()));
     let mut state = gpus(&[]);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use shoal_engine_supervisor::GpuWatch;
 use shoal_mesh::clock;
-use shoal_types::{GpuId, UnixMillis};
+use shoal_types::{GpuId, MemorySize, UnixMillis};
 use tokio::sync::watch;
 
 use super::reading::{GpuReading, Incident};
@@ -39,6 +39,12 @@ impl GpuWatch for ReadingsWatch {
             holders.extend(reading.vitals.processes.as_ref()?.iter().map(|process| process.pid));
         }
         Some(holders)
+    }
+
+    fn memory(&self, gpus: &[GpuId]) -> Option<MemorySize> {
+        let readings = self.0.borrow();
+        let find = |gpu: &GpuId| readings.iter().find(|reading| reading.id == *gpu).map(|reading| reading.memory);
+        gpus.iter().map(find).collect::<Option<Vec<_>>>()?.into_iter().min()
     }
 
     fn recent_fault(&self, gpus: &[GpuId]) -> Option<String> {

@@ -1,6 +1,9 @@
 //! This node's claims, and what the phase of an engine means for each: pure.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use rustix::process::{Pid, getpgid};
 use shoal_engine_supervisor::{EnginePhase, EngineStatus, LaunchPlan};
@@ -156,6 +159,12 @@ impl Book {
         entry.asking = Some(reason.to_owned());
         entry.rests = surplus && entry.spec.engine.sleep().is_some();
         true
+    }
+
+    /// Claims that sleep: whoever is wanted may have their GPUs.
+    pub(super) fn asleep(&self) -> BTreeSet<ClaimId> {
+        let asleep = self.entries.values().filter(|entry| entry.claim.state == ReplicaState::Asleep);
+        asleep.map(|entry| entry.claim.id).collect()
     }
 
     /// Whether a drained claim sleeps, rather than ends.

@@ -39,6 +39,27 @@ impl Lifecycle {
         }
     }
 
+    /// What has processes on that GPU ends now, even if it would answer for a while yet.
+    pub(super) fn gpu_fault(&mut self, fault: String, now: Instant) -> Option<Action> {
+        match &self.state {
+            State::Starting(_)
+            | State::Warming(_)
+            | State::Ready(_)
+            | State::Dozing { .. }
+            | State::Asleep { .. }
+            | State::Waking => {
+                self.crash(Crash { reason: format!("its GPU failed: {fault}"), class: FailureClass::Gpu }, now)
+            }
+            State::Waiting { .. }
+            | State::Preparing(_)
+            | State::Held { .. }
+            | State::Clearing { .. }
+            | State::Failed { .. }
+            | State::Stopping { .. }
+            | State::Gone => None,
+        }
+    }
+
     pub(super) fn group_gone(&mut self, now: Instant) -> Option<Action> {
         match &self.state {
             State::Clearing { crash, .. } => {

@@ -34,6 +34,7 @@ type Question = BoxFuture<'static, (Event, Option<Load>)>;
 /// The open questions of one replica.
 pub(super) struct Questions {
     wanted: watch::Receiver<Wanted>,
+    faults: watch::Receiver<Option<String>>,
     /// The question that is open, and the canary beside it.
     question: Option<Question>,
     canary: Option<Question>,
@@ -49,8 +50,8 @@ struct Preparation {
 }
 
 impl Questions {
-    pub(super) const fn new(wanted: watch::Receiver<Wanted>) -> Self {
-        Self { wanted, question: None, canary: None, preparation: None, said: None }
+    pub(super) const fn new(wanted: watch::Receiver<Wanted>, faults: watch::Receiver<Option<String>>) -> Self {
+        Self { wanted, faults, question: None, canary: None, preparation: None, said: None }
     }
 
     /// Asks what `action` asks for, if it is a question.
@@ -102,6 +103,7 @@ impl Questions {
             event = prepared(&mut self.preparation) => (event, None),
             stage = stage(&mut self.said, adapter), if starting => (Event::Said(stage), None),
             event = wanted(&mut self.wanted) => (event, None),
+            fault = fault(&mut self.faults) => (Event::GpuFault(fault), None),
         }
     }
 }
@@ -154,5 +156,16 @@ async fn wanted(wanted: &mut watch::Receiver<Wanted>) -> Event {
     match *wanted.borrow_and_update() {
         Wanted::Awake => Event::Wake,
         Wanted::Asleep => Event::Sleep,
+    }
+}
+
+async fn fault(faults: &mut watch::Receiver<Option<String>>) -> String {
+    loop {
+        if faults.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+        if let Some(fault) = faults.borrow_and_update().clone() {
+            return fault;
+        }
     }
 }

@@ -59,6 +59,7 @@ fn replica(directory: &Path) -> (Replica, oneshot::Sender<Result<(), Crash>>) {
         },
         lifecycle: Lifecycle::new(Instant::now(), profile, timings),
         preparation: Some(Arc::new(Fetch(std::sync::Mutex::new(Some(result))))),
+        models: Models::none(),
         gpus: Arc::new(NoGpuWatch),
         log: ReplicaLog::new(),
         board: StatusBoard::default(),
@@ -84,6 +85,7 @@ fn replica(directory: &Path) -> (Replica, oneshot::Sender<Result<(), Crash>>) {
         stage: Stage::Starting,
         socket,
         wanted: watch::Sender::new(Wanted::Awake),
+        faults: watch::Sender::new(None),
     };
     (replica, done)
 }

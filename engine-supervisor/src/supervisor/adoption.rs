@@ -82,6 +82,7 @@ impl Supervisor {
             Stage::Ending => return Err(NotAdopted::Ending),
         };
         let mut replica = self.replica(plan)?;
+        self.models.hold(&replica.plan);
         let (profile, timings) = (self.profile(&replica.plan, &*replica.adapter), self.config.timings.clone());
         replica.lifecycle = Lifecycle::adopted(Instant::now(), profile, timings, come);
         replica.probe.address = address;

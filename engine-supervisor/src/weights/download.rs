@@ -65,8 +65,9 @@ impl Download<'_> {
     /// # Errors
     /// The first; what the others had fetched stays, unless it is that the disk is full.
     pub(super) async fn run(&self, files: &[HubFile]) -> Result<(), WeightsError> {
-        let fetched = stream::iter(files).map(|file| self.fetch(file)).buffer_unordered(AT_ONCE);
-        let result = fetched.try_collect::<()>().await;
+        // Made beforehand: a closure that borrows from the stream would keep the whole from being `Send` (rust#102211).
+        let fetches: Vec<_> = files.iter().map(|file| self.fetch(file)).collect();
+        let result = stream::iter(fetches).buffer_unordered(AT_ONCE).try_collect::<()>().await;
         if let Err(WeightsError::Full { .. }) = &result {
             // Whoever runs on this node needs the room more.
             files.iter().try_for_each(|file| self.discard(file))?;

@@ -141,6 +141,10 @@ impl Gpus {
 }
 
 impl GpuWatch for Gpus {
+    fn memory(&self, _: &[GpuId]) -> Option<shoal_types::MemorySize> {
+        None
+    }
+
     fn holders(&self, gpus: &[GpuId]) -> Option<Vec<u32>> {
         assert_eq!(gpus, [GpuId("SIM-0".to_owned())]);
         self.holders.lock().unwrap().clone()
@@ -252,10 +256,10 @@ async fn what_can_be_known_before_the_launch_is_refused() {
         config.trtllm = Some(ProgramConfig { binary: "/no/such/trtllm-serve".into(), ..ProgramConfig::default() });
     })
     .await;
-    let refusal = |model: &str, engine| {
+    let refusal = async |model: &str, engine| {
         let mut spec = plan(1, engine).spec;
         model.clone_into(&mut spec.model);
-        node.supervisor.refuse(&spec).unwrap()
+        node.supervisor.refuse(&spec, &[]).await.unwrap()
     };
     let process = ProcessEngine::default;
     for (model, engine, reason) in [
@@ -263,6 +267,6 @@ async fn what_can_be_known_before_the_launch_is_refused() {
         ("m", EngineSpec::Trtllm(process()), "`/no/such/trtllm-serve` is not an executable file on this node"),
         ("/none.gguf", EngineSpec::Llamacpp(process()), "the model path `/none.gguf` does not exist on this node"),
     ] {
-        assert!(refusal(model, engine.clone()).contains(reason), "{}", refusal(model, engine));
+        assert!(refusal(model, engine.clone()).await.contains(reason), "{}", refusal(model, engine).await);
     }
 }

@@ -123,12 +123,12 @@ impl EngineSpec {
     pub const fn sleep(&self) -> Option<&Sleep> {
         match self {
             Self::Vllm(engine) => engine.sleep.as_ref(),
+            Self::Sim(engine) => engine.sleep.as_ref(),
             Self::Sglang(_)
             | Self::Trtllm(_)
             | Self::Llamacpp(_)
             | Self::Gateway(_)
-            | Self::Command(_)
-            | Self::Sim(_) => None,
+            | Self::Command(_) => None,
         }
     }
 }

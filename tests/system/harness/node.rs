@@ -52,7 +52,7 @@ impl Node {
         let config = format!(
             "node: {{name: {}, labels: {labels}}}\nstateDir: {}\n\
              mesh: {{listen: '127.0.0.1:{}', gossipInterval: 200ms}}\ningress: {{listen: '{}'}}\n\
-             admin: {{socket: {}, listen: null}}\nengines: {{sim: true}}\nplacement: {{settle: 1200ms, step: 400ms}}\n\
+             admin: {{socket: {}, listen: null}}\nengines: {{sim: true, orphanGrace: 2s}}\nplacement: {{settle: 1200ms, step: 400ms}}\n\
              gpus: {{library: /nonexistent, simulated: [{{count: 2, name: H100, memory: 80GiB}}]}}\n\
              notices: {{aws: {{enabled: false}}, gcp: {{enabled: false}}, azure: {{enabled: false}}, file: {}, \
              sigterm: {{means: {sigterm}, warning: 40s}}}}\n",
@@ -98,6 +98,25 @@ impl Node {
 
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.dir.join("agent.log")).unwrap_or_default()
+    }
+
+    /// Changes the configuration for the next start.
+    pub(crate) fn configure(&self, from: &str, to: &str) {
+        let config = fs::read_to_string(self.config()).expect("the configuration is there");
+        assert!(config.contains(from), "{config}");
+        fs::write(self.config(), config.replace(from, to)).expect("the configuration is written");
+    }
+
+    /// The engines of this node, by their command lines.
+    pub(crate) fn engines(&self) -> Vec<u32> {
+        let pids = fs::read_dir("/proc").expect("proc").flatten();
+        let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let is_ours = |pid: &u32| {
+            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let line = String::from_utf8_lossy(&line);
+            line.contains("sim-engine\0--uds") && line.contains(&self.state_dir())
+        };
+        pids.filter(is_ours).collect()
     }
 
     /// Runs a verb against this node; whatever it ends with.

@@ -178,3 +178,13 @@ fn a_fault_of_a_gpu_is_to_blame_for_what_crashed_with_it() {
     serving.lifecycle.blame("Xid 94 of GPU-a");
     assert_eq!(serving.phase(), EnginePhase::Ready);
 }
+
+#[test]
+fn an_engine_whose_gpu_failed_is_started_again_although_it_answers() {
+    let mut machine = Machine::ready();
+    assert_eq!(machine.on(Event::GpuFault("Xid 94".to_owned())), Some(Action::Kill));
+    assert_eq!(machine.phase(), EnginePhase::Backoff { reason: "its GPU failed: Xid 94".to_owned() });
+    machine.on(Event::GroupGone);
+    assert_eq!(machine.on(Event::GpuFault("Xid 94".to_owned())), None, "nothing runs");
+    machine.launch();
+}
