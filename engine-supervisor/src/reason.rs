@@ -8,8 +8,8 @@ use crate::{LogLine, LogSource};
 
 /// Lines that are quoted.
 const LINES: usize = 2;
-/// vLLM's last word for any failure of its core; the cause is above it.
-const NO_CAUSE: &str = "Engine core initialization failed";
+/// vLLM's last words for any failure of its core or a worker; the cause is above them.
+const NO_CAUSE: [&str; 2] = ["Engine core initialization failed", "WorkerProc initialization failed"];
 
 /// The text of a line that the engine wrote.
 pub(crate) fn of_engine(line: LogLine) -> Option<String> {
@@ -23,7 +23,11 @@ pub(crate) fn of_engine(line: LogLine) -> Option<String> {
 pub(crate) fn last_words(lines: &[String]) -> String {
     let said: Vec<&str> =
         lines.iter().map(|line| line.trim()).filter(|line| line.chars().any(char::is_alphanumeric)).collect();
-    let errors: Vec<&str> = said.iter().copied().filter(|line| names_error(line) && !line.contains(NO_CAUSE)).collect();
+    let errors: Vec<&str> = said
+        .iter()
+        .copied()
+        .filter(|line| names_error(line) && !NO_CAUSE.iter().any(|text| line.contains(text)))
+        .collect();
     let chosen = if errors.is_empty() { said } else { errors };
     let mut last: Vec<&str> = Vec::new();
     for line in chosen.into_iter().rev() {

@@ -22,8 +22,30 @@ macro_rules! conformance {
 
 mod harness;
 
+use std::env;
+
+use shoal_engine_supervisor::{ExecOptions, ShimOptions, engine_exec, engine_shim};
+
 mod crashing;
 mod hanging;
 mod serving;
 mod starting;
 mod stopping;
+
+/// Not a test: the `shoal` of the others, as `engine-supervisor/tests/bin/shoal` runs it.
+#[test]
+#[ignore = "runs as a child of the other tests"]
+fn as_shoal() {
+    let mut args = env::args_os().skip_while(|arg| arg != "--").skip(1);
+    match args.next().expect("a verb").to_str() {
+        Some("engine-shim") => {
+            let directory = args.nth(1).expect("--dir PATH").into();
+            engine_shim(ShimOptions { directory }).unwrap();
+        }
+        Some("engine-exec") => {
+            let parent = args.nth(1).and_then(|pid| pid.to_str()?.parse().ok()).expect("--parent PID");
+            panic!("{}", engine_exec(ExecOptions { parent, command: args.skip(1).collect() }));
+        }
+        verb => panic!("unknown verb {verb:?}"),
+    }
+}

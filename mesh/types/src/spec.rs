@@ -124,11 +124,7 @@ impl EngineSpec {
         match self {
             Self::Vllm(engine) => engine.sleep.as_ref(),
             Self::Sim(engine) => engine.sleep.as_ref(),
-            Self::Sglang(_)
-            | Self::Trtllm(_)
-            | Self::Llamacpp(_)
-            | Self::Gateway(_)
-            | Self::Command(_) => None,
+            Self::Sglang(_) | Self::Trtllm(_) | Self::Llamacpp(_) | Self::Gateway(_) | Self::Command(_) => None,
         }
     }
 }

@@ -1,6 +1,12 @@
 //! A supervisor with one engine, and waits for what becomes of it.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use shoal_engine_supervisor::{
     EnginePhase, EngineStatus, FailureClass, Launch, LaunchPlan, Supervisor, SupervisorConfig, SupervisorError, Timings,
@@ -39,7 +45,9 @@ impl Node {
     /// Launches nothing yet.
     pub(crate) async fn idle(engine: EngineUnderTest) -> Self {
         let state = TempDir::with_prefix("shoal-").unwrap();
-        let mut config = SupervisorConfig::new(state.path().to_owned(), shoal_binary());
+        let mut config = SupervisorConfig::new(state.path().to_owned(), shoal_binary(state.path()));
+        // A suite that is broken off leaves no engine behind.
+        config.orphan_grace = Duration::from_secs(10);
         config.timings = timings(&engine);
         engine.configure(&mut config);
         let supervisor = Supervisor::start(config).await.unwrap();
@@ -125,9 +133,13 @@ impl Node {
     }
 }
 
-/// No engine here is a verb of `shoal`.
-fn shoal_binary() -> PathBuf {
-    "/bin/false".into()
+/// Stands for the real program, which another crate builds: a script beside a link to this test program, whose test
+/// `as_shoal` takes the verbs that shims are.
+fn shoal_binary(directory: &Path) -> PathBuf {
+    let shoal = directory.join("shoal");
+    symlink(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../engine-supervisor/tests/bin/shoal"), &shoal).unwrap();
+    symlink(std::env::current_exe().unwrap(), directory.join("test-program")).unwrap();
+    shoal
 }
 
 fn timings(engine: &EngineUnderTest) -> Timings {
@@ -137,6 +149,8 @@ fn timings(engine: &EngineUnderTest) -> Timings {
         // Longer than the last lines of an engine that ended are waited for, so that its end is what is told.
         watch: Duration::from_millis(250),
         backoff: Duration::from_millis(50),
+        idle: Duration::from_secs(3),
+        canary: Duration::from_secs(5),
         grace: engine.grace(),
         ..Timings::default()
     }

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     arguments::Arguments,
     life::Life,
-    metrics::Metrics,
+    metrics::{Metrics, Raised},
     script::{Script, Serving},
     subprocess::{Pipe, STEP},
 };
@@ -74,6 +74,7 @@ impl Engine {
 
     /// One token, once the workers have made it. It never comes of an engine that sleeps, is paused, hangs or is dead.
     pub(crate) async fn token(&self) {
+        let _stepping = Raised::new(self.metrics.stepping.clone());
         while self.makes_none() {
             sleep(LOOK).await;
         }

@@ -63,10 +63,13 @@ impl Generation {
             let _waiting = Raised::new(self.engine.metrics.waiting.clone());
             // Nobody closes it.
             let Ok(permit) = self.engine.slots.clone().acquire_owned().await else { return };
-            self.engine.metrics.prompt(self.prompt_tokens);
             self.slot = Some((permit, Raised::new(self.engine.metrics.running.clone())));
         }
         self.engine.token().await;
+        if self.generated == 0 {
+            // As vLLM does, which hears of a prompt by its first token.
+            self.engine.metrics.prompt(self.prompt_tokens);
+        }
         self.generated += 1;
         self.engine.metrics.token();
     }

@@ -63,6 +63,10 @@ const ENDED: [(Option<Ended>, &str); 5] = [
 pub(crate) struct Metrics {
     pub(crate) running: Arc<AtomicU64>,
     pub(crate) waiting: Arc<AtomicU64>,
+    /// Sequences that wait for the core to make a step.
+    pub(crate) stepping: Arc<AtomicU64>,
+    /// Sequences with blocks in the cache, as the core told after its last step.
+    cached: AtomicU64,
     prompt_tokens: AtomicU64,
     generation_tokens: AtomicU64,
     ended: [AtomicU64; ENDED.len()],
@@ -91,6 +95,7 @@ impl Metrics {
     }
 
     pub(crate) fn token(&self) {
+        self.cached.store(self.running.load(Relaxed), Relaxed);
         self.generation_tokens.fetch_add(1, Relaxed);
     }
 
@@ -100,6 +105,14 @@ impl Metrics {
                 counter.fetch_add(1, Relaxed);
             }
         }
+    }
+
+    /// What a core that hangs told last stays; one that has nothing to do has told that.
+    fn cached(&self) -> u64 {
+        if self.stepping.load(Relaxed) == 0 {
+            self.cached.store(self.running.load(Relaxed), Relaxed);
+        }
+        self.cached.load(Relaxed)
     }
 
     /// Requests that wait or run.
@@ -123,7 +136,7 @@ pub(crate) fn page(engine: &Engine) -> String {
         &[("sleep_state=\"awake\"", 1 - asleep), ("sleep_state=\"weights_offloaded\"", asleep)],
     );
     #[allow(clippy::cast_precision_loss)] // a handful
-    let cache = (running as f64 * CACHE_SHARE).min(1.0);
+    let cache = (metrics.cached() as f64 * CACHE_SHARE).min(1.0);
     page.kind("kv_cache_usage_perc", "gauge");
     page.line("kv_cache_usage_perc", "", cache);
     page.counter("prompt_tokens_total", &[("", metrics.prompt_tokens.load(Relaxed))]);
