@@ -1,6 +1,7 @@
 //! What a node tells about itself only when it is asked: too much, and too restless, for gossip.
 
 use serde::{Deserialize, Serialize};
+use shoal_engine_supervisor::StoredModel;
 use shoal_types::GpuId;
 
 use crate::inventory::GpuReading;
@@ -11,6 +12,8 @@ use crate::inventory::GpuReading;
 pub(crate) struct NodeDetail {
     /// Its GPUs and MIG slices.
     pub(crate) gpus: Vec<GpuDetail>,
+    /// Models on its disk, where its configuration has a place for them.
+    pub(crate) models: Vec<StoredModel>,
 }
 
 /// One GPU, closely. What the driver did not say is `None`.

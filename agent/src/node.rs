@@ -33,7 +33,10 @@ impl NodeControl {
 
     /// This node, closely.
     pub(crate) fn detail(&self) -> NodeDetail {
-        NodeDetail { gpus: self.readings.borrow().iter().map(GpuDetail::from).collect() }
+        NodeDetail {
+            gpus: self.readings.borrow().iter().map(GpuDetail::from).collect(),
+            models: self.supervisor.models(),
+        }
     }
 
     /// An operator says that `gpu` of this node is well again.

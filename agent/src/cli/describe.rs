@@ -2,6 +2,7 @@
 
 use std::{fmt::Write as _, time::Duration};
 
+use shoal_engine_supervisor::StoredModel;
 use shoal_types::{Departure, Gpu, GpuUse};
 
 use super::{
@@ -93,15 +94,31 @@ fn price(price: Option<f64>) -> String {
 
 /// What only the node itself says.
 fn closely(detail: &NodeDetail) -> String {
-    if detail.gpus.is_empty() {
+    gpus_closely(&detail.gpus) + &models_closely(&detail.models)
+}
+
+fn models_closely(models: &[StoredModel]) -> String {
+    if models.is_empty() {
+        return String::new();
+    }
+    let mut table = Table::new(&["  MODEL", "REVISION", "SIZE", "COMPLETE", "IN USE"], &[], false);
+    let word = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
+    for StoredModel { model, revision, bytes, complete, in_use, .. } in models {
+        table.row([format!("  {model}"), revision.clone(), bytes.to_string(), word(*complete), word(*in_use)]);
+    }
+    format!("Models on its disk:\n{table}")
+}
+
+fn gpus_closely(gpus: &[GpuDetail]) -> String {
+    if gpus.is_empty() {
         return String::new();
     }
     let heads = ["  GPU", "POWER", "LIMIT", "NVLINKS", "PCIE", "NUMA", "ECC", "REMAPPED", "THROTTLED BY", "PROCESSES"];
-    let mut gpus = Table::new(&heads, &[], false);
-    for gpu in &detail.gpus {
-        gpus.row(closely_row(gpu));
+    let mut table = Table::new(&heads, &[], false);
+    for gpu in gpus {
+        table.row(closely_row(gpu));
     }
-    format!("Closely:\n{gpus}")
+    format!("Closely:\n{table}")
 }
 
 fn closely_row(gpu: &GpuDetail) -> [String; 10] {

@@ -8,7 +8,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use shoal_types::{MemorySize, UnixMillis};
 
 use super::{
@@ -22,7 +22,7 @@ use super::{
 const DEPTH_MAX: usize = 8;
 
 /// A model on the disk, at one revision.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StoredModel {
     /// Hub id.
