@@ -9,6 +9,7 @@ mod harness;
 
 mod departure;
 mod dev;
+mod engines;
 mod gpus;
 mod join;
 mod lifecycle;
