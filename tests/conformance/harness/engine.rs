@@ -8,16 +8,13 @@ use std::{
     time::Duration,
 };
 
-use shoal_engine_supervisor::{CommandConfig, ProgramConfig, SupervisorConfig};
-use shoal_types::{CommandEngine, EngineSpec, VllmEngine};
+use shoal_engine_supervisor::{ProgramConfig, SupervisorConfig};
+use shoal_types::{EngineSpec, ProcessEngine, VllmEngine};
 use tempfile::TempDir;
 use tokio::sync::{Mutex, MutexGuard};
 
 /// Real engines run one after the other: each takes a gigabyte, and its time is measured against deadlines.
 static TURN: Mutex<()> = Mutex::const_new(());
-
-/// The name of llama.cpp among the node's commands.
-const LLAMA: &str = "llama";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -102,15 +99,14 @@ impl EngineUnderTest {
             Kind::Fake | Kind::Vllm => {
                 EngineSpec::Vllm(VllmEngine { args: self.args.clone(), ..VllmEngine::default() })
             }
-            Kind::Llama => EngineSpec::Command(CommandEngine { name: LLAMA.to_owned() }),
+            Kind::Llama => EngineSpec::Llamacpp(ProcessEngine { args: self.args.clone(), ..ProcessEngine::default() }),
         }
     }
 
     /// Offers it on a node.
     pub(crate) fn configure(&self, config: &mut SupervisorConfig) {
         if self.kind == Kind::Llama {
-            let args = ["--model", "{model}", "--host", "{socket}", "--alias", "{name}", "--metrics", "--no-webui"];
-            config.commands.insert(LLAMA.to_owned(), CommandConfig::new(&self.binary, args));
+            config.llamacpp = Some(ProgramConfig { binary: self.binary.clone(), ..ProgramConfig::default() });
             return;
         }
         // The flag is nobody's; the variable opens `/pause`.
