@@ -364,3 +364,16 @@ async fn a_shim_whose_daemon_dies_before_it_says_what_to_launch_ends() {
     drop(ours);
     assert!(timeout(DEADLINE, shim.wait()).await.unwrap().unwrap().success());
 }
+
+#[tokio::test]
+async fn a_connection_that_is_no_daemon_ends_no_engine() {
+    let run = Run::new();
+    let mut process = run.sh("echo up; exec sleep 300").await;
+    run.wrote(&mut process, "up").await;
+    let stranger = UnixStream::connect(&run.config.socket).await.unwrap();
+    assert!(timeout(Duration::from_millis(300), process.next()).await.is_err(), "{:?}", run.lines());
+    drop(stranger);
+    process.kill();
+    exit(&mut process).await;
+    gone(&mut process).await;
+}
