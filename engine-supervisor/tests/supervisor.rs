@@ -442,6 +442,33 @@ async fn a_dropped_supervisor_is_one_that_was_killed() {
 }
 
 #[tokio::test]
+async fn what_is_said_right_after_a_launch_is_heard() {
+    let node = Node::with_script("exec sleep 300", |_| {}).await;
+    let claim = node.launch_script();
+    // Nothing was awaited: the replica's task has not run yet. It cannot sleep, so it ends.
+    node.supervisor.sleep(claim);
+    node.gone(claim).await;
+}
+
+#[tokio::test]
+async fn the_next_daemon_sees_how_far_a_starting_engine_comes() {
+    let vllm = |config: &mut SupervisorConfig| {
+        let binary = config.state_dir.parent().unwrap().join("vllm");
+        let script = "#!/bin/sh\necho Starting to load model org/model...\nexec sleep 300\n";
+        fs::write(&binary, script).unwrap();
+        fs::set_permissions(&binary, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        config.vllm = Some(ProgramConfig { binary, ..ProgramConfig::default() });
+    };
+    let mut node = Node::start(vllm).await;
+    let engine = VllmEngine { args: vec![], env: BTreeMap::new(), sleep: None };
+    let claim = node.launch(EngineSpec::Vllm(engine));
+    node.until(claim, |status| status.phase == EnginePhase::Loading(None)).await;
+    node.restart(|_| {}).await;
+    node.until(claim, |status| status.phase == EnginePhase::Loading(None)).await;
+    node.supervisor.shutdown().await;
+}
+
+#[tokio::test]
 async fn what_was_to_end_does_not_come_back() {
     let script = "trap '' TERM; setsid sleep 300 & echo pids $$ $!; while :; do sleep 300; done";
     let mut node = Node::with_script(script, |_| {}).await;
