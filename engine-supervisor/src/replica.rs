@@ -127,6 +127,10 @@ impl Replica {
             }
             event = next_of_process(&mut running.process) => match event {
                 ProcessEvent::Exited(status) => Event::Exited(self.crash(status, running.first_line)),
+                ProcessEvent::ShimLost(why) => {
+                    let reason = format!("its shim, without which it cannot run, is lost: {why}");
+                    Event::Exited(Crash::transient(reason))
+                }
                 ProcessEvent::GroupGone => {
                     running.process = None;
                     Event::GroupGone

@@ -506,6 +506,20 @@ async fn an_engine_that_crashed_while_no_daemon_was_there_is_started_again() {
 }
 
 #[tokio::test]
+async fn an_engine_that_ended_with_its_shim_is_said_to_have() {
+    let slow = |config: &mut SupervisorConfig| config.timings.backoff = DEADLINE;
+    let node = Node::with_script("echo pid $$; exec sleep 300", slow).await;
+    let claim = node.launch_script();
+    let leader = node.line(claim, "pid ").await;
+    let stat = fs::read_to_string(format!("/proc/{leader}/stat")).unwrap();
+    let shim = stat.rsplit_once(") ").unwrap().1.split(' ').nth(1).unwrap();
+    kill_process(pid(shim.parse().unwrap()), Signal::KILL).unwrap();
+    let crashed = node.until(claim, |status| status.crashes == 1).await;
+    assert_eq!(crashed.phase.to_string(), "backoff: its shim, without which it cannot run, is lost: it has ended");
+    node.supervisor.shutdown().await;
+}
+
+#[tokio::test]
 async fn what_the_launch_before_wrote_is_there_for_the_next_daemon_too() {
     let script = "echo launch $$; if [ -e again ]; then exec sleep 300; fi; touch again; echo last words; exit 1";
     let mut node = Node::with_script(script, |_| {}).await;
