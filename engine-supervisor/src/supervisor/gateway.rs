@@ -70,7 +70,7 @@ async fn supervise(
     abandon: &CancellationToken,
 ) {
     let (claim, log) = (gateway.plan.claim, gateway.log.clone());
-    let ended = abandon.run_until_cancelled(gateway.run()).await;
+    let ended = Box::pin(abandon.run_until_cancelled(gateway.run())).await;
     log.close();
     if ended.is_none() {
         return;
