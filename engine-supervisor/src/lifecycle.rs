@@ -147,8 +147,8 @@ pub(crate) struct Lifecycle {
     crashes: u32,
     profile: Profile,
     timings: Timings,
-    /// The process was taken over from an earlier daemon, to which it had given its first token.
-    adopted: bool,
+    /// The process has given its first token, to this daemon or to an earlier one.
+    served: bool,
 }
 
 /// How far a process had come when its daemon ended.
@@ -165,7 +165,7 @@ pub(crate) enum Adopted {
 impl Lifecycle {
     /// To be launched at the first tick.
     pub(crate) const fn new(now: Instant, profile: Profile, timings: Timings) -> Self {
-        Self { state: State::Waiting { until: now, crash: None }, crashes: 0, profile, timings, adopted: false }
+        Self { state: State::Waiting { until: now, crash: None }, crashes: 0, profile, timings, served: false }
     }
 
     /// Of a process that runs already; it is asked at once. One that has served need not be warmed, and answers within
@@ -178,7 +178,7 @@ impl Lifecycle {
             (Adopted::Served | Adopted::Asleep, _) => starting(silence),
             (Adopted::Starting, _) => starting(profile.start),
         };
-        Self { state, crashes: 0, profile, timings, adopted: adopted != Adopted::Starting }
+        Self { state, crashes: 0, profile, timings, served: adopted != Adopted::Starting }
     }
 
     /// Takes one event. Events that the state does not wait for change nothing: they were under way when it changed.
@@ -228,7 +228,7 @@ impl Lifecycle {
 
     /// Whether it has served since its launch: what it then ends of is not its configuration.
     pub(crate) const fn has_served(&self) -> bool {
-        matches!(self.state, State::Ready(_) | State::Dozing { .. } | State::Asleep { .. } | State::Waking)
+        self.served
     }
 
     /// Whether the engine is on its way, and what it says tells how far.

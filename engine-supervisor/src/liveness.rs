@@ -40,6 +40,8 @@ pub(crate) struct Liveness {
     deadline: Duration,
     misses: u32,
     last: Pulse,
+    /// It told of its tokens when it was last looked at.
+    tells: bool,
     /// When it last was known to work.
     moved: Instant,
     asked: bool,
@@ -55,6 +57,7 @@ impl Liveness {
             deadline: timings.canary,
             misses: timings.misses,
             last: Pulse::default(),
+            tells: false,
             moved: now,
             asked: false,
             failed: 0,
@@ -67,6 +70,7 @@ impl Liveness {
         if pulse.progress.is_some() && pulse.progress != self.last.progress && seen_before {
             self.works(now);
         }
+        self.tells = pulse.progress.is_some();
         // What is not told this time is not forgotten.
         self.last = Pulse { progress: pulse.progress.or(self.last.progress), ..pulse };
         if self.asked || now < self.moved + self.idle {
@@ -82,16 +86,15 @@ impl Liveness {
         if !std::mem::take(&mut self.asked) {
             return Verdict::Fine;
         }
-        let tells = self.last.progress.is_some();
         match answer {
             Ok(()) => {
                 self.works(now);
                 Verdict::Fine
             }
-            Err(CanaryError::Silent) if tells => Verdict::Dead(self.silence(now)),
-            // Of an engine that does not tell of its tokens, a full queue looks the same.
+            Err(CanaryError::Silent) if self.tells => Verdict::Dead(self.silence(now)),
+            // Of an engine that does not tell of its tokens, or does not at the moment, a full queue looks the same.
             Err(CanaryError::Silent) => self.miss(|this| this.silence(now)),
-            Err(CanaryError::Busy(_)) if !tells => {
+            Err(CanaryError::Busy(_)) if !self.tells => {
                 self.works(now);
                 Verdict::Fine
             }

@@ -48,12 +48,18 @@ impl Models {
         if !has_weights(&spec.engine) {
             return None;
         }
-        if !Path::new(&spec.model).is_absolute() {
-            let refused = self.store.as_ref()?.refuse(&spec.model, spec.model_revision.as_deref()).await;
-            return refused.map(|error| error.to_string());
-        }
+        let path = if is_fetched(spec) {
+            match self.store.as_ref()?.find(&spec.model, spec.model_revision.as_deref()).await {
+                Ok(Some(path)) => path,
+                // What has to be fetched is looked at when it is there.
+                Ok(None) => return None,
+                Err(error) => return Some(error.to_string()),
+            }
+        } else {
+            PathBuf::from(&spec.model)
+        };
         let (spec, memory) = (spec.clone(), self.gpus.memory(gpus));
-        let looked = spawn_blocking(move || look(Path::new(&spec.model), &spec, memory)).await;
+        let looked = spawn_blocking(move || look(&path, &spec, memory)).await;
         looked.unwrap_or_else(|panic| Err(panic.to_string())).err()
     }
 
@@ -136,4 +142,68 @@ async fn prepare(models: Models, plan: LaunchPlan, progress: watch::Sender<Optio
     let memory = models.gpus.memory(&gpus);
     let looked = spawn_blocking(move || look(&path, &spec, memory)).await;
     looked.unwrap_or_else(|panic| Err(panic.to_string())).map_err(Crash::config)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, io::Write as _};
+
+    use shoal_types::parse_endpoints;
+
+    use super::*;
+
+    const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+
+    /// GPUs of 24 GiB.
+    #[derive(Debug)]
+    struct SmallGpus;
+
+    impl GpuWatch for SmallGpus {
+        fn holders(&self, _gpus: &[GpuId]) -> Option<Vec<u32>> {
+            Some(Vec::new())
+        }
+
+        fn memory(&self, _gpus: &[GpuId]) -> Option<MemorySize> {
+            Some(MemorySize::from_gib(24))
+        }
+
+        fn recent_fault(&self, _gpus: &[GpuId]) -> Option<String> {
+            None
+        }
+    }
+
+    /// A cache that has `a/b`, with so many bytes of weights, which take no room on the disk.
+    fn cache(bytes: u64) -> tempfile::TempDir {
+        let cache = tempfile::tempdir().unwrap();
+        let repo = cache.path().join("models--a--b");
+        let snapshot = repo.join("snapshots").join(COMMIT);
+        fs::create_dir_all(&snapshot).unwrap();
+        fs::create_dir(repo.join("refs")).unwrap();
+        fs::write(repo.join("refs/main"), COMMIT).unwrap();
+        let config = r#"{"architectures": ["LlamaForCausalLM"], "hidden_size": 4096, "num_attention_heads": 32,
+            "num_hidden_layers": 32, "num_key_value_heads": 8, "max_position_embeddings": 8192, "dtype": "bfloat16"}"#;
+        fs::write(snapshot.join("config.json"), config).unwrap();
+        let header = format!(r#"{{"w": {{"dtype": "BF16", "shape": [{}], "data_offsets": [0, {bytes}]}}}}"#, bytes / 2);
+        let mut weights = fs::File::create(snapshot.join("model.safetensors")).unwrap();
+        weights.write_all(&(header.len() as u64).to_le_bytes()).unwrap();
+        weights.write_all(header.as_bytes()).unwrap();
+        weights.set_len(8 + header.len() as u64 + bytes).unwrap();
+        cache
+    }
+
+    async fn refused(bytes: u64) -> Option<String> {
+        let cache = cache(bytes);
+        let config = WeightsConfig::new(cache.path().to_owned());
+        let models = Models::open(Some(config), Arc::new(SmallGpus)).await.unwrap();
+        let spec = "{apiVersion: shoal/v1, kind: Endpoint, metadata: {name: a}, spec: {model: a/b, \
+            engine: {kind: vllm}, resources: {gpus: 1}}}";
+        models.refuse(&parse_endpoints(spec).unwrap()[0].spec, &[GpuId("GPU-a".into())]).await
+    }
+
+    #[tokio::test]
+    async fn a_model_of_the_hub_that_is_there_and_does_not_fit_is_refused_before_a_claim() {
+        assert_eq!(refused(8 << 30).await, None);
+        let reason = refused(40 << 30).await.unwrap();
+        assert!(reason.starts_with("`a/b` needs 40.0GiB of weights"), "{reason}");
+    }
 }

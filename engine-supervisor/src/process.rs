@@ -39,8 +39,6 @@ const ATTACH_WITHIN: Duration = Duration::from_secs(1);
 /// How long a shim may take to kill its engine, or to end, before it is killed itself. A driver may take seconds to
 /// give back the memory of eight GPUs.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
-/// The status of wait(2) of what was killed: what is known of an engine whose shim is gone.
-const KILLED: i32 = 9;
 
 /// What to execute: these arguments and exactly this environment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,17 +99,17 @@ enum State {
     /// The shim has nothing left to keep, and ends.
     Released,
     /// The shim is dead, or as good as; what is left of it and the engine is to be killed.
-    Lost {
-        exited: bool,
-    },
+    Lost,
     Gone,
 }
 
-/// What became of a process, in this order.
+/// What became of a process: one of the first two, then the last.
 #[derive(Debug)]
 pub(crate) enum ProcessEvent {
     /// The leader ended; what it forked may not have.
     Exited(ExitStatus),
+    /// The shim did, in words; how the leader ends is not known then.
+    ShimLost(String),
     /// Nothing is left of it.
     GroupGone,
 }
@@ -246,11 +244,7 @@ impl Process {
                         return event;
                     }
                 }
-                State::Lost { exited: false } => {
-                    self.state = State::Lost { exited: true };
-                    return ProcessEvent::Exited(ExitStatus::from_raw(KILLED));
-                }
-                State::Lost { exited: true } => {
+                State::Lost => {
                     self.session.end().await;
                     return self.gone();
                 }
@@ -279,7 +273,8 @@ impl Process {
                     Err(error) => error.to_string(),
                 };
                 self.log.append(LogSource::Supervisor, &format!("the shim of process {} is lost: {why}", self.pid));
-                self.state = State::Lost { exited: state != State::Running };
+                self.state = State::Lost;
+                return (state == State::Running).then_some(ProcessEvent::ShimLost(why));
             }
         }
         None

@@ -11,14 +11,10 @@ use std::{
 };
 
 use shoal_types::{Backend, EngineAddress, Load, Progress, clip_reason};
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep_until},
-};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use self::questions::Questions;
-pub(crate) use self::questions::{Prepare, Wanted};
+pub(crate) use self::questions::{Prepare, Questions, Wanted};
 use crate::{
     EnginePhase, EngineStatus, GpuWatch, LaunchPlan, LogReader, LogSource,
     adapter::{Adapter, Environment, Listens},
@@ -50,9 +46,6 @@ pub(crate) struct Replica {
     pub(crate) preparation: Option<Arc<dyn Prepare>>,
     pub(crate) models: Models,
     pub(crate) gpus: Arc<dyn GpuWatch>,
-    pub(crate) wanted: watch::Sender<Wanted>,
-    /// What its GPUs reported that it does not survive.
-    pub(crate) faults: watch::Sender<Option<String>>,
     pub(crate) log: Arc<ReplicaLog>,
     pub(crate) board: StatusBoard,
     /// It is wanted no longer.
@@ -73,8 +66,10 @@ struct Running {
 
 impl Replica {
     /// Until no process of it is left, or it is abandoned, to the next daemon. Starts with `process` if it runs already.
-    pub(crate) async fn run(mut self, process: Option<Process>) {
-        let questions = Questions::new(self.wanted.subscribe(), self.faults.subscribe());
+    pub(crate) async fn run(mut self, process: Option<Process>, mut questions: Questions) {
+        if process.is_some() {
+            questions.listen(LogReader::new(self.log.clone()), 0);
+        }
         let mut running = Running { process, questions, load: Load::default(), first_line: 0, stopping: false };
         let mut event = Event::Tick;
         loop {
@@ -132,6 +127,10 @@ impl Replica {
             }
             event = next_of_process(&mut running.process) => match event {
                 ProcessEvent::Exited(status) => Event::Exited(self.crash(status, running.first_line)),
+                ProcessEvent::ShimLost(why) => {
+                    let reason = format!("its shim, without which it cannot run, is lost: {why}");
+                    Event::Exited(Crash::transient(reason))
+                }
                 ProcessEvent::GroupGone => {
                     running.process = None;
                     Event::GroupGone

@@ -9,6 +9,8 @@ use crate::{LaunchPlan, json_file};
 
 /// Name of the record in a replica's directory.
 const FILE: &str = "replica.json";
+/// Name of that of a gateway.
+const GATEWAY_FILE: &str = "gateway.json";
 
 /// One replica and its current launch.
 #[derive(Debug, Serialize, Deserialize)]
@@ -41,5 +43,23 @@ impl ReplicaRecord {
     /// That of `directory`, if there is one.
     pub(crate) fn read(directory: &Path) -> io::Result<Option<Self>> {
         json_file::read(&directory.join(FILE))
+    }
+}
+
+/// One gateway. Nothing of it runs without a daemon: the next one only has to know that it is there.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct GatewayRecord {
+    pub(crate) plan: LaunchPlan,
+}
+
+impl GatewayRecord {
+    /// Writes it into the directory of the replica.
+    pub(crate) fn write(&self, directory: &Path) -> io::Result<()> {
+        json_file::write(&directory.join(GATEWAY_FILE), self)
+    }
+
+    /// That of `directory`, if there is one.
+    pub(crate) fn read(directory: &Path) -> io::Result<Option<Self>> {
+        json_file::read(&directory.join(GATEWAY_FILE))
     }
 }

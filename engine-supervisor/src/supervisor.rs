@@ -1,17 +1,20 @@
 //! The door of the crate: launches replicas, ends them, and says where they stand.
 
 mod adoption;
+mod books;
+mod gateway;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::BTreeMap,
     env,
     ffi::OsStr,
     os::unix::ffi::OsStrExt as _,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    path::Path,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
-use shoal_types::{ClaimId, EndpointSpec, EngineOffer, EngineSpec, GatewayEngine, GpuId};
+use shoal_types::{ClaimId, EndpointSpec, EngineOffer, EngineSpec, GpuId};
 use tokio::{
     sync::watch,
     time::{Instant, timeout},
@@ -21,25 +24,22 @@ use tokio_util::{
     task::TaskTracker,
 };
 
+use self::books::{Reins, Replicas, lock};
 use crate::{
-    EngineStatus, GatewayConfig, Launch, LaunchPlan, LogReader, RefusalReason, StoredModel, SupervisorConfig,
-    SupervisorError,
+    EngineStatus, Launch, LaunchPlan, LogReader, StoredModel, SupervisorConfig, SupervisorError,
     adapter::{self, Adapter, Environment},
     directories::{Directories, claim_hash},
-    gateway::{GatewayReplica, Service},
     lifecycle::{Lifecycle, Profile},
     log::ReplicaLog,
     models::Models,
     probe::Probe,
     process::{Process, ShimConfig},
     record::ProcessRecord,
-    replica::{self, Replica, Wanted},
+    replica::{self, Questions, Replica, Wanted},
     replica_record::Stage,
     status::StatusBoard,
 };
 
-/// Logs of replicas that are gone, kept so that one can still read why.
-const ENDED_MAX: usize = 8;
 /// How long a shutdown waits, beside the grace, for processes that SIGKILL has not ended yet.
 const KILL_TAKES: Duration = Duration::from_secs(10);
 
@@ -58,22 +58,6 @@ pub struct Supervisor {
     stop: CancellationToken,
     abandon: CancellationToken,
     _abandon_on_drop: DropGuard,
-}
-
-/// Whom to tell, and what was said.
-#[derive(Debug, Default)]
-struct Replicas {
-    running: BTreeMap<ClaimId, Reins>,
-    ended: VecDeque<(ClaimId, Arc<ReplicaLog>)>,
-}
-
-/// The other ends of a replica's task.
-#[derive(Debug)]
-struct Reins {
-    stop: CancellationToken,
-    wanted: watch::Sender<Wanted>,
-    faults: watch::Sender<Option<String>>,
-    log: Arc<ReplicaLog>,
 }
 
 impl Supervisor {
@@ -233,38 +217,11 @@ impl Supervisor {
     /// Puts `replica` on the books and runs it, from `process` on if it has one.
     fn begin(&self, replicas: &mut Replicas, replica: Replica, process: Option<Process>) {
         self.board.set(replica.initial_status());
-        let Replica { stop, wanted, faults, log, .. } = &replica;
-        let reins = Reins { stop: stop.clone(), wanted: wanted.clone(), faults: faults.clone(), log: log.clone() };
+        let reins = Reins::new(replica.stop.clone(), replica.log.clone());
+        // Before anybody can say anything: the task may run for the first time only after that.
+        let questions = reins.questions();
         replicas.running.insert(replica.plan.claim, reins);
-        self.tasks.spawn(supervise(replica, process, self.replicas.clone()));
-    }
-
-    fn launch_gateway(
-        &self,
-        replicas: &mut Replicas,
-        plan: &LaunchPlan,
-        engine: &GatewayEngine,
-    ) -> Result<(), SupervisorError> {
-        let gateway = self.gateway(plan, engine)?;
-        self.board.set(gateway.status());
-        let (stop, log) = (gateway.stop.clone(), gateway.log.clone());
-        let (wanted, faults) = (watch::Sender::new(Wanted::Awake), watch::Sender::new(None));
-        replicas.running.insert(plan.claim, Reins { stop, wanted, faults, log });
-        self.tasks.spawn(supervise_gateway(gateway, self.board.clone(), self.replicas.clone()));
-        Ok(())
-    }
-
-    fn service(&self, spec: &EndpointSpec, engine: &GatewayEngine) -> Result<(&GatewayConfig, Service), RefusalReason> {
-        let config = self.config.gateway.as_ref().ok_or(RefusalReason::NotOffered("gateway"))?;
-        Ok((config, Service::new(config, spec, engine)?))
-    }
-
-    fn gateway(&self, plan: &LaunchPlan, engine: &GatewayEngine) -> Result<GatewayReplica, SupervisorError> {
-        let (config, service) = self.service(&plan.spec, engine)?;
-        let log = ReplicaLog::new();
-        let (board, stop) = (self.board.clone(), self.stop.child_token());
-        let gateway = GatewayReplica::new(plan.clone(), service, config, log, board, stop);
-        Ok(gateway.map_err(RefusalReason::from)?)
+        self.tasks.spawn(supervise(replica, process, questions, self.replicas.clone()));
     }
 
     fn profile(&self, plan: &LaunchPlan, adapter: &dyn Adapter) -> Profile {
@@ -300,8 +257,6 @@ impl Supervisor {
             lifecycle: Lifecycle::new(Instant::now(), profile, self.config.timings.clone()),
             preparation: self.models.preparation(&plan),
             models: self.models.clone(),
-            wanted: watch::Sender::new(Wanted::Awake),
-            faults: watch::Sender::new(None),
             gpus: self.config.gpus.clone(),
             log: ReplicaLog::new(),
             inherited: self.inherited.clone(),
@@ -319,11 +274,11 @@ impl Supervisor {
 }
 
 /// Runs `replica` to its end, and takes it off the books.
-async fn supervise(replica: Replica, process: Option<Process>, replicas: Arc<Mutex<Replicas>>) {
+async fn supervise(replica: Replica, process: Option<Process>, questions: Questions, replicas: Arc<Mutex<Replicas>>) {
     let (claim, log, board) = (replica.plan.claim, replica.log.clone(), replica.board.clone());
     let (models, abandon) = (replica.models.clone(), replica.abandon.clone());
     let (directory, socket) = (replica.shim.directory.clone(), replica.socket.clone());
-    replica.run(process).await;
+    replica.run(process, questions).await;
     log.close();
     if abandon.is_cancelled() {
         // It is the next daemon's: to say that it is gone would be wrong.
@@ -334,29 +289,15 @@ async fn supervise(replica: Replica, process: Option<Process>, replicas: Arc<Mut
     if !ProcessRecord::exists(&directory) {
         // There is none where it listens on a port, or has removed it.
         let _ = tokio::fs::remove_file(&socket).await;
-        if let Err(error) = tokio::fs::remove_dir_all(&directory).await {
-            tracing::warn!(directory = %directory.display(), %error, "cannot remove the directory of a replica");
-        }
+        remove_directory(&directory).await;
     }
     lock(&replicas).end(claim);
     board.remove(claim);
 }
 
-/// Watches `gateway` until it is told to stop, and takes it off the books.
-async fn supervise_gateway(gateway: GatewayReplica, board: StatusBoard, replicas: Arc<Mutex<Replicas>>) {
-    let (claim, log) = (gateway.plan.claim, gateway.log.clone());
-    gateway.run().await;
-    log.close();
-    lock(&replicas).end(claim);
-    board.remove(claim);
-}
-
-impl Replicas {
-    fn end(&mut self, claim: ClaimId) {
-        if let Some(Reins { log, .. }) = self.running.remove(&claim) {
-            self.ended.truncate(ENDED_MAX - 1);
-            self.ended.push_front((claim, log));
-        }
+async fn remove_directory(directory: &Path) {
+    if let Err(error) = tokio::fs::remove_dir_all(directory).await {
+        tracing::warn!(directory = %directory.display(), %error, "cannot remove the directory of a replica");
     }
 }
 
@@ -366,10 +307,6 @@ fn is_inherited(name: &OsStr, patterns: &[String]) -> bool {
         Some(prefix) => name.as_bytes().starts_with(prefix.as_bytes()),
         None => name == OsStr::new(pattern),
     })
-}
-
-fn lock(replicas: &Mutex<Replicas>) -> MutexGuard<'_, Replicas> {
-    replicas.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -394,27 +331,5 @@ mod tests {
         for name in ["VLLM_PLUGINS", "PYTHONPATH", "LD_PRELOAD", "PATHS", "SHOAL_TOKEN"] {
             assert!(!inherited(name), "{name}");
         }
-    }
-
-    #[test]
-    fn the_logs_of_the_last_ended_replicas_are_kept() {
-        let mut replicas = Replicas::default();
-        let claim = |counter| ClaimId {
-            node: shoal_types::NodeId::from_bytes([1; 16]),
-            generation: shoal_types::UnixMillis::from_millis(1),
-            counter,
-        };
-        for counter in 0..20 {
-            let reins = Reins {
-                stop: CancellationToken::new(),
-                wanted: watch::Sender::new(Wanted::Awake),
-                faults: watch::Sender::new(None),
-                log: ReplicaLog::new(),
-            };
-            replicas.running.insert(claim(counter), reins);
-            replicas.end(claim(counter));
-        }
-        let kept: Vec<u32> = replicas.ended.iter().map(|(claim, _)| claim.counter).collect();
-        assert_eq!(kept, [19, 18, 17, 16, 15, 14, 13, 12]);
     }
 }

@@ -41,7 +41,7 @@ use tokio_rustls::{
     server::TlsStream,
 };
 
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(20);
 
 /// What the service answers.
 #[derive(Debug, Clone)]
@@ -138,6 +138,7 @@ impl Listener for TlsListener {
 struct Node {
     supervisor: Supervisor,
     statuses: watch::Receiver<Arc<BTreeMap<ClaimId, EngineStatus>>>,
+    config: SupervisorConfig,
     directory: tempfile::TempDir,
 }
 
@@ -158,8 +159,16 @@ impl Node {
             tls: Arc::new(tls),
             timings: GatewayTimings { interval, backoff_max: interval, ..GatewayTimings::default() },
         });
-        let supervisor = Supervisor::start(config).await.unwrap();
-        Self { statuses: supervisor.statuses(), supervisor, directory }
+        let supervisor = Supervisor::start(config.clone()).await.unwrap();
+        Self { statuses: supervisor.statuses(), supervisor, config, directory }
+    }
+
+    /// Another daemon in the place of this one.
+    async fn restart(&mut self, change: impl FnOnce(&mut SupervisorConfig)) {
+        timeout(DEADLINE, self.supervisor.detach()).await.expect("it lets go of its gateways");
+        change(&mut self.config);
+        self.supervisor = Supervisor::start(self.config.clone()).await.unwrap();
+        self.statuses = self.supervisor.statuses();
     }
 
     fn key_file(&self) -> PathBuf {
@@ -429,4 +438,31 @@ async fn what_the_node_does_not_allow_is_refused_before_it_is_claimed() {
     let none = Supervisor::start(SupervisorConfig::new(node.directory.path().join("other"), "/bin/sh".into())).await;
     let refused = none.unwrap().refuse(&spec(engine("https://api.example.com/team", None)), &[]).await;
     assert_eq!(refused.as_deref(), Some("this node does not offer the engine kind `gateway`"));
+}
+
+#[tokio::test]
+async fn the_next_daemon_goes_on_with_a_gateway() {
+    let provider = Provider::start(well()).await;
+    let mut node = Node::allowing(&[&format!("http://{}", provider.address)]).await;
+    node.launch(to(&provider));
+    node.ready().await;
+    node.restart(|_| {}).await;
+    assert_eq!(node.supervisor.adopted(), [plan(to(&provider))]);
+    node.ready().await;
+    assert!(node.log().iter().any(|line| line.starts_with("standing for ")), "{:?}", node.log());
+
+    node.supervisor.stop(claim());
+    timeout(DEADLINE, node.statuses.wait_for(|all| all.is_empty())).await.unwrap().unwrap();
+    node.restart(|_| {}).await;
+    assert_eq!(node.supervisor.adopted(), [], "what was stopped does not come back");
+}
+
+#[tokio::test]
+async fn a_gateway_that_is_allowed_no_longer_is_not_taken_over() {
+    let provider = Provider::start(well()).await;
+    let mut node = Node::allowing(&[&format!("http://{}", provider.address)]).await;
+    node.launch(to(&provider));
+    node.restart(|config| config.gateway = None).await;
+    assert_eq!(node.supervisor.adopted(), []);
+    assert!(node.statuses.borrow().is_empty());
 }

@@ -442,6 +442,33 @@ async fn a_dropped_supervisor_is_one_that_was_killed() {
 }
 
 #[tokio::test]
+async fn what_is_said_right_after_a_launch_is_heard() {
+    let node = Node::with_script("exec sleep 300", |_| {}).await;
+    let claim = node.launch_script();
+    // Nothing was awaited: the replica's task has not run yet. It cannot sleep, so it ends.
+    node.supervisor.sleep(claim);
+    node.gone(claim).await;
+}
+
+#[tokio::test]
+async fn the_next_daemon_sees_how_far_a_starting_engine_comes() {
+    let vllm = |config: &mut SupervisorConfig| {
+        let binary = config.state_dir.parent().unwrap().join("vllm");
+        let script = "#!/bin/sh\necho Starting to load model org/model...\nexec sleep 300\n";
+        fs::write(&binary, script).unwrap();
+        fs::set_permissions(&binary, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        config.vllm = Some(ProgramConfig { binary, ..ProgramConfig::default() });
+    };
+    let mut node = Node::start(vllm).await;
+    let engine = VllmEngine { args: vec![], env: BTreeMap::new(), sleep: None };
+    let claim = node.launch(EngineSpec::Vllm(engine));
+    node.until(claim, |status| status.phase == EnginePhase::Loading(None)).await;
+    node.restart(|_| {}).await;
+    node.until(claim, |status| status.phase == EnginePhase::Loading(None)).await;
+    node.supervisor.shutdown().await;
+}
+
+#[tokio::test]
 async fn what_was_to_end_does_not_come_back() {
     let script = "trap '' TERM; setsid sleep 300 & echo pids $$ $!; while :; do sleep 300; done";
     let mut node = Node::with_script(script, |_| {}).await;
@@ -475,6 +502,20 @@ async fn an_engine_that_crashed_while_no_daemon_was_there_is_started_again() {
     let crashed = node.until(claim, |status| status.crashes == 1).await;
     assert!(crashed.phase == EnginePhase::Starting || crashed.phase.to_string().contains("signal: 9"), "{crashed:?}");
     node.until(claim, |status| status.pid.is_some_and(|pid| pid.to_string() != leader)).await;
+    node.supervisor.shutdown().await;
+}
+
+#[tokio::test]
+async fn an_engine_that_ended_with_its_shim_is_said_to_have() {
+    let slow = |config: &mut SupervisorConfig| config.timings.backoff = DEADLINE;
+    let node = Node::with_script("echo pid $$; exec sleep 300", slow).await;
+    let claim = node.launch_script();
+    let leader = node.line(claim, "pid ").await;
+    let stat = fs::read_to_string(format!("/proc/{leader}/stat")).unwrap();
+    let shim = stat.rsplit_once(") ").unwrap().1.split(' ').nth(1).unwrap();
+    kill_process(pid(shim.parse().unwrap()), Signal::KILL).unwrap();
+    let crashed = node.until(claim, |status| status.crashes == 1).await;
+    assert_eq!(crashed.phase.to_string(), "backoff: its shim, without which it cannot run, is lost: it has ended");
     node.supervisor.shutdown().await;
 }
 

@@ -14,10 +14,10 @@ pub(super) const KILL_AGAIN: Duration = Duration::from_secs(1);
 impl Lifecycle {
     pub(super) fn exited(&mut self, crash: Crash, now: Instant) -> Option<Action> {
         match &mut self.state {
-            State::Starting(_) | State::Warming(_) => self.crash(crash, now),
-            // What has served is not configured wrongly, whatever it says in the end.
-            State::Ready(_) | State::Waking | State::Dozing { wake: true } => {
-                let class = if crash.class == FailureClass::Config { FailureClass::Transient } else { crash.class };
+            State::Starting(_) | State::Warming(_) | State::Ready(_) | State::Waking | State::Dozing { wake: true } => {
+                // What has served is not configured wrongly, whatever it says in the end.
+                let is_blameless = self.served && crash.class == FailureClass::Config;
+                let class = if is_blameless { FailureClass::Transient } else { crash.class };
                 self.crash(Crash { class, ..crash }, now)
             }
             // Nobody needs it now; who does later loads it again, here or elsewhere.

@@ -51,7 +51,10 @@ impl Lifecycle {
     pub(super) fn sleep(&mut self, now: Instant) -> Option<Action> {
         let can_sleep = self.profile.sleeps.is_some();
         match &mut self.state {
-            State::Ready(_) if can_sleep => {
+            State::Ready(ready) if can_sleep => {
+                if now >= ready.since + self.timings.stable {
+                    self.crashes = 0;
+                }
                 self.state = State::Dozing { wake: false };
                 Some(Action::FallAsleep)
             }

@@ -48,7 +48,7 @@ impl Lifecycle {
         let State::Held { next, deadline, gpus } = &mut self.state else { return None };
         let Some(problem) = seen.problem() else {
             self.state = State::Starting(Start::new(now + self.profile.start));
-            self.adopted = false;
+            self.served = false;
             return Some(Action::Launch);
         };
         if *deadline <= now {
@@ -85,10 +85,10 @@ impl Lifecycle {
             return due(&mut start.next, now).then_some(question);
         }
         let problem = start.problem.take().unwrap_or_else(|| "it does not answer".to_owned());
-        let reason = if self.adopted {
-            format!("it did not answer a daemon that took it over: {problem}")
-        } else {
-            format!("it did not serve within {:?} of its launch: {problem}", self.profile.start)
+        let reason = match (&self.state, self.served) {
+            (State::Starting(_), true) => format!("it did not answer a daemon that took it over: {problem}"),
+            (_, true) => format!("it did not serve within {:?} of being woken: {problem}", self.profile.start),
+            (_, false) => format!("it did not serve within {:?} of its launch: {problem}", self.profile.start),
         };
         self.crash(Crash::transient(reason), now)
     }
@@ -99,7 +99,7 @@ impl Lifecycle {
             start.again(now + self.timings.start_poll, problem);
             return None;
         }
-        if self.adopted {
+        if self.served {
             self.serve(now);
             return None;
         }
@@ -108,6 +108,7 @@ impl Lifecycle {
     }
 
     fn serve(&mut self, now: Instant) {
+        self.served = true;
         let liveness = Liveness::new(now, &self.timings);
         self.state = State::Ready(Ready { since: now, next: Some(now), misses: 0, liveness });
     }

@@ -127,3 +127,13 @@ fn an_engine_that_does_not_tell_of_its_tokens_gets_the_benefit_of_the_doubt() {
         assert_eq!(matches!(verdict, Verdict::Dead(_)), miss == 2, "{verdict:?}");
     }
 }
+
+#[test]
+fn an_engine_that_tells_of_its_tokens_no_longer_gets_the_same_benefit() {
+    let mut engine = Engine::new();
+    engine.second(Some(7.0));
+    engine.asked_after(None);
+    assert_eq!(engine.answers(Err(CanaryError::Silent)), Verdict::Fine, "tokens may move unseen");
+    engine.asked_after(Some(7.0));
+    assert!(matches!(engine.answers(Err(CanaryError::Silent)), Verdict::Dead(_)), "it tells again that they do not");
+}

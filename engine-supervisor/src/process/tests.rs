@@ -119,8 +119,13 @@ impl Run {
 async fn exit(process: &mut Process) -> ExitStatus {
     match timeout(DEADLINE, process.next()).await.unwrap() {
         ProcessEvent::Exited(status) => status,
+        ProcessEvent::ShimLost(why) => panic!("{why}"),
         ProcessEvent::GroupGone => panic!("the leader ends first"),
     }
+}
+
+async fn shim_lost(process: &mut Process) {
+    assert!(matches!(timeout(DEADLINE, process.next()).await.unwrap(), ProcessEvent::ShimLost(_)));
 }
 
 async fn gone(process: &mut Process) {
@@ -257,7 +262,7 @@ async fn a_killed_shim_takes_its_engine_along_and_the_daemon_kills_the_rest() {
     let child = run.wrote(&mut process, "child ").await;
     let session = run.session();
     session::kill(session.leader(), Signal::KILL);
-    assert_eq!(exit(&mut process).await.signal(), Some(9));
+    shim_lost(&mut process).await;
     assert!(is_alive(&child));
     gone(&mut process).await;
     assert!(!is_alive(&child) && session.members().unwrap().is_empty());
@@ -276,7 +281,7 @@ async fn a_shim_that_hangs_is_killed_with_its_engine() {
     assert!(run.try_adopt().await.is_err(), "it does not answer");
     process.kill();
     process.patience = Some(Instant::now());
-    assert_eq!(exit(&mut process).await.signal(), Some(9));
+    shim_lost(&mut process).await;
     gone(&mut process).await;
     assert!(session.members().unwrap().is_empty());
 }
@@ -363,4 +368,17 @@ async fn a_shim_whose_daemon_dies_before_it_says_what_to_launch_ends() {
         .unwrap();
     drop(ours);
     assert!(timeout(DEADLINE, shim.wait()).await.unwrap().unwrap().success());
+}
+
+#[tokio::test]
+async fn a_connection_that_is_no_daemon_ends_no_engine() {
+    let run = Run::new();
+    let mut process = run.sh("echo up; exec sleep 300").await;
+    run.wrote(&mut process, "up").await;
+    let stranger = UnixStream::connect(&run.config.socket).await.unwrap();
+    assert!(timeout(Duration::from_millis(300), process.next()).await.is_err(), "{:?}", run.lines());
+    drop(stranger);
+    process.kill();
+    exit(&mut process).await;
+    gone(&mut process).await;
 }

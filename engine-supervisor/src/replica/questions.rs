@@ -32,7 +32,7 @@ pub(crate) enum Wanted {
 type Question = BoxFuture<'static, (Event, Option<Load>)>;
 
 /// The open questions of one replica.
-pub(super) struct Questions {
+pub(crate) struct Questions {
     wanted: watch::Receiver<Wanted>,
     faults: watch::Receiver<Option<String>>,
     /// The question that is open, and the canary beside it.
@@ -50,7 +50,8 @@ struct Preparation {
 }
 
 impl Questions {
-    pub(super) const fn new(wanted: watch::Receiver<Wanted>, faults: watch::Receiver<Option<String>>) -> Self {
+    /// Nothing is asked yet. What is sent to the receivers from now on is heard.
+    pub(crate) const fn new(wanted: watch::Receiver<Wanted>, faults: watch::Receiver<Option<String>>) -> Self {
         Self { wanted, faults, question: None, canary: None, preparation: None, said: None }
     }
 

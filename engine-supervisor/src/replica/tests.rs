@@ -5,7 +5,10 @@ use shoal_types::{
     ClaimId, CommandEngine, EndpointSpec, EngineSpec, Hlc, NodeId, Placement, ProgressUnit, Replicas, Resources,
     Revision, Routing, UnixMillis,
 };
-use tokio::{sync::oneshot, time::timeout};
+use tokio::{
+    sync::{oneshot, watch},
+    time::timeout,
+};
 
 use super::*;
 use crate::{CommandConfig, NoGpuWatch, SupervisorConfig, Timings, adapter, lifecycle::Profile};
@@ -84,8 +87,6 @@ fn replica(directory: &Path) -> (Replica, oneshot::Sender<Result<(), Crash>>) {
         },
         stage: Stage::Starting,
         socket,
-        wanted: watch::Sender::new(Wanted::Awake),
-        faults: watch::Sender::new(None),
     };
     (replica, done)
 }
@@ -105,7 +106,9 @@ async fn run(replica: Replica, check: impl AsyncFnOnce(&mut dyn FnMut(&str) -> B
         check(&mut until).await;
         stop.cancel();
     };
-    tokio::join!(replica.run(None), checked);
+    let (wanted, faults) = (watch::Sender::new(Wanted::Awake), watch::Sender::new(None));
+    let questions = Questions::new(wanted.subscribe(), faults.subscribe());
+    tokio::join!(replica.run(None, questions), checked);
 }
 
 #[tokio::test]

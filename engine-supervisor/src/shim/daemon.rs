@@ -37,18 +37,20 @@ pub(super) struct Daemon {
     pub(super) inbox: mpsc::Sender<Request>,
 }
 
-impl Daemon {
-    /// Serves one that has connected, until it disconnects.
-    pub(super) async fn greet(self, stream: UnixStream) {
-        let (reader, writer) = stream.into_split();
-        let mut requests = Frames::new(reader);
-        if let Ok(Ok(Some(Request::Attach { .. }))) = timeout(FIRST_WORD, requests.next()).await {
-            self.attend(requests, writer).await;
-        }
-    }
+/// A connection over which a daemon has said that it is one.
+pub(super) type Attached = (Frames<OwnedReadHalf>, OwnedWriteHalf);
 
+/// Waits until what has connected says that it is a daemon; `None` if it does not in time.
+pub(super) async fn greet(stream: UnixStream) -> Option<Attached> {
+    let (reader, writer) = stream.into_split();
+    let mut requests = Frames::new(reader);
+    let word = timeout(FIRST_WORD, requests.next()).await;
+    matches!(word, Ok(Ok(Some(Request::Attach { .. })))).then_some((requests, writer))
+}
+
+impl Daemon {
     /// Serves one that has said what it wants, until it disconnects.
-    pub(super) async fn attend(self, requests: Frames<OwnedReadHalf>, writer: OwnedWriteHalf) {
+    pub(super) async fn attend(self, (requests, writer): Attached) {
         let inbox = self.inbox.clone();
         // Two loops, so that a daemon that does not read can still have its engine killed.
         tokio::select! {

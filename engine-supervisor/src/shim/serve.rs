@@ -17,10 +17,7 @@ use rustix::{
     stdio::dup2_stdin,
 };
 use tokio::{
-    net::{
-        UnixListener, UnixStream,
-        unix::{OwnedReadHalf, OwnedWriteHalf},
-    },
+    net::{UnixListener, UnixStream},
     signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, watch},
     task::JoinSet,
@@ -29,7 +26,7 @@ use tokio::{
 
 use super::{
     Frames, LaunchOrder, Report, Request, ShimError, ShimOptions,
-    daemon::{Daemon, FIRST_WORD, Fate, send},
+    daemon::{Attached, Daemon, FIRST_WORD, Fate, greet, send},
     engine::{Engine, EngineEvent},
     log::EngineLog,
 };
@@ -37,6 +34,8 @@ use crate::record::ProcessRecord;
 
 /// Requests that may wait for the loop.
 const REQUESTS: usize = 8;
+/// Connections of which it may not be known yet whether a daemon has made them.
+const GUESTS: usize = 4;
 
 /// Runs a shim until its engine is over and a daemon has taken note of it, or none has come to do so.
 ///
@@ -62,7 +61,7 @@ async fn serve(directory: &Path) -> Result<(), ShimError> {
     };
     match Shim::start(directory, order).await {
         Ok(shim) => {
-            shim.run(requests, writer).await;
+            shim.run((requests, writer)).await;
             Ok(())
         }
         Err(error) => {
@@ -130,20 +129,23 @@ impl Shim {
     }
 
     /// Until the engine is over and nobody is to be told of it any more.
-    async fn run(mut self, requests: Frames<OwnedReadHalf>, writer: OwnedWriteHalf) {
+    async fn run(mut self, first: Attached) {
         let (inbox, mut asked) = mpsc::channel(REQUESTS);
         // One, and those that it has taken the place of.
         let mut daemons = JoinSet::new();
-        daemons.spawn(self.daemon(&inbox).attend(requests, writer));
-        while !self.is_over(daemons.is_empty()) {
+        daemons.spawn(self.daemon(&inbox).attend(first));
+        let mut guests = JoinSet::new();
+        while !self.is_over(daemons.is_empty() && guests.is_empty()) {
             let deadline = self.deadline();
             tokio::select! {
                 event = self.engine.next() => self.note(event).await,
-                Ok((stream, _)) = self.listener.accept() => {
+                Ok((stream, _)) = self.listener.accept(), if guests.len() < GUESTS => { guests.spawn(greet(stream)); }
+                // Only now: a daemon whose connection closes kills the engine, and a stranger must not bring that about.
+                Some(guest) = guests.join_next() => if let Ok(Some(daemon)) = guest {
                     daemons.abort_all();
-                    daemons.spawn(self.daemon(&inbox).greet(stream));
+                    daemons.spawn(self.daemon(&inbox).attend(daemon));
                     self.attached();
-                }
+                },
                 Some(_) = daemons.join_next() => if daemons.is_empty() { self.detached() },
                 Some(request) = asked.recv() => self.obey(&request),
                 () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => self.end(),

@@ -3,10 +3,10 @@
 use std::{io, path::Path, sync::Arc};
 
 use futures_util::future::join_all;
-use shoal_types::ClaimId;
+use shoal_types::{ClaimId, EngineSpec};
 use tokio::time::{Instant, timeout};
 
-use super::{Supervisor, lock};
+use super::{Supervisor, books::lock};
 use crate::{
     LaunchPlan, LogLine, LogSource, SupervisorError,
     lifecycle::{Adopted, Lifecycle},
@@ -15,7 +15,7 @@ use crate::{
     process::Process,
     record::{GONE_WITHIN, clear_leftovers},
     replica::Replica,
-    replica_record::{ReplicaRecord, Stage},
+    replica_record::{GatewayRecord, ReplicaRecord, Stage},
 };
 
 /// Why an engine is not taken over.
@@ -25,6 +25,8 @@ enum NotAdopted {
     Record(#[from] io::Error),
     #[error("it was to end")]
     Ending,
+    #[error("its record says that it is a gateway, and it is none")]
+    NotAGateway,
     #[error("this node runs it no longer: {0}")]
     Refused(#[from] SupervisorError),
     #[error("its shim is gone")]
@@ -54,6 +56,9 @@ impl Supervisor {
     }
 
     async fn adopt(&self, directory: &Path) -> Result<LaunchPlan, NotAdopted> {
+        if let Some(GatewayRecord { plan }) = GatewayRecord::read(directory)? {
+            return self.adopt_gateway(plan);
+        }
         let record = ReplicaRecord::read(directory)?.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
         let (log, socket) = (ReplicaLog::new(), self.directories.shim_socket(record.plan.claim));
         let process = Process::adopt(directory, &socket, &log).await.map_err(NotAdopted::Shim)?;
@@ -71,6 +76,12 @@ impl Supervisor {
                 Err(why)
             }
         }
+    }
+
+    fn adopt_gateway(&self, plan: LaunchPlan) -> Result<LaunchPlan, NotAdopted> {
+        let EngineSpec::Gateway(engine) = &plan.spec.engine else { return Err(NotAdopted::NotAGateway) };
+        self.launch_gateway(&mut lock(&self.replicas), &plan, engine)?;
+        Ok(plan)
     }
 
     fn adopted_replica(&self, record: ReplicaRecord, log: Arc<ReplicaLog>) -> Result<Replica, NotAdopted> {

@@ -102,7 +102,28 @@ impl WeightStore {
     ///
     /// Cancel safe.
     pub async fn refuse(&self, model: &str, revision: Option<&str>) -> Option<WeightsError> {
-        self.check(model, revision).await.err()
+        self.find(model, revision).await.err()
+    }
+
+    /// Where `model` is, if it is whole on the disk; `None` if something of it would have to be fetched, and could be.
+    ///
+    /// Cancel safe.
+    ///
+    /// # Errors
+    /// Those of [`Self::refuse`].
+    pub(crate) async fn find(&self, model: &str, revision: Option<&str>) -> Result<Option<PathBuf>, WeightsError> {
+        let Some(wanted) = Wanted::parse(model, revision)? else { return check_path(model).await.map(Some) };
+        let fetch = match self.plan(&wanted).await? {
+            Plan::There(local) => return Ok(Some(local.path)),
+            Plan::Fetch(fetch) => fetch,
+        };
+        let shared = self.0.clone();
+        blocking(move || {
+            shared.room_for(&fetch)?;
+            let local = local(&shared.config.cache, &wanted).filter(|local| local.commit == fetch.commit);
+            Ok(local.map(|local| local.path))
+        })
+        .await
     }
 
     /// Puts `model` onto the disk if it is not there, and says where it is: its directory, or its GGUF file. Models that
@@ -148,13 +169,6 @@ impl WeightStore {
         if let Ok(Some(wanted)) = Wanted::parse(model, revision) {
             self.0.books.hold(claim, &wanted.id.repo, wanted.revision.commit().as_ref());
         }
-    }
-
-    async fn check(&self, model: &str, revision: Option<&str>) -> Result<(), WeightsError> {
-        let Some(wanted) = Wanted::parse(model, revision)? else { return check_path(model).await.map(drop) };
-        let Plan::Fetch(fetch) = self.plan(&wanted).await? else { return Ok(()) };
-        let shared = self.0.clone();
-        blocking(move || shared.room_for(&fetch).map(drop)).await
     }
 
     /// What has to be done for `wanted`.

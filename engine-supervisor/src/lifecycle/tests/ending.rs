@@ -188,3 +188,27 @@ fn an_engine_whose_gpu_failed_is_started_again_although_it_answers() {
     assert_eq!(machine.on(Event::GpuFault("Xid 94".to_owned())), None, "nothing runs");
     machine.launch();
 }
+
+#[test]
+fn what_served_an_earlier_daemon_is_not_configured_wrongly_either() {
+    for adopted in [Adopted::Served, Adopted::Asleep] {
+        let mut machine = Machine::new();
+        let (profile, timings) = (machine.lifecycle.profile.clone(), machine.lifecycle.timings.clone());
+        machine.lifecycle = Lifecycle::adopted(machine.now, profile, timings, adopted);
+        assert!(machine.lifecycle.has_served());
+        assert_eq!(machine.on(Event::Exited(permanent("out of GPU memory"))), Some(Action::Kill));
+        assert_eq!(machine.phase(), EnginePhase::Backoff { reason: "out of GPU memory".to_owned() });
+        machine.on(Event::GroupGone);
+        machine.launch();
+        assert!(!machine.lifecycle.has_served(), "the next launch has to prove itself");
+    }
+}
+
+#[test]
+fn what_does_not_wake_up_for_long_is_not_configured_wrongly_either() {
+    let mut machine = Machine::asleep();
+    machine.on(Event::Wake);
+    assert_eq!(machine.on(Event::Woken(Ok(()))), Some(Action::Warm));
+    machine.on(Event::Exited(permanent("out of GPU memory")));
+    assert_eq!(machine.phase(), EnginePhase::Backoff { reason: "out of GPU memory".to_owned() });
+}

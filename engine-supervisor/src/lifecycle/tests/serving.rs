@@ -123,3 +123,20 @@ fn what_cannot_sleep_or_is_not_ready_is_stopped_instead() {
     assert_eq!(Machine::new().on(Event::Wake), None);
     assert_eq!(Machine::ready().on(Event::Wake), None);
 }
+
+#[test]
+fn crashes_from_before_a_long_service_do_not_count_after_a_sleep() {
+    let mut machine = Machine::with(|(profile, _)| profile.sleeps = Some(KEEP));
+    for _ in 0..2 {
+        machine.launch();
+        machine.crash();
+    }
+    machine.become_ready();
+    machine.pass(Duration::from_secs(3600));
+    machine.on(Event::Sleep);
+    machine.on(Event::Slept(Ok(())));
+    machine.on(Event::Wake);
+    assert_eq!(machine.on(Event::Woken(Err("answers 500".to_owned()))), Some(Action::Kill));
+    assert_eq!(machine.lifecycle.crashes(), 1);
+    assert!(matches!(machine.phase(), EnginePhase::Backoff { .. }), "it is started again");
+}
