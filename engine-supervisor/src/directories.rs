@@ -47,7 +47,9 @@ impl Directories {
     pub(crate) fn of_replicas(&self) -> Result<Vec<PathBuf>, SupervisorError> {
         let entries = fs::read_dir(&self.replicas);
         let paths = entries.and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect());
-        paths.map_err(|source| error("list", &self.replicas, source))
+        let paths: Vec<PathBuf> = paths.map_err(|source| error("list", &self.replicas, source))?;
+        // What somebody else put there is not a replica.
+        Ok(paths.into_iter().filter(|path| path.is_dir()).collect())
     }
 
     /// Where the engine of `claim` listens, if it does on a socket.

@@ -34,8 +34,8 @@ use crate::{
 
 /// How long a new shim may take until its engine is executed: a program can lie on slow storage.
 const START_WITHIN: Duration = Duration::from_secs(30);
-/// How long a running shim may take to answer a new daemon.
-const ATTACH_WITHIN: Duration = Duration::from_secs(1);
+/// How long a running shim may take to answer a new daemon. One that swaps must not cost loaded weights.
+const ATTACH_WITHIN: Duration = Duration::from_secs(5);
 /// How long a shim may take to kill its engine, or to end, before it is killed itself. A driver may take seconds to
 /// give back the memory of eight GPUs.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
