@@ -1,5 +1,7 @@
 //! Specs and replicas over crashes, restarts, deletions and drains.
 
+use rustix::process::Signal;
+
 use super::harness::{Mesh, alive, chat, endpoint, eventually, find, list, ready, serving_nodes, stderr};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -39,9 +41,39 @@ async fn an_engine_outlives_its_daemon_and_serves_the_next_one() {
     assert_eq!((node.engines(), replica(&status)), (engines, claim), "the same engine under the same claim");
     assert_eq!(chat(&node.http(), "hello", "x", 3).await.unwrap().status, 200);
 
+    // What is claimed now does not push the old claim out of gossip.
+    mesh.apply(0, "second", 1).await;
+    let node = &mut mesh.nodes[0];
+    let status = node.status();
+    assert_eq!((ready(&status, "hello"), ready(&status, "second")), (1, 1), "{status}");
+
     // An operator who stops the daemon stops its engines.
     node.stop();
     assert!(node.engines().is_empty());
+}
+
+/// Nobody else can serve: the drain waits, and goes on waiting over a restart of the daemon.
+#[tokio::test(flavor = "multi_thread")]
+async fn rule_4_a_replica_that_waits_to_be_replaced_outlives_its_daemon() {
+    let mut mesh = Mesh::start(1).await;
+    let node = &mut mesh.nodes[0];
+    node.stop();
+    node.configure("orphanGrace: 2s", "orphanGrace: 30s");
+    node.start().await;
+    mesh.apply(0, "hello", 1).await;
+    let node = &mut mesh.nodes[0];
+    node.run_ok(&["drain", "node-0"]);
+    let engines = node.engines();
+    node.kill();
+    // The next daemon hears of the drain before it hears from the engine.
+    node.signal_engines(Signal::STOP);
+    node.start().await;
+    let leaves = |status: &serde_json::Value| !list(&status["nodes"]).next().unwrap()["departure"].is_null();
+    node.wait_for("the drain to be said again", leaves).await;
+    node.signal_engines(Signal::CONT);
+    let status = node.wait_for("the replica to be back", |status| ready(status, "hello") == 1).await;
+    assert_eq!(list(&status["nodes"]).next().unwrap()["departure"]["reason"], "drain");
+    assert_eq!(node.engines(), engines);
 }
 
 #[tokio::test(flavor = "multi_thread")]
