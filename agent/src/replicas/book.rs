@@ -157,6 +157,8 @@ impl Book {
         if entry.may_serve(now) {
             return None;
         }
+        // Given up, it does not fall asleep again.
+        entry.rests = false;
         let changed = entry.enter(ReplicaState::Draining, Some(reason.to_owned()), now);
         changed.then_some(Change::Publish(claim))
     }
@@ -236,10 +238,14 @@ impl Book {
         }
     }
 
-    /// All answered yes: from now on it only finishes. Returns how long that may take.
+    /// All answered yes: from now on it only finishes. Returns how long that may take; `None` if it serves no longer, as
+    /// it has crashed since it asked.
     pub(super) fn drain(&mut self, claim: ClaimId, now: UnixMillis) -> Option<Duration> {
         let entry = self.entries.get_mut(&claim)?;
         let reason = entry.asking.take();
+        if !entry.claim.state.serves() {
+            return None;
+        }
         entry.enter(ReplicaState::Draining, reason, now).then_some(entry.spec.routing.timeout.0)
     }
 

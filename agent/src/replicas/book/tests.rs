@@ -197,3 +197,30 @@ fn what_was_taken_over_is_not_given_up_before_it_could_say_that_it_serves() {
     crashed.follow(&engine(id, EnginePhase::Backoff { reason: "exit 1".to_owned() }), LATER);
     assert_eq!(crashed.withdraw(id, "surplus", LATER), Some(Change::Publish(id)));
 }
+
+#[test]
+fn a_sleeper_that_is_given_up_does_not_fall_asleep_again() {
+    let (mut book, id) = serving(book_with_claim_on("{kind: sim, sleep: {}}"));
+    book.ask(id, "surplus", true);
+    book.drain(id, NOW);
+    assert_eq!(book.follow(&engine(id, EnginePhase::Asleep), NOW), vec![Change::Publish(id)]);
+    assert_eq!(book.asleep(), BTreeSet::from([id]));
+    assert_eq!(book.withdraw(id, "its GPUs are needed", NOW), Some(Change::Publish(id)));
+    assert_eq!(book.follow(&engine(id, EnginePhase::Asleep), NOW), vec![], "its engine has not heard yet");
+    assert!(book.asleep().is_empty());
+}
+
+#[test]
+fn what_failed_or_crashed_while_it_asked_does_not_drain() {
+    let (mut book, failed) = ready();
+    book.ask(failed, "surplus", false);
+    book.fail(failed, "exit 1", NOW);
+    assert_eq!(book.drain(failed, NOW), None);
+    assert_eq!(book.claim(failed).unwrap().state, ReplicaState::Failed);
+    let (mut book, crashed) = ready();
+    book.ask(crashed, "surplus", false);
+    book.follow(&engine(crashed, EnginePhase::Backoff { reason: "exit 1".to_owned() }), NOW);
+    assert_eq!(book.drain(crashed, NOW), None, "placement may give it up at once");
+    book.follow(&engine(crashed, EnginePhase::Ready), NOW);
+    assert!(book.ask(crashed, "surplus", false), "and asks again if it serves again");
+}
