@@ -64,3 +64,13 @@ async fn rule_4_a_sigterm_that_ends_the_host_moves_replicas_first() {
     let leaver = terminated.await.unwrap();
     assert!(leaver.log().contains("SIGTERM"), "{}", leaver.log());
 }
+
+/// It said that it leaves, and it has left: nobody needs to do anything.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_has_left_needs_no_attention() {
+    let mut mesh = Mesh::start(2).await;
+    mesh.nodes[1].stop();
+    let left = |status: &Value| list(&status["nodes"]).any(|node| node["liveness"] == "left");
+    mesh.nodes[0].wait_for("the goodbye to be heard", left).await;
+    mesh.nodes[0].run_ok(&["status"]);
+}
