@@ -135,6 +135,26 @@ async fn rule_4_a_drained_node_gives_its_replicas_away_first() {
     mesh.nodes[other].wait_for("the node to be back", back).await;
 }
 
+/// It is shown, so that one can read why, and holds nothing that a drain would wait for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_failed_is_shown_and_keeps_no_drain_waiting() {
+    let mut mesh = Mesh::start(1).await;
+    let node = &mut mesh.nodes[0];
+    node.stop();
+    node.configure("sim: true", "sim: true, commands: {broken: {program: /bin/false, args: ['{socket}']}}");
+    node.start().await;
+    let broken = "{apiVersion: shoal/v1, kind: Endpoint, metadata: {name: hello}, spec: {model: m, \
+                  engine: {kind: command, name: broken}, resources: {gpus: 1}}}";
+    node.apply(broken);
+    let failed = |status: &serde_json::Value| {
+        let endpoint = find(status, "hello").map(|endpoint| endpoint["status"]["replicas"].clone());
+        endpoint.is_some_and(|replicas| list(&replicas).any(|replica| replica["state"] == "failed"))
+    };
+    node.wait_for("the replica to have failed", failed).await;
+    node.run_ok(&["drain", "node-0", "--wait", "--timeout", "20s"]);
+    assert!(node.run_ok(&["get", "replicas"]).contains("failed"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_placed_says_why() {
     let mesh = Mesh::start(1).await;
