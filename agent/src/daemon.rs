@@ -37,7 +37,7 @@ use crate::{
     node::NodeControl,
     notices::{Notices, SigtermConfig, Termination, judge_sigterm},
     peer::{self, PeerClient},
-    replicas::{Parts, Replicas, reclaimed, shutdown},
+    replicas::{Parts, Replicas, reclaimed, shutdown, streams_end_in},
     routing::{MeshDial, Routes, tunnel},
     telemetry,
 };
@@ -166,6 +166,8 @@ struct Daemon {
     serving: JoinHandle<()>,
     /// What the node is nothing without: the loop over its replicas, and the one over its routes.
     loops: JoinSet<()>,
+    /// Says that the daemon ends, while the ingress may still take requests.
+    ending: CancellationToken,
     /// Ends the ingress.
     closing: CancellationToken,
     /// Ends everything else.
@@ -224,6 +226,7 @@ impl Daemon {
             serving: tasks.spawn(Arc::clone(&ingress).serve(listener, closing.clone())),
             loops: JoinSet::new(),
             tasks,
+            ending: CancellationToken::new(),
             closing,
             stop: CancellationToken::new(),
         };
@@ -241,8 +244,7 @@ impl Daemon {
             timing: Timing { settle: config.placement.settle.0, step: config.placement.step.0, ..Timing::default() },
             state_dir: config.state_dir(),
         });
-        let admin =
-            Admin { mesh: Arc::clone(&mesh), control, peers, metrics, identity, closing: daemon.closing.clone() };
+        let admin = Admin { mesh: Arc::clone(&mesh), control, peers, metrics, identity, ending: daemon.ending.clone() };
         daemon.tasks.spawn(Notices::new(&config.notices).keep(notices, daemon.stop.clone()));
         daemon.tasks.spawn(inventory.keep(known_gpus, daemon.stop.clone()));
         daemon.loops.spawn(replicas.run(commands));
@@ -293,7 +295,9 @@ impl Daemon {
         info!("Stopping the daemon: requests end, engines stay");
         self.closing.cancel();
         self.until_served(LEAVE_DEADLINE).await;
-        self.supervisor.detach().await;
+        if timeout(JOIN_DEADLINE, self.supervisor.detach()).await.is_err() {
+            warn!(deadline = ?JOIN_DEADLINE, "not all replicas were let go in time; the next daemon finds them all the same");
+        }
         self.mesh.pause().await;
     }
 
@@ -305,11 +309,12 @@ impl Daemon {
         if time <= LEAVE_DEADLINE {
             self.closing.cancel();
         }
-        if timeout(time, self.control.leave(departure)).await.is_err() {
+        if timeout(time, self.control.leave(departure.clone())).await.is_err() {
             warn!(deadline = ?time, "replicas did not end in time and are cut off");
         }
         self.closing.cancel();
-        self.until_served(time).await;
+        // What is passed on to other nodes ends with this one, and its goodbye takes time, too.
+        self.until_served(streams_end_in(&departure, clock::now()).unwrap_or(LEAVE_DEADLINE)).await;
         self.supervisor.shutdown().await;
         self.mesh.shutdown().await;
     }
@@ -322,6 +327,7 @@ impl Daemon {
 
     /// Ends everything in order, the tasks last.
     async fn stop(mut self, ending: Ending) {
+        self.ending.cancel();
         match ending {
             Ending::Pause => self.pause().await,
             Ending::Leave(departure) => self.leave(departure).await,

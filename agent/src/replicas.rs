@@ -33,7 +33,7 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
-pub(crate) use self::departing::{reclaimed, shutdown};
+pub(crate) use self::departing::{reclaimed, shutdown, streams_end_in};
 use self::{
     book::{Book, Change},
     confirm::serve_all,
