@@ -414,6 +414,8 @@ impl Replicas {
             Finished::Judged(intent, refused) => self.judged(*intent, refused).await,
             Finished::Asked(claim, false) => self.book.unask(claim),
             Finished::Asked(claim, true) => self.drain(claim).await,
+            // It sleeps already, or is awake again, where its streams were waited for twice.
+            Finished::Drained(claim) if !self.book.is_draining(claim) => {}
             // Asleep, it is there again in seconds; but whoever leaves takes nothing along.
             Finished::Drained(claim) if self.book.rests(claim) && self.departing.time_left(clock::now()).is_none() => {
                 self.parts.supervisor.sleep(claim);
@@ -443,9 +445,6 @@ impl Replicas {
                 self.leaving = Some(gone);
                 self.departing.end(departure);
                 self.say_departure().await;
-                for claim in self.book.draining() {
-                    self.finish_streams(claim, Duration::MAX);
-                }
             }
         }
     }
@@ -491,6 +490,12 @@ impl Replicas {
             None => info!("This node stays"),
         }
         self.parts.mesh.publish_departure(departure.as_ref()).await;
+        if departure.is_some_and(|departure| departure.deadline.is_some()) {
+            // Those that drain already were given the time of their endpoint.
+            for claim in self.book.draining() {
+                self.finish_streams(claim, Duration::MAX);
+            }
+        }
     }
 
     async fn refresh_gpus(&mut self) {
@@ -514,7 +519,8 @@ impl Replicas {
         let statuses = self.parts.supervisor.statuses().borrow().clone();
         for (&claim, status) in statuses.iter() {
             let load = Load { inflight: Load::round_count(self.parts.ingress.inflight(claim)), ..status.load };
-            let serving = self.book.claim(claim).is_some_and(|claim| claim.state >= ReplicaState::Ready);
+            let busy = |claim: &Claim| matches!(claim.state, ReplicaState::Ready | ReplicaState::Draining);
+            let serving = self.book.claim(claim).is_some_and(busy);
             if serving && self.loads.insert(claim, load) != Some(load) {
                 self.parts.mesh.publish_load(claim, load).await;
             }

@@ -125,3 +125,21 @@ async fn a_host_is_left_in_time_whatever_it_passes_on() {
     let left = |status: &Value| list(&status["nodes"]).any(|node| node["liveness"] == "left");
     assert!(left(&mesh.nodes[0].status()), "it said goodbye");
 }
+
+/// It was given the time of its endpoint, which is more than the host has.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_drains_when_the_host_is_called_back_ends_before_it() {
+    let mesh = Mesh::start(1).await;
+    let node = &mesh.nodes[0];
+    node.apply(&endpoint("hello", 1, "1s"));
+    node.wait_for("the endpoint to be ready", |status| ready(status, "hello") == 1).await;
+    let mut answer = stream_chat(&node.http(), "hello", "x", 100).await.unwrap();
+    answer.next().await.unwrap().unwrap();
+    node.run_ok(&["delete", "endpoint", "hello"]);
+    let drains = |status: &Value| list(&status["nodes"]).any(|node| node["replicas"][0]["state"] == "draining");
+    node.wait_for("the replica to drain", drains).await;
+    fs::write(node.notice_file(), r#"{"deadline": "8s"}"#).unwrap();
+    let begin = Instant::now();
+    eventually("the engine to end", async || node.engines().is_empty().then_some(())).await;
+    assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
+}

@@ -76,6 +76,27 @@ async fn rule_4_a_replica_that_waits_to_be_replaced_outlives_its_daemon() {
     assert_eq!(node.engines(), engines);
 }
 
+/// It has no process that could stay.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_does_not_keep_its_daemon() {
+    let mut mesh = Mesh::start(1).await;
+    let node = &mut mesh.nodes[0];
+    node.stop();
+    node.configure("sim: true", "sim: true, gateway: {allow: ['http://127.0.0.1:9']}");
+    node.start().await;
+    let gateway = "{apiVersion: shoal/v1, kind: Endpoint, metadata: {name: hello}, spec: {model: m, \
+                   engine: {kind: gateway, url: 'http://127.0.0.1:9'}, resources: {gpus: 0}}}";
+    node.apply(gateway);
+    let launched = |status: &serde_json::Value| {
+        let endpoint = find(status, "hello").map(|endpoint| endpoint["status"]["replicas"].clone());
+        endpoint.is_some_and(|replicas| list(&replicas).any(|replica| replica["state"] != "claimed"))
+    };
+    node.wait_for("the replica to be launched", launched).await;
+    let begin = tokio::time::Instant::now();
+    node.terminate();
+    assert!(begin.elapsed() < std::time::Duration::from_secs(20), "{:?}", begin.elapsed());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_engine_that_no_daemon_asks_for_ends() {
     let mut mesh = Mesh::start(1).await;

@@ -255,6 +255,10 @@ impl Book {
         draining.map(|entry| entry.claim.id).collect()
     }
 
+    pub(super) fn is_draining(&self, claim: ClaimId) -> bool {
+        self.claim(claim).is_some_and(|claim| claim.state == ReplicaState::Draining)
+    }
+
     /// Whether `claim` serves and means to go on: what others may rely on when they drain.
     pub(super) fn stays(&self, claim: ClaimId) -> bool {
         self.entries.get(&claim).is_some_and(|entry| entry.claim.state.serves() && entry.asking.is_none())
