@@ -1,22 +1,23 @@
 //! `shoal agent`: builds the parts, runs them, takes them down in order.
 
+mod engine;
 mod lock;
 mod roots;
 mod settings;
 
-pub(crate) use settings::{EndSignal, signalled};
+pub(crate) use self::{
+    engine::{engine_exec, engine_shim, sim_engine},
+    settings::{EndSignal, signalled},
+};
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use rustix::process::{Signal, getppid, set_parent_process_death_signal};
-use shoal_engine_supervisor::{
-    ExecOptions, ShimOptions, SimOptions, Supervisor, SupervisorConfig, engine_exec as become_engine,
-    engine_shim as serve_engine_shim, sim_engine as serve_sim_engine,
-};
+use shoal_engine_supervisor::{Supervisor, SupervisorConfig};
 use shoal_ingress::{Ingress, IngressConfig, Limits};
 use shoal_mesh::{Identity, IdentityError, InboundStream, Mesh, MeshConfig, StreamKind, clock};
 use shoal_placement::Timing;
-use shoal_types::{Departure, EngineAddress, NodeFacts, wire};
+use shoal_types::{Departure, NodeFacts, wire};
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
@@ -30,7 +31,7 @@ use self::lock::StateLock;
 use crate::{
     admin::{Admin, AdminListeners, Code, Problem},
     census,
-    cli::{AgentArgs, EngineExecArgs, EngineShimArgs, IDENTITY_DIR, SimEngineArgs, join_with, note, read_token},
+    cli::{AgentArgs, IDENTITY_DIR, join_with, read_token},
     config::Config,
     inventory::{GpuInventory, ReadingsWatch, host, host_addresses, host_name},
     metrics::Metrics,
@@ -101,42 +102,6 @@ fn die_with(parent: &str) -> Result<(), String> {
     let actual = getppid().map(|pid| pid.as_raw_nonzero().to_string());
     // It may have died before the kernel was asked.
     if actual.as_deref() == Some(parent) { Ok(()) } else { Err("it is not the parent, or is gone".to_owned()) }
-}
-
-/// `shoal sim-engine`, as the supervisor starts it.
-pub(crate) async fn sim_engine(args: SimEngineArgs) -> Result<(), Problem> {
-    let stop = CancellationToken::new();
-    let options = SimOptions {
-        listen: EngineAddress::Unix(args.uds),
-        models: args.models,
-        load_time: args.load_time,
-        time_to_first_token: args.time_to_first_token,
-        inter_token_latency: args.inter_token_latency,
-        max_num_seqs: args.max_num_seqs,
-        max_model_len: args.max_model_len,
-        sleep_mode: args.enable_sleep_mode,
-    };
-    note("simulated engine: no model is loaded, answers are made up");
-    let engine = serve_sim_engine(options, stop.clone());
-    let mut engine = std::pin::pin!(engine);
-    let ended = tokio::select! {
-        ended = &mut engine => ended,
-        _ = signalled() => {
-            stop.cancel();
-            engine.await
-        }
-    };
-    ended.map_err(|error| Problem::new(Code::Failed, error))
-}
-
-/// `shoal engine-shim`, as the supervisor starts it.
-pub(crate) fn engine_shim(args: EngineShimArgs) -> Result<(), Problem> {
-    serve_engine_shim(ShimOptions { directory: args.dir }).map_err(|error| Problem::new(Code::Failed, error))
-}
-
-/// `shoal engine-exec`, as the shim starts it. Returns only if it cannot become the engine.
-pub(crate) fn engine_exec(args: EngineExecArgs) -> Problem {
-    Problem::new(Code::Failed, become_engine(ExecOptions { parent: args.parent, command: args.command }))
 }
 
 /// This host's identity; joins first if there is none and a token was given.
