@@ -2,8 +2,12 @@
 //!
 //! Strings end here: what leaves this module are addresses, durations, sizes and paths.
 
+mod engines;
+mod error;
+mod gpus;
+mod weights;
+
 use std::{
-    collections::BTreeMap,
     fs,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
@@ -12,9 +16,14 @@ use std::{
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use shoal_engine_supervisor::GatewayUrl;
-use shoal_types::{HumanDuration, Labels, MemorySize, SpecError, parse_documents};
+use shoal_types::{HumanDuration, Labels, MemorySize, parse_documents};
 
+pub(crate) use self::{
+    engines::{CommandConfig, EnginesConfig, GatewayConfig, ProgramConfig},
+    error::ConfigError,
+    gpus::{FaultConfig, FaultVerdict, GpuConfig, SimulatedGpus},
+    weights::{HubConfig, WeightsConfig},
+};
 use crate::notices::{COMMAND_INTERVAL_MIN, NoticesConfig};
 
 /// Where the packages put the file.
@@ -120,186 +129,6 @@ impl Default for AdminConfig {
     }
 }
 
-/// GPUs.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default, rename_all = "camelCase")]
-pub(crate) struct GpuConfig {
-    /// Path of NVIDIA's management library; default libnvidia-ml.so.1 as the loader finds it.
-    pub(crate) library: Option<PathBuf>,
-    /// GPUs to pretend having where the library does not load. They are shown as simulated everywhere.
-    pub(crate) simulated: Vec<SimulatedGpus>,
-    /// What is done about faults, where the built-in table is not wanted.
-    pub(crate) faults: FaultConfig,
-}
-
-/// What is done about faults of GPUs.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default, rename_all = "camelCase")]
-pub(crate) struct FaultConfig {
-    /// By the number of the driver's Xid error, such as `{"48": drain-gpu}`. What the driver itself asks for as recovery
-    /// goes before this.
-    pub(crate) xid: BTreeMap<u32, FaultVerdict>,
-}
-
-/// What is done about a fault of a GPU, the gravest last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum FaultVerdict {
-    /// It is logged and counted.
-    Ignore,
-    /// The engine on the GPU is started anew.
-    RestartEngine,
-    /// Nothing new is started on it; what runs stays.
-    Cordon,
-    /// Replicas of several GPUs that have it are replaced elsewhere, then drained.
-    DrainGroup,
-    /// Every replica that has it is replaced elsewhere, then drained.
-    DrainGpu,
-    /// The whole node leaves.
-    DrainNode,
-}
-
-/// GPUs that do not exist.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct SimulatedGpus {
-    /// How many.
-    pub(crate) count: u32,
-    /// Name as NVML would give it.
-    pub(crate) name: String,
-    /// Memory of each.
-    pub(crate) memory: MemorySize,
-}
-
-/// Engines that this node offers to run. None is offered that is not written here.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(default, rename_all = "camelCase")]
-pub(crate) struct EnginesConfig {
-    /// How long engines run on without a daemon, which a new one then takes over; after that they end.
-    pub(crate) orphan_grace: HumanDuration,
-    /// Offer the simulated engine.
-    pub(crate) sim: bool,
-    /// Offer vLLM; its program is `vllm` on the PATH unless written here.
-    pub(crate) vllm: Option<ProgramConfig>,
-    /// Offer SGLang; its program is a Python that has it, `python3` on the PATH unless written here.
-    pub(crate) sglang: Option<ProgramConfig>,
-    /// Offer TensorRT-LLM; its program is `trtllm-serve` on the PATH unless written here.
-    pub(crate) trtllm: Option<ProgramConfig>,
-    /// Offer llama.cpp; its program is `llama-server` on the PATH unless written here.
-    pub(crate) llamacpp: Option<ProgramConfig>,
-    /// Stand for services that run elsewhere: in-cluster stacks and providers, `engine: {kind: gateway, url: …}`.
-    pub(crate) gateway: Option<GatewayConfig>,
-    /// Programs that `engine: {kind: command, name: …}` may name.
-    pub(crate) commands: BTreeMap<String, CommandConfig>,
-}
-
-impl Default for EnginesConfig {
-    fn default() -> Self {
-        Self {
-            // Long enough for an upgrade that goes wrong and is taken back by hand.
-            orphan_grace: HumanDuration::from_secs(600),
-            sim: false,
-            vllm: None,
-            sglang: None,
-            trtllm: None,
-            llamacpp: None,
-            gateway: None,
-            commands: BTreeMap::new(),
-        }
-    }
-}
-
-/// How the program of one engine kind is run here.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default, rename_all = "camelCase")]
-pub(crate) struct ProgramConfig {
-    /// The program; one without a `/` is looked for on the PATH.
-    pub(crate) binary: Option<PathBuf>,
-    /// Flags that specs may use beside the built-in list of harmless ones.
-    pub(crate) allowed_args: Vec<String>,
-    /// Variables that specs may set beside the built-in list of harmless ones.
-    pub(crate) allowed_env: Vec<String>,
-    /// Variables for every such process of this node.
-    pub(crate) env: BTreeMap<String, String>,
-}
-
-/// Which services specs may name.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default, rename_all = "camelCase")]
-pub(crate) struct GatewayConfig {
-    /// URLs that may be asked: those with the same scheme, host and port, and a path that is one of these or below it.
-    pub(crate) allow: Vec<String>,
-    /// Directory of files with keys, each named by specs and holding one; without it specs can name none.
-    pub(crate) key_directory: Option<PathBuf>,
-    /// File of PEM certificates that count beside those that this host trusts.
-    pub(crate) ca_file: Option<PathBuf>,
-}
-
-impl GatewayConfig {
-    /// The URLs of `allow`.
-    ///
-    /// # Errors
-    /// Naming the first that is none.
-    pub(crate) fn allowed(&self) -> Result<Vec<GatewayUrl>, ConfigError> {
-        let parse = |url: &String| {
-            let wrong =
-                |error| ConfigError::Value { field: "engines.gateway.allow", message: format!("`{url}`: {error}") };
-            url.parse().map_err(wrong)
-        };
-        self.allow.iter().map(parse).collect()
-    }
-}
-
-/// One program that serves the OpenAI API.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct CommandConfig {
-    /// The program.
-    pub(crate) program: PathBuf,
-    /// Its arguments; `{model}`, `{name}`, `{socket}`, `{port}` and `{gpus}` are replaced. Exactly one of `{socket}`
-    /// and `{port}` must occur: it says where the program listens.
-    #[serde(default)]
-    pub(crate) args: Vec<String>,
-    /// Its environment, with the same replacements.
-    #[serde(default)]
-    pub(crate) env: BTreeMap<String, String>,
-    /// Path that answers 200 once it can serve; default /health.
-    #[serde(default)]
-    pub(crate) health: Option<String>,
-}
-
-/// Models on this node's disk.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(default, rename_all = "camelCase")]
-pub(crate) struct WeightsConfig {
-    /// Directory in the layout of Hugging Face's cache; default the one that engines use: $HF_HOME/hub, or
-    /// ~/.cache/huggingface/hub.
-    pub(crate) cache: Option<PathBuf>,
-    /// Most that the models there may take, whoever put them there: the least recently used that no replica needs are
-    /// removed for others. Without it nothing is ever removed.
-    pub(crate) budget: Option<MemorySize>,
-    /// What always stays free on that file system.
-    pub(crate) reserve: MemorySize,
-    /// Where models are fetched from; without it only those that are there are used.
-    pub(crate) hub: Option<HubConfig>,
-}
-
-impl Default for WeightsConfig {
-    fn default() -> Self {
-        Self { cache: None, budget: None, reserve: shoal_engine_supervisor::WeightsConfig::RESERVE, hub: None }
-    }
-}
-
-/// Where models are fetched from.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default, rename_all = "camelCase")]
-pub(crate) struct HubConfig {
-    /// Its URL; default https://huggingface.co.
-    pub(crate) url: Option<String>,
-    /// File with the token for models that are not public.
-    pub(crate) token_file: Option<PathBuf>,
-}
-
 /// Timing of elections.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
@@ -336,46 +165,6 @@ pub(crate) enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
-}
-
-/// Why there is no configuration.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ConfigError {
-    /// The file that was named cannot be read.
-    #[error("cannot read the configuration {path}: {source}")]
-    Read {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The file is not right.
-    #[error("the configuration {path} is not right: {source}")]
-    Parse {
-        /// Which file.
-        path: PathBuf,
-        /// What is wrong.
-        source: SpecError,
-    },
-    /// The file has more than one document.
-    #[error("the configuration {0} has more than one YAML document; put everything into one")]
-    SeveralDocuments(PathBuf),
-    /// A value that cannot work.
-    #[error("configuration: {field}: {message}")]
-    Value {
-        /// Which.
-        field: &'static str,
-        /// What is wrong, and what would be right.
-        message: String,
-    },
-    /// A label given by flag or environment cannot be what it should.
-    #[error("label {key}: {message}")]
-    Label {
-        /// Which.
-        key: String,
-        /// What is wrong.
-        message: String,
-    },
 }
 
 impl Config {
@@ -466,6 +255,8 @@ impl MeshConfig {
 
 #[cfg(test)]
 mod tests {
+    use shoal_types::SpecError;
+
     use super::*;
 
     fn parse(text: &str) -> Result<Config, SpecError> {

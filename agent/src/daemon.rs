@@ -1,22 +1,23 @@
 //! `shoal agent`: builds the parts, runs them, takes them down in order.
 
+mod engine;
 mod lock;
 mod roots;
 mod settings;
 
-pub(crate) use settings::{EndSignal, signalled};
+pub(crate) use self::{
+    engine::{engine_exec, engine_shim, sim_engine},
+    settings::{EndSignal, signalled},
+};
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use rustix::process::{Signal, getppid, set_parent_process_death_signal};
-use shoal_engine_supervisor::{
-    ExecOptions, ShimOptions, SimOptions, Supervisor, SupervisorConfig, engine_exec as become_engine,
-    engine_shim as serve_engine_shim, sim_engine as serve_sim_engine,
-};
+use shoal_engine_supervisor::{Supervisor, SupervisorConfig};
 use shoal_ingress::{Ingress, IngressConfig, Limits};
 use shoal_mesh::{Identity, IdentityError, InboundStream, Mesh, MeshConfig, StreamKind, clock};
 use shoal_placement::Timing;
-use shoal_types::{Departure, EngineAddress, NodeFacts, wire};
+use shoal_types::{Departure, NodeFacts, wire};
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
@@ -30,14 +31,14 @@ use self::lock::StateLock;
 use crate::{
     admin::{Admin, AdminListeners, Code, Problem},
     census,
-    cli::{AgentArgs, EngineExecArgs, EngineShimArgs, IDENTITY_DIR, SimEngineArgs, join_with, note, read_token},
+    cli::{AgentArgs, IDENTITY_DIR, join_with, read_token},
     config::Config,
     inventory::{GpuInventory, ReadingsWatch, host, host_addresses, host_name},
     metrics::Metrics,
     node::NodeControl,
     notices::{Notices, SigtermConfig, Termination, judge_sigterm},
     peer::{self, PeerClient},
-    replicas::{Parts, Replicas, reclaimed, shutdown},
+    replicas::{Parts, Replicas, reclaimed, shutdown, streams_end_in},
     routing::{MeshDial, Routes, tunnel},
     telemetry,
 };
@@ -103,42 +104,6 @@ fn die_with(parent: &str) -> Result<(), String> {
     if actual.as_deref() == Some(parent) { Ok(()) } else { Err("it is not the parent, or is gone".to_owned()) }
 }
 
-/// `shoal sim-engine`, as the supervisor starts it.
-pub(crate) async fn sim_engine(args: SimEngineArgs) -> Result<(), Problem> {
-    let stop = CancellationToken::new();
-    let options = SimOptions {
-        listen: EngineAddress::Unix(args.uds),
-        models: args.models,
-        load_time: args.load_time,
-        time_to_first_token: args.time_to_first_token,
-        inter_token_latency: args.inter_token_latency,
-        max_num_seqs: args.max_num_seqs,
-        max_model_len: args.max_model_len,
-        sleep_mode: args.enable_sleep_mode,
-    };
-    note("simulated engine: no model is loaded, answers are made up");
-    let engine = serve_sim_engine(options, stop.clone());
-    let mut engine = std::pin::pin!(engine);
-    let ended = tokio::select! {
-        ended = &mut engine => ended,
-        _ = signalled() => {
-            stop.cancel();
-            engine.await
-        }
-    };
-    ended.map_err(|error| Problem::new(Code::Failed, error))
-}
-
-/// `shoal engine-shim`, as the supervisor starts it.
-pub(crate) fn engine_shim(args: EngineShimArgs) -> Result<(), Problem> {
-    serve_engine_shim(ShimOptions { directory: args.dir }).map_err(|error| Problem::new(Code::Failed, error))
-}
-
-/// `shoal engine-exec`, as the shim starts it. Returns only if it cannot become the engine.
-pub(crate) fn engine_exec(args: EngineExecArgs) -> Problem {
-    Problem::new(Code::Failed, become_engine(ExecOptions { parent: args.parent, command: args.command }))
-}
-
 /// This host's identity; joins first if there is none and a token was given.
 async fn identity(config: &Config, args: &AgentArgs) -> Result<Arc<Identity>, Problem> {
     let state_dir = config.state_dir();
@@ -166,6 +131,8 @@ struct Daemon {
     serving: JoinHandle<()>,
     /// What the node is nothing without: the loop over its replicas, and the one over its routes.
     loops: JoinSet<()>,
+    /// Says that the daemon ends, while the ingress may still take requests.
+    ending: CancellationToken,
     /// Ends the ingress.
     closing: CancellationToken,
     /// Ends everything else.
@@ -224,6 +191,7 @@ impl Daemon {
             serving: tasks.spawn(Arc::clone(&ingress).serve(listener, closing.clone())),
             loops: JoinSet::new(),
             tasks,
+            ending: CancellationToken::new(),
             closing,
             stop: CancellationToken::new(),
         };
@@ -241,8 +209,7 @@ impl Daemon {
             timing: Timing { settle: config.placement.settle.0, step: config.placement.step.0, ..Timing::default() },
             state_dir: config.state_dir(),
         });
-        let admin =
-            Admin { mesh: Arc::clone(&mesh), control, peers, metrics, identity, closing: daemon.closing.clone() };
+        let admin = Admin { mesh: Arc::clone(&mesh), control, peers, metrics, identity, ending: daemon.ending.clone() };
         daemon.tasks.spawn(Notices::new(&config.notices).keep(notices, daemon.stop.clone()));
         daemon.tasks.spawn(inventory.keep(known_gpus, daemon.stop.clone()));
         daemon.loops.spawn(replicas.run(commands));
@@ -293,7 +260,9 @@ impl Daemon {
         info!("Stopping the daemon: requests end, engines stay");
         self.closing.cancel();
         self.until_served(LEAVE_DEADLINE).await;
-        self.supervisor.detach().await;
+        if timeout(JOIN_DEADLINE, self.supervisor.detach()).await.is_err() {
+            warn!(deadline = ?JOIN_DEADLINE, "not all replicas were let go in time; the next daemon finds them all the same");
+        }
         self.mesh.pause().await;
     }
 
@@ -305,11 +274,12 @@ impl Daemon {
         if time <= LEAVE_DEADLINE {
             self.closing.cancel();
         }
-        if timeout(time, self.control.leave(departure)).await.is_err() {
+        if timeout(time, self.control.leave(departure.clone())).await.is_err() {
             warn!(deadline = ?time, "replicas did not end in time and are cut off");
         }
         self.closing.cancel();
-        self.until_served(time).await;
+        // What is passed on to other nodes ends with this one, and its goodbye takes time, too.
+        self.until_served(streams_end_in(&departure, clock::now()).unwrap_or(LEAVE_DEADLINE)).await;
         self.supervisor.shutdown().await;
         self.mesh.shutdown().await;
     }
@@ -322,6 +292,7 @@ impl Daemon {
 
     /// Ends everything in order, the tasks last.
     async fn stop(mut self, ending: Ending) {
+        self.ending.cancel();
         match ending {
             Ending::Pause => self.pause().await,
             Ending::Leave(departure) => self.leave(departure).await,

@@ -1,5 +1,7 @@
 //! Specs and replicas over crashes, restarts, deletions and drains.
 
+use rustix::process::Signal;
+
 use super::harness::{Mesh, alive, chat, endpoint, eventually, find, list, ready, serving_nodes, stderr};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -39,9 +41,60 @@ async fn an_engine_outlives_its_daemon_and_serves_the_next_one() {
     assert_eq!((node.engines(), replica(&status)), (engines, claim), "the same engine under the same claim");
     assert_eq!(chat(&node.http(), "hello", "x", 3).await.unwrap().status, 200);
 
+    // What is claimed now does not push the old claim out of gossip.
+    mesh.apply(0, "second", 1).await;
+    let node = &mut mesh.nodes[0];
+    let status = node.status();
+    assert_eq!((ready(&status, "hello"), ready(&status, "second")), (1, 1), "{status}");
+
     // An operator who stops the daemon stops its engines.
     node.stop();
     assert!(node.engines().is_empty());
+}
+
+/// Nobody else can serve: the drain waits, and goes on waiting over a restart of the daemon.
+#[tokio::test(flavor = "multi_thread")]
+async fn rule_4_a_replica_that_waits_to_be_replaced_outlives_its_daemon() {
+    let mut mesh = Mesh::start(1).await;
+    let node = &mut mesh.nodes[0];
+    node.stop();
+    node.configure("orphanGrace: 2s", "orphanGrace: 30s");
+    node.start().await;
+    mesh.apply(0, "hello", 1).await;
+    let node = &mut mesh.nodes[0];
+    node.run_ok(&["drain", "node-0"]);
+    let engines = node.engines();
+    node.kill();
+    // The next daemon hears of the drain before it hears from the engine.
+    node.signal_engines(Signal::STOP);
+    node.start().await;
+    let leaves = |status: &serde_json::Value| !list(&status["nodes"]).next().unwrap()["departure"].is_null();
+    node.wait_for("the drain to be said again", leaves).await;
+    node.signal_engines(Signal::CONT);
+    let status = node.wait_for("the replica to be back", |status| ready(status, "hello") == 1).await;
+    assert_eq!(list(&status["nodes"]).next().unwrap()["departure"]["reason"], "drain");
+    assert_eq!(node.engines(), engines);
+}
+
+/// It has no process that could stay.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_does_not_keep_its_daemon() {
+    let mut mesh = Mesh::start(1).await;
+    let node = &mut mesh.nodes[0];
+    node.stop();
+    node.configure("sim: true", "sim: true, gateway: {allow: ['http://127.0.0.1:9']}");
+    node.start().await;
+    let gateway = "{apiVersion: shoal/v1, kind: Endpoint, metadata: {name: hello}, spec: {model: m, \
+                   engine: {kind: gateway, url: 'http://127.0.0.1:9'}, resources: {gpus: 0}}}";
+    node.apply(gateway);
+    let launched = |status: &serde_json::Value| {
+        let endpoint = find(status, "hello").map(|endpoint| endpoint["status"]["replicas"].clone());
+        endpoint.is_some_and(|replicas| list(&replicas).any(|replica| replica["state"] != "claimed"))
+    };
+    node.wait_for("the replica to be launched", launched).await;
+    let begin = tokio::time::Instant::now();
+    node.terminate();
+    assert!(begin.elapsed() < std::time::Duration::from_secs(20), "{:?}", begin.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -101,6 +154,26 @@ async fn rule_4_a_drained_node_gives_its_replicas_away_first() {
     mesh.nodes[other].run_ok(&["undrain", &name]);
     let back = |status: &serde_json::Value| list(&status["nodes"]).all(|node| node["departure"].is_null());
     mesh.nodes[other].wait_for("the node to be back", back).await;
+}
+
+/// It is shown, so that one can read why, and holds nothing that a drain would wait for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_failed_is_shown_and_keeps_no_drain_waiting() {
+    let mut mesh = Mesh::start(1).await;
+    let node = &mut mesh.nodes[0];
+    node.stop();
+    node.configure("sim: true", "sim: true, commands: {broken: {program: /bin/false, args: ['{socket}']}}");
+    node.start().await;
+    let broken = "{apiVersion: shoal/v1, kind: Endpoint, metadata: {name: hello}, spec: {model: m, \
+                  engine: {kind: command, name: broken}, resources: {gpus: 1}}}";
+    node.apply(broken);
+    let failed = |status: &serde_json::Value| {
+        let endpoint = find(status, "hello").map(|endpoint| endpoint["status"]["replicas"].clone());
+        endpoint.is_some_and(|replicas| list(&replicas).any(|replica| replica["state"] == "failed"))
+    };
+    node.wait_for("the replica to have failed", failed).await;
+    node.run_ok(&["drain", "node-0", "--wait", "--timeout", "20s"]);
+    assert!(node.run_ok(&["get", "replicas"]).contains("failed"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -159,6 +159,13 @@ pub(crate) struct ReplicaStatus {
     pub(crate) load: Option<Load>,
 }
 
+impl ReplicaStatus {
+    /// Whether it is only shown: it failed, and holds nothing.
+    pub(crate) fn is_over(&self) -> bool {
+        self.state == ReplicaState::Failed
+    }
+}
+
 /// What one document of an apply did.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

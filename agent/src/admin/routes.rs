@@ -36,8 +36,8 @@ pub(crate) struct Admin {
     pub(crate) peers: PeerClient,
     pub(crate) metrics: Metrics,
     pub(crate) identity: Arc<Identity>,
-    /// Cancelled once the node takes no new requests.
-    pub(crate) closing: CancellationToken,
+    /// Cancelled once the daemon ends.
+    pub(crate) ending: CancellationToken,
 }
 
 type Shared = State<Arc<Admin>>;
@@ -266,13 +266,10 @@ async fn revoke_token(State(admin): Shared, Path(id): Path<String>) -> Answer<()
     Ok(Json(()))
 }
 
-/// Ready from when the daemon serves until it stops; never a question of what peers do.
+/// Ready from when the daemon serves until it begins to stop: a load balancer should look elsewhere while requests are
+/// still taken. Never a question of what peers do.
 async fn readyz(State(admin): Shared) -> (StatusCode, &'static str) {
-    if admin.closing.is_cancelled() {
-        (StatusCode::SERVICE_UNAVAILABLE, "stopping\n")
-    } else {
-        (StatusCode::OK, "ok\n")
-    }
+    if admin.ending.is_cancelled() { (StatusCode::SERVICE_UNAVAILABLE, "stopping\n") } else { (StatusCode::OK, "ok\n") }
 }
 
 async fn metrics(State(admin): Shared) -> Response {

@@ -110,13 +110,15 @@ pub(crate) fn problems(
         }
         Liveness::Alive | Liveness::Left => None,
     });
-    let leaving = nodes.iter().filter_map(|node| {
+    // Of a node that has left nothing is expected any more, whatever it said last.
+    let there = || nodes.iter().filter(|node| node.liveness != Liveness::Left);
+    let leaving = there().filter_map(|node| {
         let departure = node.departure.as_ref().filter(|departure| departure.reason != DepartureReason::Drain)?;
         let detail = departure.detail.as_ref().map(|detail| format!(" ({detail})")).unwrap_or_default();
         let by = departure.deadline.map(|deadline| format!(" by {deadline}")).unwrap_or_default();
         Some(format!("node {} leaves{by}: {}{detail}", node.name, departure.reason))
     });
-    let ill = nodes.iter().flat_map(|node| {
+    let ill = there().flat_map(|node| {
         node.gpus.iter().filter_map(move |gpu| {
             let fault = gpu.fault.as_ref()?;
             Some(format!("GPU {} of node {} is {}: {}", gpu.id, node.name, fault.action, fault.reason))

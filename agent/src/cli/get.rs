@@ -98,7 +98,7 @@ impl Listed for NodeStatus {
                 node.labels().capacity_type.to_string(),
                 node.gpu_summary(),
                 node.gpus_free.to_string(),
-                node.replicas.len().to_string(),
+                node.replicas.iter().filter(|replica| !replica.is_over()).count().to_string(),
                 format!("{} ago", age(Duration::from_millis(node.age_ms))),
                 or_dash(node.rtt_ms.map(|rtt| format!("{rtt:.1}ms"))),
                 node.facts.version.clone(),

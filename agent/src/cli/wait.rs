@@ -51,20 +51,20 @@ pub(crate) async fn ready(
     }
 }
 
-/// Waits until no replica of `names` is left.
+/// Waits until no replica of `names` is left but such as have failed.
 pub(super) async fn gone(client: &Client, names: &[EndpointName], limit: Duration) -> Result<(), Problem> {
     until(limit, "replicas are left", "shoal get replicas", async || {
         let replicas: Vec<ReplicaStatus> = client.get("/v1/replicas").await?;
-        Ok(!replicas.iter().any(|replica| names.contains(&replica.endpoint)))
+        Ok(replicas.iter().filter(|replica| names.contains(&replica.endpoint)).all(ReplicaStatus::is_over))
     })
     .await
 }
 
-/// Waits until node `name` has no replica.
+/// Waits until node `name` has no replica but such as have failed.
 pub(super) async fn empty(client: &Client, name: &str, limit: Duration) -> Result<(), Problem> {
     until(limit, "the node still has replicas", "shoal get replicas", async || {
         let nodes: Vec<NodeStatus> = super::get::list(client, Some(name)).await?;
-        Ok(nodes.iter().all(|node| node.replicas.is_empty()))
+        Ok(nodes.iter().flat_map(|node| &node.replicas).all(ReplicaStatus::is_over))
     })
     .await
 }

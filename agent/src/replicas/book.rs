@@ -15,6 +15,9 @@ use shoal_types::{
 /// How long a replica that failed is shown, and how many of them.
 const FAILED_SHOWN: Duration = Duration::from_secs(10 * 60);
 const FAILED_MAX: usize = 16;
+/// How long an engine that was taken over may take to say that it serves, before it counts as one that never did: more
+/// than the checks that the supervisor lets it miss.
+const ADOPTION: Duration = Duration::from_secs(15);
 /// First and longest wait before a node tries again what failed on it.
 const RETRY: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(15 * 60));
 
@@ -40,6 +43,8 @@ struct Entry {
     asking: Option<String>,
     /// Set if it sleeps once it is drained, instead of ending.
     rests: bool,
+    /// Set if it was taken over: until then it may serve although it has not said so yet.
+    unheard_until: Option<UnixMillis>,
     /// Set once it has failed: until then it is shown.
     shown_until: Option<UnixMillis>,
 }
@@ -105,7 +110,8 @@ impl Book {
         claim
     }
 
-    /// The claim of a replica that the daemon before this one launched, and that still runs.
+    /// The claim of a replica that the daemon before this one launched, and that still runs. Claims that are made after
+    /// it count on from its counter, by which alone gossip tells the claims of a node apart.
     pub(super) fn adopt(&mut self, plan: LaunchPlan, now: UnixMillis) {
         let LaunchPlan { claim: id, endpoint, revision, claimed, spec, gpus } = plan;
         let claim = Claim {
@@ -120,7 +126,9 @@ impl Book {
             progress: None,
             leaving: None,
         };
-        self.entries.insert(id, Entry { launched: true, ..Entry::new(claim, spec, gpus) });
+        self.counter = self.counter.max(id.counter);
+        let unheard_until = Some(now.plus(ADOPTION));
+        self.entries.insert(id, Entry { launched: true, unheard_until, ..Entry::new(claim, spec, gpus) });
     }
 
     /// The plan for a settled claim; `None` if it was started before or is gone.
@@ -139,12 +147,18 @@ impl Book {
     }
 
     /// Gives up a claim that does not serve: `Close` if nothing was started, else `Publish` and its engine must be
-    /// stopped. `None` if that has been done.
+    /// stopped. `None` if that has been done, or if its engine was taken over and may well serve: then it is to be
+    /// replaced first.
     pub(super) fn withdraw(&mut self, claim: ClaimId, reason: &str, now: UnixMillis) -> Option<Change> {
         let entry = self.entries.get_mut(&claim)?;
         if !entry.launched {
             return Some(Change::Close(claim));
         }
+        if entry.may_serve(now) {
+            return None;
+        }
+        // Given up, it does not fall asleep again.
+        entry.rests = false;
         let changed = entry.enter(ReplicaState::Draining, Some(reason.to_owned()), now);
         changed.then_some(Change::Publish(claim))
     }
@@ -224,10 +238,14 @@ impl Book {
         }
     }
 
-    /// All answered yes: from now on it only finishes. Returns how long that may take.
+    /// All answered yes: from now on it only finishes. Returns how long that may take; `None` if it serves no longer, as
+    /// it has crashed since it asked.
     pub(super) fn drain(&mut self, claim: ClaimId, now: UnixMillis) -> Option<Duration> {
         let entry = self.entries.get_mut(&claim)?;
         let reason = entry.asking.take();
+        if !entry.claim.state.serves() {
+            return None;
+        }
         entry.enter(ReplicaState::Draining, reason, now).then_some(entry.spec.routing.timeout.0)
     }
 
@@ -235,6 +253,10 @@ impl Book {
     pub(super) fn draining(&self) -> Vec<ClaimId> {
         let draining = self.entries.values().filter(|entry| entry.claim.state == ReplicaState::Draining);
         draining.map(|entry| entry.claim.id).collect()
+    }
+
+    pub(super) fn is_draining(&self, claim: ClaimId) -> bool {
+        self.claim(claim).is_some_and(|claim| claim.state == ReplicaState::Draining)
     }
 
     /// Whether `claim` serves and means to go on: what others may rely on when they drain.
@@ -255,7 +277,16 @@ impl Book {
 
 impl Entry {
     const fn new(claim: Claim, spec: EndpointSpec, gpus: Vec<GpuId>) -> Self {
-        Self { claim, spec, gpus, launched: false, asking: None, rests: false, shown_until: None }
+        Self { claim, spec, gpus, launched: false, asking: None, rests: false, unheard_until: None, shown_until: None }
+    }
+
+    /// Whether its engine was taken over and has not said yet how it is.
+    fn may_serve(&self, now: UnixMillis) -> bool {
+        let silent = matches!(
+            self.claim.state,
+            ReplicaState::Preparing | ReplicaState::Starting | ReplicaState::Loading | ReplicaState::Warming
+        );
+        silent && self.unheard_until.is_some_and(|until| now < until)
     }
 
     fn follow(&mut self, claim: ClaimId, engine: Option<&EngineStatus>, now: UnixMillis) -> Option<Change> {

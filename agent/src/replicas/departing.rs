@@ -33,6 +33,15 @@ pub(crate) fn reclaimed(detail: &str, end: Option<UnixMillis>, now: UnixMillis) 
     Departure { reason: DepartureReason::Reclaim, detail: Some(clip_reason(detail)), since: now, deadline }
 }
 
+/// How long streams may still run under `departure`, which has a deadline or sets none.
+pub(crate) fn streams_end_in(departure: &Departure, now: UnixMillis) -> Option<Duration> {
+    let left = departure.deadline?.since(now);
+    Some(match departure.reason {
+        DepartureReason::Shutdown => left + SHUTDOWN_GRACE,
+        DepartureReason::Drain | DepartureReason::Reclaim | DepartureReason::GpuFault => left + LAST_WORDS,
+    })
+}
+
 /// The departure of a daemon that was told to stop.
 pub(crate) const fn shutdown(now: UnixMillis) -> Departure {
     Departure { reason: DepartureReason::Shutdown, detail: None, since: now, deadline: Some(now) }
@@ -84,9 +93,7 @@ impl Departing {
 
     /// How long this node's streams may still run; `None` if nothing ends them.
     pub(super) fn time_left(&self, now: UnixMillis) -> Option<Duration> {
-        let published = self.published.as_ref()?;
-        let left = published.deadline?.since(now);
-        Some(if published.reason == DepartureReason::Shutdown { left + SHUTDOWN_GRACE } else { left + LAST_WORDS })
+        streams_end_in(self.published.as_ref()?, now)
     }
 }
 

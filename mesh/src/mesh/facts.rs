@@ -60,9 +60,10 @@ pub(super) fn fitting(refusals: &[Refusal], bytes: usize) -> Vec<&Refusal> {
 
 #[cfg(test)]
 mod tests {
-    use shoal_types::{ClaimId, Hlc, NodeId, ReplicaState, Revision, UnixMillis};
+    use shoal_types::{ClaimId, Hlc, NodeId, Progress, ProgressUnit, REASON_MAX, ReplicaState, Revision, UnixMillis};
 
     use super::*;
+    use crate::gossip::Key;
 
     fn failed(reason: &str) -> Claim {
         let version = Hlc { time: UnixMillis::default(), counter: 0, node: NodeId::from_bytes([1; 16]) };
@@ -90,6 +91,17 @@ mod tests {
         let long = super::sayable(&failed(&"\"".repeat(300)), 700);
         assert_eq!((long.reason.as_deref(), long.state), (None, ReplicaState::Backoff));
         assert!(length(&long) <= 700, "all but the reason fits");
+    }
+
+    /// Neither can a fault of a GPU be left out: it is why others replace the claim.
+    #[test]
+    fn rule_1_a_claim_that_must_go_is_said_with_its_fault() {
+        let progress = Progress { done: u64::MAX, total: u64::MAX, unit: ProgressUnit::Percent };
+        let leaving = Some("\"".repeat(REASON_MAX));
+        let longest = Claim { leaving: leaving.clone(), progress: Some(progress), ..failed(&"\"".repeat(REASON_MAX)) };
+        let said = sayable(&longest, Key::Claim(u32::MAX).value_max());
+        assert_eq!((&said.leaving, said.reason.as_ref()), (&leaving, None));
+        assert!(serde_json::to_string(&said).unwrap().len() <= 1024, "{}", serde_json::to_string(&said).unwrap().len());
     }
 
     #[test]

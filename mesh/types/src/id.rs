@@ -132,7 +132,8 @@ pub struct ClaimId {
     pub node: NodeId,
     /// When that node's daemon started; rises with every start.
     pub generation: UnixMillis,
-    /// Counts the claims of this generation, from 1.
+    /// Counts the claims of this generation, on from those of earlier ones that it took over: among the claims that a
+    /// node has at one time it is unique, and gossip names them by it.
     pub counter: u32,
 }
 

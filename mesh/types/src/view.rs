@@ -74,11 +74,6 @@ pub struct NodeView {
 }
 
 impl NodeView {
-    /// GPUs that nobody holds, and that no claim of this node is about to hold.
-    pub fn free_gpus(&self) -> impl Iterator<Item = &Gpu> {
-        self.gpus.iter().filter(|gpu| gpu.is_free())
-    }
-
     /// Whether it can be given new replicas, as far as it goes itself.
     pub const fn is_alive(&self) -> bool {
         matches!(self.liveness, Liveness::Alive)

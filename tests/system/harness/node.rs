@@ -119,6 +119,14 @@ impl Node {
         pids.filter(is_ours).collect()
     }
 
+    /// Stops engines, or lets them go on.
+    pub(crate) fn signal_engines(&self, signal: Signal) {
+        for pid in self.engines() {
+            let pid = Pid::from_raw(pid as i32).expect("a pid is not 0");
+            kill_process(pid, signal).expect("the engine can be signalled");
+        }
+    }
+
     /// Runs a verb against this node; whatever it ends with.
     pub(crate) fn run(&self, args: &[&str], stdin: &str) -> Output {
         let mut child = self

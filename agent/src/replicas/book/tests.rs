@@ -6,10 +6,14 @@ const NOW: UnixMillis = UnixMillis::from_millis(1_000);
 const LATER: UnixMillis = UnixMillis::from_millis(2_000);
 
 fn book_with_claim() -> (Book, ClaimId) {
+    book_with_claim_on("{kind: sim}")
+}
+
+fn book_with_claim_on(engine: &str) -> (Book, ClaimId) {
     let node = NodeId::from_bytes([1; 16]);
     let mut book = Book::new(node, NOW);
-    let text = "{apiVersion: shoal/v1, kind: Endpoint, metadata: {name: a}, spec: {model: m, engine: {kind: sim}}}";
-    let endpoint = parse_endpoints(text).unwrap().remove(0);
+    let text = "{apiVersion: shoal/v1, kind: Endpoint, metadata: {name: a}, spec: {model: m, engine: ENGINE}}";
+    let endpoint = parse_endpoints(&text.replace("ENGINE", engine)).unwrap().remove(0);
     let id = book.next_id();
     let revision = Revision(Hlc { time: NOW, counter: 0, node });
     book.open(id, endpoint.metadata.name, revision, endpoint.spec, Vec::new(), NOW);
@@ -31,7 +35,10 @@ fn engine(claim: ClaimId, phase: EnginePhase) -> BTreeMap<ClaimId, EngineStatus>
 }
 
 fn ready() -> (Book, ClaimId) {
-    let (mut book, id) = book_with_claim();
+    serving(book_with_claim())
+}
+
+fn serving((mut book, id): (Book, ClaimId)) -> (Book, ClaimId) {
     assert!(book.start(id, NOW).is_some());
     assert_eq!(book.follow(&engine(id, EnginePhase::Ready), LATER), vec![Change::Publish(id)]);
     (book, id)
@@ -95,6 +102,7 @@ fn failures_are_kept_away_from_for_longer_and_longer() {
     assert_eq!(retry_after(3), Duration::from_secs(120));
     assert_eq!(retry_after(u32::MAX), Duration::from_secs(900));
 }
+
 #[test]
 fn a_failed_claim_holds_nothing_and_is_shown_for_a_while() {
     let (mut book, id) = ready();
@@ -158,4 +166,61 @@ fn progress_is_news_only_in_steps() {
     assert_eq!(book.follow(&loading(149), LATER), vec![]);
     assert_eq!(book.follow(&loading(150), LATER), vec![Change::Publish(id)]);
     assert_eq!(book.claim(id).unwrap().since, NOW, "it is in the same state");
+}
+
+/// Gossip names a claim of its node by the counter alone.
+#[test]
+fn a_new_claim_is_not_named_as_one_that_outlived_the_daemon() {
+    let (mut book, id) = book_with_claim();
+    let plan = book.start(id, NOW).unwrap();
+    let mut next = Book::new(id.node, LATER);
+    next.adopt(plan, LATER);
+    assert!(next.next_id().counter > id.counter);
+}
+
+#[test]
+fn what_was_taken_over_is_not_given_up_before_it_could_say_that_it_serves() {
+    let (mut book, id) = book_with_claim();
+    let plan = book.start(id, NOW).unwrap();
+    let mut next = Book::new(id.node, LATER);
+    next.adopt(plan.clone(), LATER);
+    next.follow(&engine(id, EnginePhase::Warming), LATER);
+    assert_eq!(next.withdraw(id, "its node is leaving", LATER), None);
+    next.follow(&engine(id, EnginePhase::Ready), LATER);
+    assert_eq!(next.claim(id).unwrap().state, ReplicaState::Ready, "now it is replaced first");
+
+    let mut late = Book::new(id.node, LATER);
+    late.adopt(plan.clone(), LATER);
+    assert_eq!(late.withdraw(id, "surplus", LATER.plus(ADOPTION)), Some(Change::Publish(id)), "it never said so");
+    let mut crashed = Book::new(id.node, LATER);
+    crashed.adopt(plan, LATER);
+    crashed.follow(&engine(id, EnginePhase::Backoff { reason: "exit 1".to_owned() }), LATER);
+    assert_eq!(crashed.withdraw(id, "surplus", LATER), Some(Change::Publish(id)));
+}
+
+#[test]
+fn a_sleeper_that_is_given_up_does_not_fall_asleep_again() {
+    let (mut book, id) = serving(book_with_claim_on("{kind: sim, sleep: {}}"));
+    book.ask(id, "surplus", true);
+    book.drain(id, NOW);
+    assert_eq!(book.follow(&engine(id, EnginePhase::Asleep), NOW), vec![Change::Publish(id)]);
+    assert_eq!(book.asleep(), BTreeSet::from([id]));
+    assert_eq!(book.withdraw(id, "its GPUs are needed", NOW), Some(Change::Publish(id)));
+    assert_eq!(book.follow(&engine(id, EnginePhase::Asleep), NOW), vec![], "its engine has not heard yet");
+    assert!(book.asleep().is_empty());
+}
+
+#[test]
+fn what_failed_or_crashed_while_it_asked_does_not_drain() {
+    let (mut book, failed) = ready();
+    book.ask(failed, "surplus", false);
+    book.fail(failed, "exit 1", NOW);
+    assert_eq!(book.drain(failed, NOW), None);
+    assert_eq!(book.claim(failed).unwrap().state, ReplicaState::Failed);
+    let (mut book, crashed) = ready();
+    book.ask(crashed, "surplus", false);
+    book.follow(&engine(crashed, EnginePhase::Backoff { reason: "exit 1".to_owned() }), NOW);
+    assert_eq!(book.drain(crashed, NOW), None, "placement may give it up at once");
+    book.follow(&engine(crashed, EnginePhase::Ready), NOW);
+    assert!(book.ask(crashed, "surplus", false), "and asks again if it serves again");
 }

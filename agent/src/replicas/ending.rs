@@ -1,0 +1,72 @@
+//! How a replica ends: given up, drained, gone or failed.
+
+use std::{sync::Arc, time::Duration};
+
+use shoal_mesh::clock;
+use shoal_types::{Claim, ClaimId};
+use tokio::time::timeout;
+use tracing::warn;
+
+use super::{
+    Finished, Replicas,
+    book::{self, Change},
+};
+
+impl Replicas {
+    /// Gives up a claim that does not serve.
+    pub(super) async fn withdraw(&mut self, claim: ClaimId, reason: &str) {
+        match self.book.withdraw(claim, reason, clock::now()) {
+            Some(Change::Publish(claim)) => {
+                self.parts.supervisor.stop(claim);
+                self.publish(claim).await;
+            }
+            Some(change) => self.apply(change).await,
+            None => {}
+        }
+    }
+
+    /// Others serve in its place: it takes nothing new, and ends once it has finished.
+    pub(super) async fn drain(&mut self, claim: ClaimId) {
+        let Some(limit) = self.book.drain(claim, clock::now()) else { return };
+        self.publish(claim).await;
+        // Only now is what the ingress counts all that there will be.
+        self.parts.routes.refresh();
+        self.finish_streams(claim, limit);
+    }
+
+    /// Lets a draining replica finish, for `limit` at the most, and not beyond the end of its node.
+    pub(super) fn finish_streams(&mut self, claim: ClaimId, limit: Duration) {
+        let limit = self.departing.time_left(clock::now()).map_or(limit, |left| left.min(limit));
+        let ingress = Arc::clone(&self.parts.ingress);
+        self.tasks.spawn(async move {
+            // Streams that outlive the limit are cut when the engine stops; their clients see an error event.
+            let _ = timeout(limit, ingress.drained(claim)).await;
+            Finished::Drained(claim)
+        });
+    }
+
+    /// The replica is gone, and its GPUs with it.
+    pub(super) async fn close(&mut self, claim: ClaimId) {
+        self.book.close(claim);
+        self.ledger.release(claim);
+        self.loads.remove(&claim);
+        self.parts.mesh.retract_claim(claim).await;
+        self.refresh_gpus().await;
+    }
+
+    /// The replica cannot run here: others should try.
+    pub(super) async fn fail(&mut self, claim: ClaimId, reason: String) {
+        let Some(Claim { endpoint, revision, .. }) = self.book.claim(claim).cloned() else { return };
+        warn!(%endpoint, %reason, "A replica cannot run on this node");
+        self.parts.supervisor.stop(claim);
+        self.book.fail(claim, &reason, clock::now());
+        self.ledger.release(claim);
+        self.publish(claim).await;
+        self.refresh_gpus().await;
+        let failures = self.failures.entry((endpoint.clone(), revision)).or_default();
+        *failures += 1;
+        let wait = book::retry_after(*failures);
+        // Its log outlives it, and this is where somebody looks who finds the endpoint without a replica.
+        self.refuse(&endpoint, revision, wait, format!("{reason} (shoal logs {claim})")).await;
+    }
+}
