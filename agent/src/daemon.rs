@@ -260,6 +260,8 @@ impl Daemon {
         info!("Stopping the daemon: requests end, engines stay");
         self.closing.cancel();
         self.until_served(LEAVE_DEADLINE).await;
+        // What it would see of engines that are let go, it would tell as their end.
+        self.loops.abort_all();
         if timeout(JOIN_DEADLINE, self.supervisor.detach()).await.is_err() {
             warn!(deadline = ?JOIN_DEADLINE, "not all replicas were let go in time; the next daemon finds them all the same");
         }

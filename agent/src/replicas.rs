@@ -20,7 +20,7 @@ use std::{
     time::Duration,
 };
 
-use shoal_engine_supervisor::{EngineStatus, LaunchPlan, Supervisor};
+use shoal_engine_supervisor::{EngineStatus, FailureClass, LaunchPlan, Supervisor};
 use shoal_ingress::Ingress;
 use shoal_mesh::{Mesh, clock};
 use shoal_placement::{Action, Decision, DrainReason, Elector, Timing};
@@ -197,7 +197,8 @@ impl Replicas {
             let taken = self.ledger.restore(claim, &plan.gpus);
             self.book.adopt(plan, clock::now());
             if let Some((gpu, holder)) = taken.first() {
-                self.fail(claim, format!("its GPU {gpu} is another replica's, {holder}")).await;
+                let reason = format!("its GPU {gpu} is another replica's, {holder}");
+                self.fail(claim, FailureClass::Transient, reason).await;
             } else {
                 self.publish(claim).await;
             }
@@ -262,7 +263,7 @@ impl Replicas {
         info!(%endpoint, replica = claim.replica_name(endpoint), "Starting a replica");
         match self.parts.supervisor.launch(plan) {
             Ok(()) => self.publish(claim).await,
-            Err(error) => self.fail(claim, error.to_string()).await,
+            Err(error) => self.fail(claim, FailureClass::Transient, error.to_string()).await,
         }
     }
 
@@ -270,7 +271,7 @@ impl Replicas {
         match change {
             Change::Publish(claim) => self.publish(claim).await,
             Change::Close(claim) => self.close(claim).await,
-            Change::Fail(claim, reason) => Box::pin(self.fail(claim, reason)).await,
+            Change::Fail(claim, class, reason) => self.fail(claim, class, reason).await,
         }
     }
 

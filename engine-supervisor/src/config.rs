@@ -137,6 +137,8 @@ pub struct Timings {
     pub sim_start: Duration,
     /// Between two questions whether a starting engine answers.
     pub start_poll: Duration,
+    /// From its first answer to its first token: what hangs there must not pass for something that loads.
+    pub warm: Duration,
     /// For the first token, which may compile kernels.
     pub first_token: Duration,
     /// Between two looks at a ready engine.
@@ -174,6 +176,7 @@ impl Default for Timings {
             start: Duration::from_secs(30 * 60),
             sim_start: Duration::from_secs(30),
             start_poll: Duration::from_millis(100),
+            warm: Duration::from_secs(150),
             first_token: Duration::from_secs(60),
             watch: Duration::from_secs(1),
             health: Duration::from_secs(2),

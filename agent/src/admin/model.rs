@@ -63,9 +63,10 @@ impl NodeStatus {
 
     /// `8 x NVIDIA H100 80GB HBM3`, or `-`; marked where the GPUs do not exist.
     pub(crate) fn gpu_summary(&self) -> String {
-        let Some(first) = self.gpus.first() else { return "-".to_owned() };
+        let whole = || self.gpus.iter().filter(|gpu| gpu.mig.is_none());
+        let Some(first) = whole().next() else { return "-".to_owned() };
         let mark = if self.facts.gpu_source == GpuSource::Simulated { " (simulated)" } else { "" };
-        format!("{} x {}{mark}", self.gpus.len(), first.name)
+        format!("{} x {}{mark}", whole().count(), first.name)
     }
 }
 

@@ -3,7 +3,9 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use shoal_placement::candidates;
-use shoal_types::{Claim, DepartureReason, EndpointRecord, Liveness, NodeId, NodeView, ReplicaState, UnixMillis, View};
+use shoal_types::{
+    Claim, DepartureReason, EndpointRecord, GpuSource, Liveness, NodeId, NodeView, ReplicaState, UnixMillis, View,
+};
 
 use super::model::{EndpointCondition, EndpointHealth, EndpointStatus, NodeStatus, ReplicaStatus};
 
@@ -121,8 +123,17 @@ pub(crate) fn problems(
     let ill = there().flat_map(|node| {
         node.gpus.iter().filter_map(move |gpu| {
             let fault = gpu.fault.as_ref()?;
-            Some(format!("GPU {} of node {} is {}: {}", gpu.id, node.name, fault.action, fault.reason))
+            let (node, id) = (&node.name, &gpu.id);
+            Some(format!(
+                "GPU {id} of node {node} is {}: {}; `shoal undrain {node} --gpu {id}` once it is well",
+                fault.action, fault.reason
+            ))
         })
+    });
+    let unknown = nodes.iter().filter(|node| node.facts.gpu_source == GpuSource::Nvml).flat_map(|node| {
+        // The driver tells the memory of whatever it still knows.
+        let silent = node.gpus.iter().filter(|gpu| gpu.mig.is_none() && gpu.memory_used.is_none());
+        silent.map(|gpu| format!("GPU {} of node {}: its driver does not say how it is", gpu.id, node.name))
     });
     let lacking = endpoints.iter().filter_map(|endpoint| {
         let name = &endpoint.endpoint.metadata.name;
@@ -138,7 +149,7 @@ pub(crate) fn problems(
             )),
         }
     });
-    refused.chain(quiet).chain(leaving).chain(ill).chain(lacking).collect()
+    refused.chain(quiet).chain(leaving).chain(ill).chain(unknown).chain(lacking).collect()
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -159,7 +159,7 @@ fn gpu_row(gpu: &Gpu, node: &NodeStatus) -> [String; 7] {
     };
     [
         format!("  {}", gpu.id),
-        gpu.memory.to_string(),
+        gpu.mig.as_ref().map_or_else(|| gpu.memory.to_string(), |profile| format!("{} ({profile})", gpu.memory)),
         or_dash(gpu.memory_used),
         or_dash(gpu.utilization.map(|percent| format!("{percent}%"))),
         or_dash(gpu.temperature.map(|celsius| format!("{celsius}C"))),

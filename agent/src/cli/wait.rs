@@ -43,9 +43,7 @@ pub(crate) async fn ready(
             None => placeable = Instant::now(),
         }
         if start.elapsed() > limit {
-            return Err(
-                Problem::new(Code::Timeout, format!("not ready after {limit:?}")).hint("shoal describe endpoint NAME")
-            );
+            return Err(not_in_time(&endpoints, applied, limit));
         }
         sleep(POLL).await;
     }
@@ -110,12 +108,27 @@ fn show(replica: &ReplicaStatus, elapsed: Duration, shown: &mut BTreeMap<String,
 
 fn cannot_be_placed(endpoint: &EndpointStatus) -> Problem {
     let name = &endpoint.endpoint.metadata.name;
-    let mut message = format!(
-        "endpoint {name}: {} of {} replicas ready, and no node can run another",
-        endpoint.status.ready, endpoint.status.desired
+    let message = format!(
+        "endpoint {name}: {} of {} replicas ready, and no node can run another{}",
+        endpoint.status.ready,
+        endpoint.status.desired,
+        reasons(endpoint)
     );
-    for (node, why) in &endpoint.status.excluded {
-        message += &format!("\n  {node}: {why}");
-    }
     Problem::new(Code::NotReady, message).hint(format!("shoal describe endpoint {name}"))
+}
+
+/// Why nodes do not run another replica, each on a line of its own.
+fn reasons(endpoint: &EndpointStatus) -> String {
+    endpoint.status.excluded.iter().map(|(node, why)| format!("\n  {node}: {why}")).collect()
+}
+
+fn not_in_time(endpoints: &[EndpointStatus], applied: &[AppliedStatus], limit: Duration) -> Problem {
+    let mut message = format!("not ready after {limit:?}");
+    for endpoint in endpoints.iter().filter(|endpoint| endpoint.status.health != EndpointHealth::Ready) {
+        let (name, status) = (&endpoint.endpoint.metadata.name, &endpoint.status);
+        message +=
+            &format!("\nendpoint {name}: {} of {} replicas ready{}", status.ready, status.desired, reasons(endpoint));
+    }
+    let first = applied.first().map_or("NAME", |applied| applied.name.as_str());
+    Problem::new(Code::Timeout, message).hint(format!("shoal describe endpoint {first}"))
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use rustix::process::{Pid, getpgid};
-use shoal_engine_supervisor::{EnginePhase, EngineStatus, LaunchPlan};
+use shoal_engine_supervisor::{EnginePhase, EngineStatus, FailureClass, LaunchPlan};
 use shoal_types::{
     Claim, ClaimId, EndpointName, EndpointSpec, GpuId, NodeId, Progress, ReplicaState, Revision, UnixMillis,
     clip_reason,
@@ -29,7 +29,7 @@ pub(super) enum Change {
     /// The replica is gone.
     Close(ClaimId),
     /// The replica cannot run here.
-    Fail(ClaimId, String),
+    Fail(ClaimId, FailureClass, String),
 }
 
 #[derive(Debug)]
@@ -47,6 +47,8 @@ struct Entry {
     unheard_until: Option<UnixMillis>,
     /// Set once it has failed: until then it is shown.
     shown_until: Option<UnixMillis>,
+    /// Why its engine was last started again.
+    crash: Option<String>,
 }
 
 /// All claims of this node.
@@ -277,7 +279,17 @@ impl Book {
 
 impl Entry {
     const fn new(claim: Claim, spec: EndpointSpec, gpus: Vec<GpuId>) -> Self {
-        Self { claim, spec, gpus, launched: false, asking: None, rests: false, unheard_until: None, shown_until: None }
+        Self {
+            claim,
+            spec,
+            gpus,
+            launched: false,
+            asking: None,
+            rests: false,
+            unheard_until: None,
+            shown_until: None,
+            crash: None,
+        }
     }
 
     /// Whether its engine was taken over and has not said yet how it is.
@@ -296,16 +308,18 @@ impl Entry {
         } else {
             None
         };
+        self.remember_crash(&engine.phase);
+        let before = self.crash.as_ref().map(|crash| format!("started again after: {crash}"));
         let (state, reason) = match &engine.phase {
-            EnginePhase::Preparing(_) => (ReplicaState::Preparing, None),
-            EnginePhase::Starting => (ReplicaState::Starting, None),
-            EnginePhase::Loading(_) => (ReplicaState::Loading, None),
-            EnginePhase::Warming => (ReplicaState::Warming, None),
-            EnginePhase::Ready => (ReplicaState::Ready, None),
+            EnginePhase::Preparing(_) => (ReplicaState::Preparing, before),
+            EnginePhase::Starting => (ReplicaState::Starting, before),
+            EnginePhase::Loading(_) => (ReplicaState::Loading, before),
+            EnginePhase::Warming => (ReplicaState::Warming, before),
+            EnginePhase::Ready => (ReplicaState::Ready, before),
             EnginePhase::Backoff { reason } => (ReplicaState::Backoff, Some(reason.clone())),
-            EnginePhase::Asleep => (ReplicaState::Asleep, None),
-            EnginePhase::Failed { reason, .. } if self.claim.state != ReplicaState::Draining => {
-                return Some(Change::Fail(claim, reason.clone()));
+            EnginePhase::Asleep => (ReplicaState::Asleep, before),
+            EnginePhase::Failed { class, reason } if self.claim.state != ReplicaState::Draining => {
+                return Some(Change::Fail(claim, *class, reason.clone()));
             }
             EnginePhase::Failed { .. } | EnginePhase::Stopping => return None,
         };
@@ -315,6 +329,13 @@ impl Entry {
         }
         let moved = std::mem::replace(&mut self.claim.progress, progress) != progress;
         (self.enter(state, reason, now) || moved).then_some(Change::Publish(claim))
+    }
+
+    /// That an engine was started again, and why, is still worth knowing when it serves.
+    fn remember_crash(&mut self, phase: &EnginePhase) {
+        if let EnginePhase::Backoff { reason } = phase {
+            self.crash = Some(reason.clone());
+        }
     }
 
     /// Returns whether anything changed.

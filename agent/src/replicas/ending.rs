@@ -2,8 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
+use shoal_engine_supervisor::FailureClass;
 use shoal_mesh::clock;
-use shoal_types::{Claim, ClaimId};
+use shoal_types::{Claim, ClaimId, REASON_MAX, clip_reason};
 use tokio::time::timeout;
 use tracing::warn;
 
@@ -11,6 +12,9 @@ use super::{
     Finished, Replicas,
     book::{self, Change},
 };
+
+/// How long this node does not try again what would fail in the same way.
+const NOT_AGAIN: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Replicas {
     /// Gives up a claim that does not serve.
@@ -55,7 +59,7 @@ impl Replicas {
     }
 
     /// The replica cannot run here: others should try.
-    pub(super) async fn fail(&mut self, claim: ClaimId, reason: String) {
+    pub(super) async fn fail(&mut self, claim: ClaimId, class: FailureClass, reason: String) {
         let Some(Claim { endpoint, revision, .. }) = self.book.claim(claim).cloned() else { return };
         warn!(%endpoint, %reason, "A replica cannot run on this node");
         self.parts.supervisor.stop(claim);
@@ -65,8 +69,12 @@ impl Replicas {
         self.refresh_gpus().await;
         let failures = self.failures.entry((endpoint.clone(), revision)).or_default();
         *failures += 1;
-        let wait = book::retry_after(*failures);
+        // What is wrong with a spec or a node's configuration takes a new revision or a new daemon to be right.
+        let wait = if class == FailureClass::Config { NOT_AGAIN } else { book::retry_after(*failures) };
         // Its log outlives it, and this is where somebody looks who finds the endpoint without a replica.
-        self.refuse(&endpoint, revision, wait, format!("{reason} (shoal logs {claim})")).await;
+        let hint = format!(" (shoal logs {})", claim.replica_name(&endpoint));
+        let mut words = clip_reason(&reason);
+        words.truncate(words.floor_char_boundary(REASON_MAX.saturating_sub(hint.len())));
+        self.refuse(&endpoint, revision, wait, words + &hint).await;
     }
 }

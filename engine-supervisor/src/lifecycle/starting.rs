@@ -87,6 +87,9 @@ impl Lifecycle {
         let problem = start.problem.take().unwrap_or_else(|| "it does not answer".to_owned());
         let reason = match (&self.state, self.served) {
             (State::Starting(_), true) => format!("it did not answer a daemon that took it over: {problem}"),
+            (State::Warming(_), false) if self.timings.warm < self.profile.start => {
+                format!("it answers, and made no token within {:?}: {problem}", self.timings.warm)
+            }
             (_, true) => format!("it did not serve within {:?} of being woken: {problem}", self.profile.start),
             (_, false) => format!("it did not serve within {:?} of its launch: {problem}", self.profile.start),
         };
@@ -103,7 +106,7 @@ impl Lifecycle {
             self.serve(now);
             return None;
         }
-        self.state = State::Warming(Start::new(start.deadline));
+        self.state = State::Warming(Start::new(start.deadline.min(now + self.timings.warm)));
         Some(Action::Warm)
     }
 

@@ -93,12 +93,11 @@ struct Kind<'a>(&'a Resources);
 
 impl fmt::Display for Kind<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0.gpu_model {
-            Some(model) => write!(f, "`{model}`")?,
-            None => f.write_str("GPUs")?,
-        }
-        if let Some(profile) = &self.0.mig {
-            write!(f, " slices `{profile}`")?;
+        match (&self.0.gpu_model, &self.0.mig) {
+            (Some(model), None) => write!(f, "`{model}`")?,
+            (Some(model), Some(profile)) => write!(f, "MIG slices `{profile}` of `{model}`")?,
+            (None, Some(profile)) => write!(f, "MIG slices `{profile}`")?,
+            (None, None) => f.write_str("GPUs")?,
         }
         self.0.gpu_memory.map_or(Ok(()), |memory| write!(f, " with at least {memory}"))
     }

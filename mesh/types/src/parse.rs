@@ -115,6 +115,14 @@ fn check_values(endpoint: &Endpoint) -> Result<(), SpecError> {
     {
         return error("spec.engine.maxNumSeqs", "must be at least 1".to_owned());
     }
+    if let Some(sleep) = spec.engine.sleep()
+        && !(1..=2).contains(&sleep.level)
+    {
+        return error("spec.engine.sleep.level", format!("{} is neither 1 nor 2", sleep.level));
+    }
+    if spec.resources.mig.is_some() && spec.resources.gpus == 0 {
+        return error("spec.resources.gpus", "must say how many slices of `mig` a replica gets".to_owned());
+    }
     for (label, values) in &spec.placement.require {
         if values.is_empty() {
             return error(

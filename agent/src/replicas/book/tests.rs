@@ -224,3 +224,11 @@ fn what_failed_or_crashed_while_it_asked_does_not_drain() {
     book.follow(&engine(crashed, EnginePhase::Ready), NOW);
     assert!(book.ask(crashed, "surplus", false), "and asks again if it serves again");
 }
+
+#[test]
+fn a_replica_that_serves_again_says_why_it_was_started_again() {
+    let (mut book, id) = ready();
+    book.follow(&engine(id, EnginePhase::Backoff { reason: "it hangs".to_owned() }), NOW);
+    book.follow(&engine(id, EnginePhase::Ready), LATER);
+    assert_eq!(book.claim(id).unwrap().reason.as_deref(), Some("started again after: it hangs"));
+}

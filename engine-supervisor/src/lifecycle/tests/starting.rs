@@ -44,6 +44,18 @@ fn the_start_deadline_holds_for_loading_and_warming_together() {
 }
 
 #[test]
+fn an_engine_that_answers_and_makes_no_token_is_given_up_long_before_its_start_would_be_over() {
+    let mut machine = Machine::with(|(profile, _)| profile.start = Duration::from_secs(1800));
+    machine.launch();
+    assert_eq!(machine.on(Event::Checked(Ok(()))), Some(Action::Warm));
+    machine.pass(Duration::from_secs(149));
+    assert_eq!(machine.on(Event::Tick), None);
+    assert_eq!(machine.tick(), Some(Action::Kill));
+    let EnginePhase::Backoff { reason } = machine.phase() else { panic!("it crashed") };
+    assert!(reason.contains("no token within 150s"), "{reason}");
+}
+
+#[test]
 fn what_is_missing_is_prepared_before_each_launch() {
     let mut machine = Machine::with(|(profile, _)| profile.prepares = true);
     for _ in 0..2 {
