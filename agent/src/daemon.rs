@@ -38,7 +38,7 @@ use crate::{
     node::NodeControl,
     notices::{Notices, SigtermConfig, Termination, judge_sigterm},
     peer::{self, PeerClient},
-    replicas::{Parts, Replicas, reclaimed, shutdown, streams_end_in},
+    replicas::{Parts, Replicas, shutdown, streams_end_in, taken_away},
     routing::{MeshDial, Routes, tunnel},
     telemetry,
 };
@@ -92,7 +92,7 @@ async fn judge_termination(config: &SigtermConfig) -> Ending {
     let now = clock::now();
     match judge_sigterm(config, now).await {
         Termination::DaemonOnly => Ending::Pause,
-        Termination::Host(notice) => Ending::Leave(reclaimed(&notice.to_string(), notice.deadline, now)),
+        Termination::Host(notice) => Ending::Leave(taken_away(&notice, now)),
     }
 }
 

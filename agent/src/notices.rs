@@ -28,5 +28,5 @@ mod when;
 
 pub(crate) use config::{COMMAND_INTERVAL_MIN, NoticesConfig, SigtermConfig};
 pub(crate) use keep::Notices;
-pub(crate) use notice::Notice;
+pub(crate) use notice::{Notice, Source};
 pub(crate) use sigterm::{Termination, judge_sigterm};

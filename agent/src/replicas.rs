@@ -23,7 +23,7 @@ use std::{
 use shoal_engine_supervisor::{EngineStatus, FailureClass, LaunchPlan, Supervisor};
 use shoal_ingress::Ingress;
 use shoal_mesh::{Mesh, clock};
-use shoal_placement::{Action, Decision, DrainReason, Elector, Timing};
+use shoal_placement::{Action, Decision, DrainReason, Elector, Memory, Timing};
 use shoal_types::{Claim, ClaimId, Departure, EndpointName, Gpu, Load, Refusal, ReplicaState, Revision, View};
 use tokio::{
     select,
@@ -33,7 +33,7 @@ use tokio::{
 };
 use tracing::{error, info};
 
-pub(crate) use self::departing::{reclaimed, shutdown, streams_end_in};
+pub(crate) use self::departing::{shutdown, streams_end_in, taken_away};
 use self::{
     book::{Book, Change},
     claiming::Intent,
@@ -114,7 +114,7 @@ pub(crate) struct Replicas {
 
 impl Replicas {
     pub(crate) fn new(parts: Parts) -> Self {
-        let elector = Elector::new(parts.mesh.me(), parts.timing);
+        let elector = Elector::new(parts.mesh.me(), parts.timing, Memory::default());
         let ledger = GpuLedger::open(&parts.state_dir);
         Self {
             book: Book::new(parts.mesh.me(), parts.mesh.generation()),

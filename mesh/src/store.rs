@@ -11,6 +11,7 @@ mod disk;
 mod entry;
 mod error;
 mod handle;
+mod history;
 mod merge;
 mod seal;
 mod snapshot;

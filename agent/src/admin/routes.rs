@@ -13,7 +13,7 @@ use axum::{
 use futures_util::StreamExt;
 use serde::Deserialize;
 use shoal_mesh::{Identity, Mesh, MeshError, StoreError, TokenLimits, TokenStatus, clock};
-use shoal_types::{Claim, Endpoint, EndpointName, GpuId, Hlc, NodeId, SpecError, View, parse_endpoints};
+use shoal_types::{Claim, Endpoint, EndpointName, GpuId, Hlc, NodeId, NodeView, SpecError, View, parse_endpoints};
 
 use tokio_util::sync::CancellationToken;
 
@@ -86,7 +86,7 @@ impl Admin {
             return Ok(id);
         }
         let view = self.view();
-        let by_name = |node: &&shoal_types::NodeView| node.facts.name == text || node.id.to_string().starts_with(text);
+        let by_name = |node: &&Arc<NodeView>| node.facts.name == text || node.id.to_string().starts_with(text);
         let mut found = view.nodes.values().filter(by_name);
         match (found.next(), found.next()) {
             (Some(node), None) => Ok(node.id),

@@ -106,6 +106,7 @@ impl Book {
             since: now,
             reason: None,
             progress: None,
+            crashes: 0,
             leaving: None,
         };
         self.entries.insert(id, Entry::new(claim.clone(), spec, gpus));
@@ -126,6 +127,7 @@ impl Book {
             since: now,
             reason: None,
             progress: None,
+            crashes: 0,
             leaving: None,
         };
         self.counter = self.counter.max(id.counter);

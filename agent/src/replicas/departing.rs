@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use shoal_types::{Departure, DepartureReason, GpuFault, GpuId, UnixMillis, clip_reason};
 
+use crate::notices::{Notice, Source};
+
 /// How long before its end a host's last streams are given up, so that their clients hear of it.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -28,9 +30,17 @@ pub(super) struct Departing {
 }
 
 /// A departure that ends with the host, at `end`.
-pub(crate) fn reclaimed(detail: &str, end: Option<UnixMillis>, now: UnixMillis) -> Departure {
+pub(crate) fn taken_away(notice: &Notice, now: UnixMillis) -> Departure {
+    let reason = match notice.source {
+        Source::Signal => DepartureReason::Terminate,
+        Source::Aws | Source::Gcp | Source::Azure | Source::File | Source::Command => DepartureReason::Reclaim,
+    };
+    reclaimed(reason, &notice.to_string(), notice.deadline, now)
+}
+
+fn reclaimed(reason: DepartureReason, detail: &str, end: Option<UnixMillis>, now: UnixMillis) -> Departure {
     let deadline = end.map(|end| UnixMillis::from_millis(end.as_millis().saturating_sub(millis(FAREWELL))).max(now));
-    Departure { reason: DepartureReason::Reclaim, detail: Some(clip_reason(detail)), since: now, deadline }
+    Departure { reason, detail: Some(clip_reason(detail)), since: now, deadline }
 }
 
 /// How long streams may still run under `departure`, which has a deadline or sets none.
@@ -38,7 +48,9 @@ pub(crate) fn streams_end_in(departure: &Departure, now: UnixMillis) -> Option<D
     let left = departure.deadline?.since(now);
     Some(match departure.reason {
         DepartureReason::Shutdown => left + SHUTDOWN_GRACE,
-        DepartureReason::Drain | DepartureReason::Reclaim | DepartureReason::GpuFault => left + LAST_WORDS,
+        DepartureReason::Drain | DepartureReason::Terminate | DepartureReason::Reclaim | DepartureReason::GpuFault => {
+            left + LAST_WORDS
+        }
     })
 }
 
@@ -122,7 +134,7 @@ mod tests {
         departing.drain(true);
         assert_eq!(reason(&mut departing, at(1)), Some(Some(DepartureReason::Drain)));
         assert_eq!(reason(&mut departing, at(2)), None, "said already");
-        departing.reclaim(Some(reclaimed("aws: terminate", Some(at(120)), at(3))));
+        departing.reclaim(Some(reclaimed(DepartureReason::Reclaim, "aws: terminate", Some(at(120)), at(3))));
         assert_eq!(reason(&mut departing, at(3)), Some(Some(DepartureReason::Reclaim)));
         assert_eq!(departing.time_left(at(15)), Some(Duration::from_secs(103)));
         departing.end(shutdown(at(4)));
@@ -147,14 +159,14 @@ mod tests {
     #[test]
     fn a_departure_that_changes_its_words_began_when_it_began() {
         let mut departing = Departing::default();
-        departing.reclaim(Some(reclaimed("terminate", None, at(1))));
+        departing.reclaim(Some(reclaimed(DepartureReason::Reclaim, "terminate", None, at(1))));
         departing.news(at(1));
-        departing.reclaim(Some(reclaimed("terminate soon", Some(at(90)), at(2))));
+        departing.reclaim(Some(reclaimed(DepartureReason::Reclaim, "terminate soon", Some(at(90)), at(2))));
         assert_eq!(departing.news(at(2)).flatten().map(|departure| departure.since), Some(at(1)));
     }
 
     #[test]
     fn an_end_that_is_too_near_is_now() {
-        assert_eq!(reclaimed("x", Some(at(3)), at(2)).deadline, Some(at(2)));
+        assert_eq!(reclaimed(DepartureReason::Reclaim, "x", Some(at(3)), at(2)).deadline, Some(at(2)));
     }
 }

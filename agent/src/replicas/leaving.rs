@@ -6,7 +6,7 @@ use shoal_mesh::clock;
 use shoal_types::Departure;
 use tracing::{info, warn};
 
-use super::{Replicas, book, departing::reclaimed, faults};
+use super::{Replicas, book, departing::taken_away, faults};
 use crate::{config::FaultVerdict, inventory::GpuEvent, notices::Notice};
 
 impl Replicas {
@@ -37,7 +37,7 @@ impl Replicas {
     /// The host will be taken away, or not any more.
     pub(super) async fn heed(&mut self, notice: Option<Notice>) {
         let now = clock::now();
-        self.departing.reclaim(notice.map(|notice| reclaimed(&notice.to_string(), notice.deadline, now)));
+        self.departing.reclaim(notice.map(|notice| taken_away(&notice, now)));
         self.say_departure().await;
     }
 

@@ -2,15 +2,18 @@
 
 use std::{borrow::Cow, collections::BTreeMap};
 
-use shoal_types::{EndpointRecord, EngineSpec, Liveness, NodeId, NodeView, UnixMillis, View};
+use shoal_types::{EndpointRecord, EndpointSpec, EngineSpec, Liveness, NodeId, NodeView, UnixMillis, View};
 
 use crate::{
     capacity::Room,
     census::Census,
     exclusion::Exclusion,
+    memory::Memory,
     opening::Planned,
     presence::{Patience, present},
     rank::Ranking,
+    scene::Scene,
+    want::Want,
 };
 
 /// Who could run one more replica of an endpoint.
@@ -27,18 +30,19 @@ pub struct Candidates {
 pub fn candidates(view: &View, record: &EndpointRecord, now: UnixMillis) -> Candidates {
     let claims = view.claims_of(&record.endpoint.metadata.name);
     let census = Census::new(record, present(claims, record, &Patience { now, guard: None }));
-    let (ranking, excluded) = Ranking::new(view, &census, &Planned::new(), now);
+    let scene = Scene { view, memory: &Memory::default(), now };
+    let (ranking, excluded) = Ranking::new(&scene, &census.want(), census.kept_nodes(), &Planned::new());
     Candidates { ranked: ranking.nodes(), excluded }
 }
 
-/// The room that `node` has for a replica of `record`.
-pub(crate) fn admit(node: &NodeView, record: &EndpointRecord, now: UnixMillis) -> Result<Room, Exclusion> {
+/// The room that `node` has for a replica as `want` asks for.
+pub(crate) fn admit(node: &NodeView, want: &Want<'_>, now: UnixMillis) -> Result<Room, Exclusion> {
     is_staying(node)?;
-    offers_engine(node, &record.endpoint.spec.engine)?;
-    matches_labels(node, record)?;
-    let room = has_gpus(node, record)?;
-    is_willing(node, record, now)?;
-    let needed = record.endpoint.spec.resources.gpus;
+    offers_engine(node, &want.spec.engine)?;
+    matches_labels(node, want.spec)?;
+    let room = has_gpus(node, want.spec)?;
+    is_willing(node, want, now)?;
+    let needed = want.spec.resources.gpus;
     if room.fitting < needed as usize {
         return Err(Exclusion::GpusTaken { needed, free: room.fitting, matching: room.matching });
     }
@@ -71,8 +75,8 @@ fn offers_engine(node: &NodeView, engine: &EngineSpec) -> Result<(), Exclusion> 
     Err(Exclusion::EngineNotOffered { needed: needed.into_owned(), offered })
 }
 
-fn matches_labels(node: &NodeView, record: &EndpointRecord) -> Result<(), Exclusion> {
-    for (key, allowed) in &record.endpoint.spec.placement.require {
+fn matches_labels(node: &NodeView, spec: &EndpointSpec) -> Result<(), Exclusion> {
+    for (key, allowed) in &spec.placement.require {
         let value = node.facts.labels.get(key);
         if !value.as_ref().is_some_and(|value| allowed.iter().any(|allowed| allowed == value)) {
             let value = value.map(Cow::into_owned);
@@ -82,8 +86,8 @@ fn matches_labels(node: &NodeView, record: &EndpointRecord) -> Result<(), Exclus
     Ok(())
 }
 
-fn has_gpus(node: &NodeView, record: &EndpointRecord) -> Result<Room, Exclusion> {
-    let needed = &record.endpoint.spec.resources;
+fn has_gpus(node: &NodeView, spec: &EndpointSpec) -> Result<Room, Exclusion> {
+    let needed = &spec.resources;
     let room = Room::of(node, needed);
     if room.matching < needed.gpus as usize {
         return Err(Exclusion::TooFewGpus { needed: needed.clone(), matching: room.matching, all: node.gpus.len() });
@@ -91,9 +95,11 @@ fn has_gpus(node: &NodeView, record: &EndpointRecord) -> Result<Room, Exclusion>
     Ok(room)
 }
 
-fn is_willing(node: &NodeView, record: &EndpointRecord, now: UnixMillis) -> Result<(), Exclusion> {
+fn is_willing(node: &NodeView, want: &Want<'_>, now: UnixMillis) -> Result<(), Exclusion> {
     let refusal = node.refusals.iter().find(|refusal| {
-        refusal.endpoint == record.endpoint.metadata.name && refusal.revision == record.revision && now < refusal.until
+        refusal.endpoint == want.record.endpoint.metadata.name
+            && refusal.revision == want.revision
+            && now < refusal.until
     });
     refusal.map_or(Ok(()), |refusal| Err(Exclusion::Refused { until: refusal.until, reason: refusal.reason.clone() }))
 }

@@ -1,10 +1,11 @@
 //! Who holds an endpoint: which claims are kept, how many are missing, who can stand in for whom.
 
-use shoal_types::{ClaimId, EndpointName, EndpointRecord, NodeId, Resources, UnixMillis};
+use shoal_types::{ClaimId, EndpointName, EndpointRecord, NodeId, NodeView, Resources, UnixMillis};
 
 use crate::{
     order,
     presence::{Holder, Present},
+    want::{Class, Want},
 };
 
 /// The claims on one endpoint that count, best first.
@@ -45,6 +46,17 @@ impl<'a> Census<'a> {
     /// The best `desired` of them; the rest are surplus.
     pub(crate) fn kept(&self) -> impl Iterator<Item = &Holder<'a>> {
         self.standing().take(self.desired())
+    }
+
+    /// Their nodes, one for each.
+    pub(crate) fn kept_nodes(&self) -> impl Iterator<Item = &'a NodeView> {
+        self.kept().map(|holder| holder.node)
+    }
+
+    /// What a missing replica should be.
+    pub(crate) fn want(&self) -> Want<'a> {
+        let (record, count) = (self.record, self.desired());
+        Want { record, spec: &record.endpoint.spec, revision: record.revision, class: Class::Any, count }
     }
 
     pub(crate) fn is_kept(&self, claim: ClaimId) -> bool {

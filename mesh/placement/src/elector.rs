@@ -8,7 +8,9 @@ use crate::{
     census::Census,
     decision::Decision,
     membership::Membership,
+    memory::Memory,
     presence::{Patience, present},
+    scene::Scene,
     tenure::{Bench, Tenure},
     timing::Timing,
     vacancy::Vacancies,
@@ -21,22 +23,37 @@ pub struct Elector {
     me: NodeId,
     timing: Timing,
     started: Option<UnixMillis>,
+    memory: Memory,
+    /// Whether the memory has changed since it was last written down.
+    news: bool,
     membership: Membership,
     vacancies: Vacancies,
     tenure: Tenure,
 }
 
 impl Elector {
-    /// An elector for node `me`.
-    pub fn new(me: NodeId, timing: Timing) -> Self {
+    /// An elector for node `me`, which has `memory` from before.
+    pub fn new(me: NodeId, timing: Timing, memory: Memory) -> Self {
         Self {
             me,
             timing,
             started: None,
+            memory,
+            news: false,
             membership: Membership::default(),
             vacancies: Vacancies::default(),
             tenure: Tenure::default(),
         }
+    }
+
+    /// What it remembers.
+    pub const fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// What it remembers, if that has changed since the last time: then it is to be written down.
+    pub fn take_news(&mut self) -> Option<&Memory> {
+        std::mem::take(&mut self.news).then_some(&self.memory)
     }
 
     /// Decides what to do, given that the world looks like `view` at `now`. To be called on every new view and at
@@ -49,13 +66,15 @@ impl Elector {
         let Some(me) = view.nodes.get(&self.me) else { return decision };
         let listening_until = self.started.get_or_insert(now).plus(self.timing.settle);
         self.membership.observe(view, &self.timing, now);
+        self.news |= self.memory.observe(view, now);
 
         let censuses = take_censuses(view, &Patience { now, guard: self.membership.guard() });
         self.judge_own(me, &censuses, now, &mut decision);
         if now < listening_until {
             decision.wake_at(listening_until);
         } else {
-            self.vacancies.fill(view, me, &censuses, (&self.timing, now), &mut decision);
+            let scene = Scene { view, memory: &self.memory, now };
+            self.vacancies.fill(&scene, me, &censuses, &self.timing, &mut decision);
         }
         wake_for_others(me, &censuses, now, &mut decision);
         decision

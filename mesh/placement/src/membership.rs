@@ -35,7 +35,7 @@ impl Membership {
         for node in view.nodes.values() {
             self.observe_node(node, timing, now);
         }
-        let is_lost = |node: &NodeId| !view.nodes.get(node).is_some_and(NodeView::is_alive);
+        let is_lost = |node: &NodeId| !view.nodes.get(node).is_some_and(|node| node.is_alive());
         self.guard.take_if(|guard| now >= guard.until || !is_mass_loss(&guard.members, is_lost));
         if self.guard.is_none() {
             let members = self.stable(timing, now);

@@ -2,9 +2,9 @@
 
 use std::{cmp::Reverse, collections::BTreeMap};
 
-use shoal_types::{NodeId, UnixMillis, View};
+use shoal_types::NodeId;
 
-use crate::{census::Census, rank::Ranking};
+use crate::{census::Census, rank::Ranking, scene::Scene};
 
 /// Missing replicas of one endpoint that are elected at once; the others follow.
 const AT_ONCE: usize = 64;
@@ -54,27 +54,21 @@ pub(crate) type Planned = BTreeMap<NodeId, usize>;
 ///
 /// Each line is made as if what is missing before it were placed already. Every node makes the same plan from the same
 /// view; without it, many endpoints that are applied together would each open another empty host.
-pub(crate) fn openings<'c, 'a>(
-    view: &'a View,
-    me: NodeId,
-    censuses: &'c [Census<'a>],
-    now: UnixMillis,
-) -> Vec<Opening<'c, 'a>> {
+pub(crate) fn openings<'c, 'a>(scene: &Scene<'a>, me: NodeId, censuses: &'c [Census<'a>]) -> Vec<Opening<'c, 'a>> {
     let mut vacant: Vec<&Census<'a>> = censuses.iter().filter(|census| census.missing() > 0).collect();
     vacant.sort_by_key(|census| (Reverse(census.resources().gpus), census.name()));
     let mut planned = Planned::new();
-    vacant.into_iter().filter_map(|census| opening(view, me, census, &mut planned, now)).collect()
+    vacant.into_iter().filter_map(|census| opening(scene, me, census, &mut planned)).collect()
 }
 
 fn opening<'c, 'a>(
-    view: &'a View,
+    scene: &Scene<'a>,
     me: NodeId,
     census: &'c Census<'a>,
     planned: &mut Planned,
-    now: UnixMillis,
 ) -> Option<Opening<'c, 'a>> {
     let missing = census.missing().min(AT_ONCE);
-    let (ranking, _) = Ranking::new(view, census, planned, now);
+    let (ranking, _) = Ranking::new(scene, &census.want(), census.kept_nodes(), planned);
     if ranking.is_empty() {
         return None;
     }

@@ -2,15 +2,16 @@
 
 use std::{cmp::Reverse, collections::BTreeMap};
 
-use shoal_types::{NodeId, NodeView, UnixMillis, View, rendezvous_weight};
+use shoal_types::{NodeId, NodeView, rendezvous_weight};
 
 use crate::{
     candidates::admit,
     capacity::Room,
-    census::Census,
     exclusion::Exclusion,
     opening::Planned,
     order::{is_overflow, spread_domain},
+    scene::Scene,
+    want::Want,
 };
 
 /// Into how many parts an endpoint is divided when its replicas are kept apart: no node should take more than one.
@@ -59,31 +60,31 @@ pub(crate) struct Ranking<'a> {
 }
 
 impl<'a> Ranking<'a> {
-    /// All nodes that may run a replica of the endpoint, with the room that is left once what is `planned` has its
-    /// GPUs; and why the others may not.
+    /// All nodes that may run a replica as `want` asks for, with the room that is left once what is `planned` has its
+    /// GPUs; and why the others may not. `kept` are the nodes of those that there are, one for each.
     pub(crate) fn new(
-        view: &'a View,
-        census: &Census<'a>,
+        scene: &Scene<'a>,
+        want: &Want<'a>,
+        kept: impl IntoIterator<Item = &'a NodeView>,
         planned: &Planned,
-        now: UnixMillis,
     ) -> (Self, BTreeMap<NodeId, Exclusion>) {
         let mut ranking = Self {
             places: Vec::new(),
             in_zone: BTreeMap::new(),
-            gpus: census.resources().gpus as usize,
-            desired: census.desired().max(1),
+            gpus: want.spec.resources.gpus as usize,
+            desired: want.count.max(1),
         };
         let mut held: BTreeMap<NodeId, usize> = BTreeMap::new();
-        for holder in census.kept() {
-            *held.entry(holder.node.id).or_default() += 1;
-            ranking.count_in_zone(spread_domain(holder.node, census.record));
+        for node in kept {
+            *held.entry(node.id).or_default() += 1;
+            ranking.count_in_zone(spread_domain(node, want.record));
         }
         let mut excluded = BTreeMap::new();
-        for node in view.nodes.values() {
-            match admit(node, census.record, now) {
+        for node in scene.view.nodes.values() {
+            match admit(node, want, scene.now) {
                 Ok(room) => {
                     let room = room.less(planned.get(&node.id).copied().unwrap_or(0));
-                    ranking.add(node, census, room, held.get(&node.id).copied().unwrap_or(0));
+                    ranking.add(node, want, room, held.get(&node.id).copied().unwrap_or(0));
                 }
                 Err(exclusion) => {
                     excluded.insert(node.id, exclusion);
@@ -93,14 +94,14 @@ impl<'a> Ranking<'a> {
         (ranking, excluded)
     }
 
-    fn add(&mut self, node: &'a NodeView, census: &Census<'a>, room: Room, held: usize) {
+    fn add(&mut self, node: &'a NodeView, want: &Want<'a>, room: Room, held: usize) {
         self.places.push(Place {
             node: node.id,
-            overflow: is_overflow(node, census.record),
-            domain: spread_domain(node, census.record),
+            overflow: is_overflow(node, want.record),
+            domain: spread_domain(node, want.record),
             room,
             held,
-            weight: rendezvous_weight(census.name().as_str(), node.id),
+            weight: rendezvous_weight(want.record.endpoint.metadata.name.as_str(), node.id),
         });
     }
 

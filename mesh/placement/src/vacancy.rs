@@ -5,13 +5,14 @@ use std::{
     mem,
 };
 
-use shoal_types::{EndpointName, NodeView, Revision, UnixMillis, View};
+use shoal_types::{EndpointName, NodeView, Revision, UnixMillis};
 
 use crate::{
     capacity::Room,
     census::Census,
     decision::{Action, Decision},
     opening::{Opening, Size, openings},
+    scene::Scene,
     timing::Timing,
 };
 
@@ -40,13 +41,14 @@ impl Vacancies {
     /// costs a large one its host.
     pub(crate) fn fill(
         &mut self,
-        view: &View,
+        scene: &Scene<'_>,
         me: &NodeView,
         censuses: &[Census<'_>],
-        (timing, now): (&Timing, UnixMillis),
+        timing: &Timing,
         out: &mut Decision,
     ) {
-        let mut openings = openings(view, me.id, censuses, now);
+        let now = scene.now;
+        let mut openings = openings(scene, me.id, censuses);
         let sizes: BTreeSet<Size> = openings.iter().filter_map(Opening::size).collect();
         openings.retain(|opening| !opening.ranks.is_empty());
         self.remember(&openings, now);

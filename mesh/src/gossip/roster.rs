@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
+    sync::Arc,
 };
 
 use shoal_types::{Liveness, MeshId, NodeFacts, NodeId, NodeView, UnixMillis, View};
@@ -123,10 +124,10 @@ impl Roster {
 
     /// The view of this moment.
     pub(super) fn view(&self, specs: &Snapshot, now: UnixMillis) -> View {
-        let mut nodes: BTreeMap<NodeId, NodeView> =
-            self.members.iter().map(|(node, member)| (*node, member.view(*node))).collect();
+        let mut nodes: BTreeMap<NodeId, Arc<NodeView>> =
+            self.members.iter().map(|(node, member)| (*node, Arc::new(member.view(*node)))).collect();
         if let Some(facts) = &self.own.facts {
-            nodes.insert(self.me, node_view(self.me, facts, &self.own, Liveness::Alive, now));
+            nodes.insert(self.me, Arc::new(node_view(self.me, facts, &self.own, Liveness::Alive, now)));
         }
         View { me: self.me, mesh: self.mesh, nodes, endpoints: specs.endpoints.clone() }
     }
@@ -165,6 +166,11 @@ fn node_view(id: NodeId, facts: &NodeFacts, said: &Said, liveness: Liveness, hea
         refusals: said.refusals.clone(),
         departure: said.departure.clone(),
         liveness,
+        demands: BTreeMap::new(),
+        mandates: BTreeMap::new(),
+        departures: Vec::new(),
+        distances: BTreeMap::new(),
+        models: BTreeSet::new(),
         specs: said.specs.clone(),
         heard,
     }

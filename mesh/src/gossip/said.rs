@@ -123,6 +123,7 @@ mod tests {
             since: UnixMillis::from_millis(9),
             reason: None,
             progress: None,
+            crashes: 0,
             leaving: None,
         })
         .unwrap()

@@ -102,7 +102,7 @@ impl Node {
     }
 
     async fn sees(&mut self, byte: u8, what: &str, holds: impl Fn(&NodeView) -> bool) {
-        eventually(&mut self.view, what, |view| view.nodes.get(&id(byte)).is_some_and(&holds)).await;
+        eventually(&mut self.view, what, |view| view.nodes.get(&id(byte)).is_some_and(|node| holds(node))).await;
     }
 
     async fn kill(self) {
@@ -128,6 +128,7 @@ fn claim(byte: u8, counter: u32) -> Claim {
         since: UnixMillis::from_millis(1),
         reason: None,
         progress: None,
+        crashes: 0,
         leaving: None,
     }
 }

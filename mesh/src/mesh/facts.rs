@@ -77,6 +77,7 @@ mod tests {
             since: version.time,
             reason: Some(reason.to_owned()),
             progress: None,
+            crashes: 0,
             leaving: None,
         }
     }

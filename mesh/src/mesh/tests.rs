@@ -58,7 +58,7 @@ impl Member {
     }
 
     async fn sees(&mut self, node: NodeId, what: &str, holds: impl Fn(&NodeView) -> bool) {
-        eventually(&mut self.view, what, |view| view.nodes.get(&node).is_some_and(&holds)).await;
+        eventually(&mut self.view, what, |view| view.nodes.get(&node).is_some_and(|node| holds(node))).await;
     }
 
     async fn has(&mut self, endpoints: usize) {
@@ -83,6 +83,7 @@ fn claim(member: &Member, state: ReplicaState) -> Claim {
         since: generation,
         reason: None,
         progress: None,
+        crashes: 0,
         leaving: None,
     }
 }

@@ -16,6 +16,7 @@ use super::{
     digest::Digest,
     disk::{Batch, Disk},
     entry::{BODY_MAX, Entry, EntryKey},
+    history,
     merge::{Rank, merge},
     seal::{seal, verify},
     snapshot::EndpointBody,
@@ -114,19 +115,21 @@ impl Core {
         now: UnixMillis,
     ) -> Result<(Arc<EndpointRecord>, Option<Arc<Entry>>), StoreError> {
         let name = endpoint.metadata.name.clone();
-        let previous = self.snapshot.endpoints.get(&name).cloned();
+        let before = self.snapshot.endpoints.get(&name).cloned();
         self.expect(&name, expected)?;
-        if let Some(previous) = previous.as_ref().filter(|previous| previous.endpoint == endpoint) {
-            return Ok((previous.clone(), None));
+        if let Some(before) = before.as_ref().filter(|before| before.endpoint == endpoint) {
+            return Ok((before.clone(), None));
         }
         let version = self.next_version(now)?;
-        let revision = match &previous {
-            Some(previous) if !previous.endpoint.spec.needs_new_processes(&endpoint.spec) => previous.revision,
-            Some(_) | None => Revision(version),
+        let (revision, previous) = match before {
+            Some(before) => history::succeed(&before, &endpoint.spec, version),
+            None => (Revision(version), Vec::new()),
         };
-        let body = serde_json::to_string(&EndpointBody { revision, endpoint: endpoint.clone() })?;
-        let entry = self.write_at(EntryKey::Endpoint(name), version, Some(body), now)?;
-        Ok((Arc::new(EndpointRecord { endpoint, revision, version }), Some(entry)))
+        let body = EndpointBody { revision, endpoint, previous };
+        let (body, text) = history::fitting(body, BODY_MAX)?;
+        let entry = self.write_at(EntryKey::Endpoint(name), version, Some(text), now)?;
+        let EndpointBody { revision, endpoint, previous } = body;
+        Ok((Arc::new(EndpointRecord { endpoint, revision, version, previous }), Some(entry)))
     }
 
     /// The record that was deleted, and the tombstone.

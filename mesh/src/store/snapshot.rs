@@ -6,7 +6,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use shoal_types::{Endpoint, EndpointName, EndpointRecord, NodeId, Revision};
+use shoal_types::{Endpoint, EndpointName, EndpointRecord, NodeId, PastRevision, Revision};
 use tracing::warn;
 
 use super::{
@@ -29,6 +29,8 @@ pub(crate) struct Snapshot {
 pub(super) struct EndpointBody {
     pub(super) revision: Revision,
     pub(super) endpoint: Endpoint,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) previous: Vec<PastRevision>,
 }
 
 impl Snapshot {
@@ -72,5 +74,10 @@ fn record(name: &EndpointName, entry: &Entry) -> Option<EndpointRecord> {
         warn!(endpoint = %name, inside = %body.endpoint.metadata.name, "an endpoint names itself otherwise; it is kept");
         return None;
     }
-    Some(EndpointRecord { endpoint: body.endpoint, revision: body.revision, version: entry.version })
+    Some(EndpointRecord {
+        endpoint: body.endpoint,
+        revision: body.revision,
+        version: entry.version,
+        previous: body.previous,
+    })
 }

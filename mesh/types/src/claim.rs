@@ -40,9 +40,17 @@ pub struct Claim {
     /// How far the state has come, where it takes long.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
+    /// How often its engine has crashed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub crashes: u32,
     /// Why it is to go although its node stays, such as a fault of a GPU: it is replaced first, and then drains.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leaving: Option<String>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde asks for it
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// A part of something that takes long.

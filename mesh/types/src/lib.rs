@@ -6,11 +6,14 @@
 //! knows at one moment).
 
 mod claim;
+mod demand;
 mod gateway;
 mod gpu;
 mod hash;
 mod hlc;
 mod id;
+mod latency;
+mod mandate;
 mod node;
 mod parse;
 mod spec;
@@ -20,17 +23,21 @@ mod view;
 pub mod wire;
 
 pub use claim::{Claim, EngineAddress, Load, Progress, ProgressUnit, REASON_MAX, Refusal, ReplicaState, clip_reason};
+pub use demand::{Demand, OUTCOMES_MAX, Outcome};
 pub use gateway::{Backend, GatewayTarget};
 pub use gpu::{FaultAction, Gpu, GpuFault, GpuId, GpuSource, GpuUse};
 pub use hash::{rendezvous_weight, stable_hash};
 pub use hlc::{Hlc, HlcClock, Revision};
 pub use id::{ClaimId, EndpointName, MeshId, NodeId, ParseIdError};
-pub use node::{CapacityType, Departure, DepartureReason, EngineOffer, Host, Labels, NodeFacts};
+pub use latency::Latencies;
+pub use mandate::{Mandate, RolloutPhase, SHARES_MAX, Share};
+pub use node::{CapacityType, Departure, DepartureReason, EngineOffer, Host, Labels, NodeFacts, PastDeparture};
 pub use parse::{SpecError, parse_documents, parse_endpoints};
 pub use spec::{
-    ApiVersion, CommandEngine, Endpoint, EndpointSpec, EngineSpec, GatewayEngine, Kind, Metadata, Placement,
-    ProcessEngine, Replicas, Resources, Routing, SimEngine, Sleep, Spread, VllmEngine,
+    ApiVersion, CommandEngine, Endpoint, EndpointSpec, EngineSpec, GatewayEngine, Kind, Metadata, OnFailure, Placement,
+    ProcessEngine, Replicas, Resources, Rollout, Routing, Scaling, ScoreWeights, SimEngine, Sleep, Spot, Spread,
+    Strategy, Targets, VllmEngine,
 };
 pub use time::UnixMillis;
-pub use units::{HumanDuration, MemorySize, ParseUnitError};
-pub use view::{EndpointRecord, Liveness, NodeView, View};
+pub use units::{Decimal, HumanDuration, MemorySize, ParseUnitError, Percent};
+pub use view::{EndpointRecord, Liveness, NodeView, PastRevision, View};

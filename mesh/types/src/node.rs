@@ -159,15 +159,27 @@ pub struct Departure {
     pub deadline: Option<UnixMillis>,
 }
 
+/// A departure that is over: the node remembers it, and says so as long as it matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PastDeparture {
+    /// When it began.
+    pub at: UnixMillis,
+    /// Why.
+    pub reason: DepartureReason,
+}
+
 /// Why a node leaves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DepartureReason {
     /// An operator said so.
     Drain,
     /// The daemon is stopping, and its engines with it.
     Shutdown,
-    /// The host or container will be taken away.
+    /// Its host or container is being stopped: SIGTERM said so.
+    Terminate,
+    /// The provider takes the host back: a notice said so.
     Reclaim,
     /// A GPU is so ill that the whole host is given up.
     GpuFault,
@@ -178,6 +190,7 @@ impl fmt::Display for DepartureReason {
         f.write_str(match self {
             Self::Drain => "it is being drained",
             Self::Shutdown => "it is shutting down",
+            Self::Terminate => "its host is being stopped",
             Self::Reclaim => "its host is being taken away",
             Self::GpuFault => "one of its GPUs is ill",
         })

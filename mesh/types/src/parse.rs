@@ -2,10 +2,13 @@
 //!
 //! Only here is shoal strict. Between nodes unknown fields are kept, so that a mesh of mixed versions loses nothing.
 
+mod check;
+
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use self::check::check_values;
 use crate::Endpoint;
 
 /// Most documents in one file, and most bytes of it.
@@ -95,43 +98,6 @@ fn strictly<T: DeserializeOwned>(document: Value, schema: &Value) -> Result<T, S
     Walk { root: schema }.check(&document, schema, "")?;
     serde_path_to_error::deserialize(document)
         .map_err(|error| SpecError::Value { path: error.path().to_string(), message: error.inner().to_string() })
-}
-
-/// What the types cannot say.
-fn check_values(endpoint: &Endpoint) -> Result<(), SpecError> {
-    let spec = &endpoint.spec;
-    let error = |path: &str, message: String| Err(SpecError::Value { path: path.to_owned(), message });
-    if spec.model.trim().is_empty() {
-        return error("spec.model", "must name a model".to_owned());
-    }
-    if spec.resources.gpus > 64 {
-        return error("spec.resources.gpus", format!("{} is more than a host has; at most 64", spec.resources.gpus));
-    }
-    if spec.replicas.min > 10_000 {
-        return error("spec.replicas.min", format!("{} is over the bound of 10000", spec.replicas.min));
-    }
-    if let crate::EngineSpec::Sim(sim) = &spec.engine
-        && sim.max_num_seqs == 0
-    {
-        return error("spec.engine.maxNumSeqs", "must be at least 1".to_owned());
-    }
-    if let Some(sleep) = spec.engine.sleep()
-        && !(1..=2).contains(&sleep.level)
-    {
-        return error("spec.engine.sleep.level", format!("{} is neither 1 nor 2", sleep.level));
-    }
-    if spec.resources.mig.is_some() && spec.resources.gpus == 0 {
-        return error("spec.resources.gpus", "must say how many slices of `mig` a replica gets".to_owned());
-    }
-    for (label, values) in &spec.placement.require {
-        if values.is_empty() {
-            return error(
-                &format!("spec.placement.require.{label}"),
-                "allows no value, so no node could match".to_owned(),
-            );
-        }
-    }
-    Ok(())
 }
 
 /// Compares a document with the JSON Schema that the types derive.
@@ -251,7 +217,7 @@ spec:
             "unknown field `spec.resources.gpumodle`: did you mean `gpuModel`?"
         );
         assert_eq!(error(&WHOLE.replace("args:", "arg:")), "unknown field `spec.engine.arg`: did you mean `args`?");
-        assert!(error(&WHOLE.replace("{min: 2}", "{qqq: 2}")).contains("known here are min"));
+        assert!(error(&WHOLE.replace("{min: 2}", "{qqq: 2}")).contains("known here are max, min"));
     }
 
     #[test]

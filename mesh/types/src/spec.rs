@@ -1,10 +1,21 @@
 //! What a user applies: kubectl's shape, camelCase keys, quantities with units.
 
+mod engine;
+mod placement;
+mod rollout;
+mod scaling;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::{
+    engine::{CommandEngine, EngineSpec, GatewayEngine, ProcessEngine, SimEngine, Sleep, VllmEngine},
+    placement::{Placement, ScoreWeights, Spot, Spread},
+    rollout::{OnFailure, Rollout, Strategy},
+    scaling::{Scaling, Targets},
+};
 use crate::{EndpointName, HumanDuration, MemorySize};
 
 /// A named service of one model.
@@ -66,9 +77,15 @@ pub struct EndpointSpec {
     /// How many replicas there should be.
     #[serde(default)]
     pub replicas: Replicas,
+    /// When there should be more or fewer.
+    #[serde(default)]
+    pub scaling: Scaling,
     /// Where replicas may and should run.
     #[serde(default)]
     pub placement: Placement,
+    /// How a new revision takes the place of the one before.
+    #[serde(default)]
+    pub rollout: Rollout,
     /// How requests are routed.
     #[serde(default)]
     pub routing: Routing,
@@ -82,150 +99,6 @@ impl EndpointSpec {
             || self.aliases != next.aliases
             || self.engine != next.engine
             || self.resources != next.resources
-    }
-}
-
-/// Which program serves the model.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "kind", rename_all = "lowercase")]
-pub enum EngineSpec {
-    /// vLLM's OpenAI server, as a child process on a Unix socket.
-    Vllm(VllmEngine),
-    /// SGLang's server.
-    Sglang(ProcessEngine),
-    /// TensorRT-LLM's server, `trtllm-serve`.
-    Trtllm(ProcessEngine),
-    /// llama.cpp's `llama-server`.
-    Llamacpp(ProcessEngine),
-    /// A service that shoal does not run: an in-cluster stack or a provider, by URL.
-    Gateway(GatewayEngine),
-    /// A program that the node's own configuration defines by name.
-    Command(CommandEngine),
-    /// The simulated engine built into shoal: no model, no GPU work; answers are made up and say so.
-    Sim(SimEngine),
-}
-
-impl EngineSpec {
-    /// The word used for this kind in specs, node facts and metrics.
-    pub const fn kind(&self) -> &'static str {
-        match self {
-            Self::Vllm(_) => "vllm",
-            Self::Sglang(_) => "sglang",
-            Self::Trtllm(_) => "trtllm",
-            Self::Llamacpp(_) => "llamacpp",
-            Self::Gateway(_) => "gateway",
-            Self::Command(_) => "command",
-            Self::Sim(_) => "sim",
-        }
-    }
-
-    /// How its replicas sleep while they are not needed; `None` if they end instead.
-    pub const fn sleep(&self) -> Option<&Sleep> {
-        match self {
-            Self::Vllm(engine) => engine.sleep.as_ref(),
-            Self::Sim(engine) => engine.sleep.as_ref(),
-            Self::Sglang(_) | Self::Trtllm(_) | Self::Llamacpp(_) | Self::Gateway(_) | Self::Command(_) => None,
-        }
-    }
-}
-
-/// Options of a vLLM engine.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct VllmEngine {
-    /// Further arguments of `vllm serve`; a node refuses those that its configuration does not allow.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub args: Vec<String>,
-    /// Environment of the process; a node refuses names that its configuration does not allow.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub env: BTreeMap<String, String>,
-    /// Put a drained replica to sleep instead of ending it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sleep: Option<Sleep>,
-}
-
-/// How a replica that is not needed for now sleeps.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Sleep {
-    /// 1 keeps the weights in main memory, 2 only the process; as vLLM counts them.
-    #[schemars(range(min = 1, max = 2))]
-    pub level: u8,
-    /// How long it may sleep before it is ended.
-    pub keep: HumanDuration,
-}
-
-impl Default for Sleep {
-    fn default() -> Self {
-        Self { level: 1, keep: HumanDuration::from_secs(30 * 60) }
-    }
-}
-
-/// Options of an engine that is a process with arguments.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct ProcessEngine {
-    /// Further arguments; a node refuses those that its configuration does not allow.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub args: Vec<String>,
-    /// Environment of the process; a node refuses names that its configuration does not allow.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub env: BTreeMap<String, String>,
-}
-
-/// Where a gateway's service is. A node refuses URLs that its configuration does not allow.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct GatewayEngine {
-    /// `http://` or `https://`, host, and the path before `/v1/…`.
-    pub url: String,
-    /// What the service calls the model; default the endpoint's `model`. Requests say so, and answers come as they are.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub model: Option<String>,
-    /// Name of a file in the key directory of the node's configuration: the service's API key.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub key: Option<String>,
-    /// Path on the same host that answers 200 while the service is well; default `/v1/models` below the URL's path.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub health: Option<String>,
-    /// Prometheus metrics that tell of the service's load, as an llm-d router has them: a path on the same host, or a
-    /// whole URL where they have a port of their own.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub metrics: Option<String>,
-}
-
-/// Options of an engine defined in the node's configuration.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct CommandEngine {
-    /// The name under which nodes define the program. Nodes that do not define it are no candidates.
-    pub name: String,
-}
-
-/// Options of the simulated engine.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
-pub struct SimEngine {
-    /// Time that pretends to be loading weights.
-    pub load_time: HumanDuration,
-    /// Time to the first token of a request that does not queue.
-    pub time_to_first_token: HumanDuration,
-    /// Time between two tokens.
-    pub inter_token_latency: HumanDuration,
-    /// Sequences served at once; more wait in a queue.
-    #[schemars(range(min = 1))]
-    pub max_num_seqs: u32,
-    /// Put a drained replica to sleep instead of ending it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub sleep: Option<Sleep>,
-}
-
-impl Default for SimEngine {
-    fn default() -> Self {
-        Self {
-            load_time: HumanDuration::from_millis(200),
-            time_to_first_token: HumanDuration::from_millis(40),
-            inter_token_latency: HumanDuration::from_millis(15),
-            max_num_seqs: 64,
-            sleep: None,
-        }
     }
 }
 
@@ -251,47 +124,31 @@ pub struct Resources {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Replicas {
-    /// The number of replicas kept running.
+    /// Never fewer than these. With 0 the endpoint ends when it is idle, and starts with the next request.
     #[schemars(range(max = 10_000))]
     pub min: u32,
+    /// Never more than these; `min` if it is not given.
+    #[schemars(range(max = 10_000))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max: Option<u32>,
 }
 
 impl Default for Replicas {
     fn default() -> Self {
-        Self { min: 1 }
+        Self { min: 1, max: None }
     }
 }
 
-/// Where replicas may and should run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Placement {
-    /// Cluster that is filled first; the others take what does not fit.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub home: Option<String>,
-    /// Node labels and the values that are allowed for each; a node must match all.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub require: BTreeMap<String, Vec<String>>,
-    /// Failure domain over which replicas are spread.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub spread: Option<Spread>,
-    /// How long a replica whose node has gone quiet is waited for before another is started. Its requests are
-    /// rerouted at once; the last replica is replaced at once.
-    pub replace_after: HumanDuration,
-}
-
-impl Default for Placement {
-    fn default() -> Self {
-        Self { home: None, require: BTreeMap::new(), spread: None, replace_after: HumanDuration::from_secs(10) }
+impl Replicas {
+    /// The most replicas that there may be.
+    pub fn most(&self) -> u32 {
+        self.max.unwrap_or(self.min).max(self.min)
     }
-}
 
-/// Failure domains over which replicas can be spread.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Spread {
-    /// The node label `zone`.
-    Zone,
+    /// `wanted` within the bounds.
+    pub fn clamp(&self, wanted: u32) -> u32 {
+        wanted.clamp(self.min, self.most())
+    }
 }
 
 /// How requests are routed.

@@ -14,6 +14,9 @@ pub enum ParseUnitError {
     /// Not a duration with units.
     #[error("`{0}` is not a duration: write numbers with units, such as `800ms`, `30s` or `1h30m`")]
     Duration(String),
+    /// Not a percentage.
+    #[error("`{0}` is not a percentage: write a number from 0 to 100 and a percent sign, such as `10%` or `0.5%`")]
+    Percent(String),
 }
 
 const UNITS: [(&str, u64); 9] = [
@@ -112,6 +115,115 @@ impl FromStr for HumanDuration {
     }
 }
 
+/// A share, to a hundredth of a percent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Percent(u16);
+
+impl Percent {
+    /// `percent` hundredths of the whole; at most 100.
+    pub const fn from_whole(percent: u8) -> Self {
+        Self(if percent > 100 { 10_000 } else { percent as u16 * 100 })
+    }
+
+    /// As a factor from 0 to 1.
+    pub fn as_ratio(self) -> f64 {
+        f64::from(self.0) / 10_000.0
+    }
+
+    /// So much of `whole`, rounded up.
+    pub fn of(self, whole: u32) -> u32 {
+        let parts = u64::from(whole) * u64::from(self.0);
+        u32::try_from(parts.div_ceil(10_000)).unwrap_or(u32::MAX)
+    }
+}
+
+impl fmt::Display for Percent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}%", f64::from(self.0) / 100.0)
+    }
+}
+
+impl FromStr for Percent {
+    type Err = ParseUnitError;
+
+    fn from_str(text: &str) -> Result<Self, ParseUnitError> {
+        let error = || ParseUnitError::Percent(text.to_owned());
+        let number: f64 = text.strip_suffix('%').ok_or_else(error)?.trim().parse().map_err(|_| error())?;
+        if !(0.0..=100.0).contains(&number) {
+            return Err(error());
+        }
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // at most 10000, see above
+        Ok(Self((number * 100.0).round() as u16))
+    }
+}
+
+/// A number that is not negative, to six decimals: exact, so that specs can be compared.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Decimal(u64);
+
+const MILLIONTHS: u64 = 1_000_000;
+
+impl Decimal {
+    /// A whole number.
+    pub const fn from_whole(number: u32) -> Self {
+        Self(number as u64 * MILLIONTHS)
+    }
+
+    /// `millionths` of one.
+    pub const fn from_millionths(millionths: u64) -> Self {
+        Self(millionths)
+    }
+
+    /// The nearest one; `None` below zero, above 10^12, and for what is no number.
+    pub fn from_f64(number: f64) -> Option<Self> {
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // in range
+        (0.0..=1e12).contains(&number).then(|| Self((number * 1e6).round() as u64))
+    }
+
+    /// In millionths.
+    pub const fn as_millionths(self) -> u64 {
+        self.0
+    }
+
+    /// As a float.
+    #[allow(clippy::cast_precision_loss)] // beyond 2^53 millionths the last decimals are lost
+    pub fn as_f64(self) -> f64 {
+        self.0 as f64 / 1e6
+    }
+}
+
+impl fmt::Display for Decimal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.as_f64().fmt(f)
+    }
+}
+
+impl Serialize for Decimal {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match (self.0 / MILLIONTHS, self.0 % MILLIONTHS) {
+            (whole, 0) => serializer.serialize_u64(whole),
+            _ => serializer.serialize_f64(self.as_f64()),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Decimal {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let number = f64::deserialize(deserializer)?;
+        Self::from_f64(number).ok_or_else(|| D::Error::custom(format!("{number} is not a number from 0 to 10^12")))
+    }
+}
+
+impl JsonSchema for Decimal {
+    fn schema_name() -> Cow<'static, str> {
+        "Decimal".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "number", "minimum": 0, "description": "A number, to six decimals."})
+    }
+}
+
 macro_rules! text_unit {
     ($name:ident, $pattern:literal, $description:literal) => {
         impl Serialize for $name {
@@ -139,6 +251,7 @@ macro_rules! text_unit {
 }
 
 text_unit!(MemorySize, r"^[0-9.]+ ?([KMGT]i?)?B$", "A size with its unit, such as 80GiB.");
+text_unit!(Percent, r"^[0-9.]+ ?%$", "A share with its percent sign, such as 10%.");
 text_unit!(HumanDuration, r"^([0-9]+(ns|us|ms|s|m|h|d) ?)+$", "A duration with its units, such as 1h30m.");
 
 #[cfg(test)]
@@ -161,5 +274,25 @@ mod tests {
         assert_eq!("1h30m".parse(), Ok(HumanDuration::from_secs(5400)));
         assert_eq!(HumanDuration::from_millis(90_500).to_string(), "1m30s500ms");
         assert!("10".parse::<HumanDuration>().is_err());
+    }
+
+    #[test]
+    fn shares_are_read_and_shown_with_their_sign() {
+        assert_eq!("10%".parse(), Ok(Percent::from_whole(10)));
+        assert_eq!("0.5%".parse::<Percent>().unwrap().to_string(), "0.5%");
+        assert_eq!(Percent::from_whole(25).of(5), 2, "rounded up");
+        for bad in ["10", "101%", "-1%", "%", "NaN%"] {
+            assert!(bad.parse::<Percent>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn numbers_survive_text_exactly() {
+        for (text, millionths) in [("0.8", 800_000), ("4.5", 4_500_000), ("8", 8_000_000), ("0.000001", 1)] {
+            let number: Decimal = serde_json::from_str(text).unwrap();
+            assert_eq!(number.as_millionths(), millionths);
+            assert_eq!(serde_json::to_string(&number).unwrap().parse::<f64>().unwrap(), number.as_f64());
+        }
+        assert!(serde_json::from_str::<Decimal>("-1").is_err());
     }
 }

@@ -1,12 +1,15 @@
 //! One immutable snapshot of everything that a node knows.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Claim, ClaimId, Departure, Endpoint, EndpointName, Gpu, Hlc, Load, MeshId, NodeFacts, NodeId, Refusal, Revision,
-    UnixMillis,
+    Claim, ClaimId, Demand, Departure, Endpoint, EndpointName, EndpointSpec, Gpu, Hlc, Load, Mandate, MeshId,
+    NodeFacts, NodeId, PastDeparture, Refusal, Revision, UnixMillis,
 };
 
 /// Everything that node [`View::me`] knows at one moment: rebuilt on change, then never changed.
@@ -18,7 +21,7 @@ pub struct View {
     /// Of which mesh.
     pub mesh: MeshId,
     /// All nodes heard of and not yet forgotten, the own one included.
-    pub nodes: BTreeMap<NodeId, NodeView>,
+    pub nodes: BTreeMap<NodeId, Arc<NodeView>>,
     /// All endpoints in the store.
     pub endpoints: BTreeMap<EndpointName, Arc<EndpointRecord>>,
 }
@@ -26,7 +29,7 @@ pub struct View {
 impl View {
     /// All claims of all nodes, in the order of their ids.
     pub fn claims(&self) -> impl Iterator<Item = (&NodeView, &Claim)> {
-        self.nodes.values().flat_map(|node| node.claims.values().map(move |claim| (node, claim)))
+        self.nodes.values().map(Arc::as_ref).flat_map(|node| node.claims.values().map(move |claim| (node, claim)))
     }
 
     /// All claims on `endpoint`.
@@ -45,6 +48,29 @@ pub struct EndpointRecord {
     pub revision: Revision,
     /// The write that made it what it is.
     pub version: Hlc,
+    /// Revisions before this one, the newest first: to go on with while this one is rolled out, and to go back to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub previous: Vec<PastRevision>,
+}
+
+impl EndpointRecord {
+    /// What a replica of `revision` runs, as far as that is still known.
+    pub fn spec_of(&self, revision: Revision) -> Option<&EndpointSpec> {
+        if revision == self.revision {
+            return Some(&self.endpoint.spec);
+        }
+        self.previous.iter().find(|past| past.revision == revision).map(|past| &past.spec)
+    }
+}
+
+/// A revision that was replaced by another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PastRevision {
+    /// Which processes.
+    pub revision: Revision,
+    /// What was wanted then.
+    pub spec: EndpointSpec,
 }
 
 /// One node as it is known here.
@@ -67,6 +93,16 @@ pub struct NodeView {
     pub departure: Option<Departure>,
     /// Whether it is there.
     pub liveness: Liveness,
+    /// What the clients of its ingress ask for.
+    pub demands: BTreeMap<EndpointName, Demand>,
+    /// What it says as the steward of endpoints.
+    pub mandates: BTreeMap<EndpointName, Mandate>,
+    /// Its own departures of the last days, the oldest first.
+    pub departures: Vec<PastDeparture>,
+    /// Round trips to other clusters in milliseconds, rounded, as far as it has measured them.
+    pub distances: BTreeMap<String, u32>,
+    /// Models whose weights it has.
+    pub models: BTreeSet<String>,
     /// Digest of the specs that it has, to compare stores by.
     pub specs: String,
     /// When something was last heard of it, by this node's clock.

@@ -1,11 +1,15 @@
 //! Views made by hand.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use shoal_types::{
     ApiVersion, Claim, ClaimId, Endpoint, EndpointName, EndpointRecord, EndpointSpec, EngineOffer, EngineSpec, Gpu,
     GpuId, GpuSource, GpuUse, Hlc, Host, Kind, Labels, Liveness, MemorySize, MeshId, Metadata, NodeFacts, NodeId,
-    NodeView, Placement, ReplicaState, Replicas, Resources, Revision, Routing, SimEngine, UnixMillis, View,
+    NodeView, PastRevision, Placement, ReplicaState, Replicas, Resources, Revision, Rollout, Routing, Scaling,
+    SimEngine, UnixMillis, View,
 };
 
 /// Seconds after the start of the test.
@@ -59,6 +63,11 @@ pub(crate) fn node_view(id: NodeId, gpus: usize) -> NodeView {
         refusals: Vec::new(),
         departure: None,
         liveness: Liveness::Alive,
+        demands: BTreeMap::new(),
+        mandates: BTreeMap::new(),
+        departures: Vec::new(),
+        distances: BTreeMap::new(),
+        models: BTreeSet::new(),
         specs: String::new(),
         heard: at(0),
     }
@@ -72,13 +81,15 @@ pub(crate) fn record(endpoint: &str, gpus: u32, replicas: u32) -> EndpointRecord
         aliases: Default::default(),
         engine: EngineSpec::Sim(SimEngine::default()),
         resources: Resources { gpus, gpu_model: None, gpu_memory: None, mig: None },
-        replicas: Replicas { min: replicas },
+        replicas: Replicas { min: replicas, max: None },
+        scaling: Scaling::default(),
         placement: Placement::default(),
+        rollout: Rollout::default(),
         routing: Routing::default(),
     };
     let metadata = Metadata { name: name(endpoint), labels: BTreeMap::new() };
     let endpoint = Endpoint { api_version: ApiVersion::V1, kind: Kind::Endpoint, metadata, spec };
-    EndpointRecord { endpoint, revision: Revision(version), version }
+    EndpointRecord { endpoint, revision: Revision(version), version, previous: Vec::new() }
 }
 
 /// A view, seen by node 1 unless said otherwise.
@@ -96,7 +107,7 @@ impl Fleet {
     }
 
     pub(crate) fn node(mut self, node: u8, gpus: usize) -> Self {
-        self.view.nodes.insert(id(node), node_view(id(node), gpus));
+        self.view.nodes.insert(id(node), Arc::new(node_view(id(node), gpus)));
         self
     }
 
@@ -116,7 +127,7 @@ impl Fleet {
     }
 
     pub(crate) fn node_mut(&mut self, node: u8) -> &mut NodeView {
-        self.view.nodes.get_mut(&id(node)).unwrap()
+        Arc::make_mut(self.view.nodes.get_mut(&id(node)).unwrap())
     }
 
     pub(crate) fn endpoint(mut self, endpoint: &str, gpus: u32, replicas: u32) -> Self {
@@ -132,6 +143,12 @@ impl Fleet {
     /// Gives `endpoint` a new revision.
     pub(crate) fn revise(mut self, endpoint: &str) -> Self {
         self.record_mut(endpoint).revision.0.counter += 1;
+        self
+    }
+
+    /// Gives `endpoint` a revision that was before.
+    pub(crate) fn past(mut self, endpoint: &str, past: PastRevision) -> Self {
+        self.record_mut(endpoint).previous.push(past);
         self
     }
 
@@ -158,6 +175,7 @@ impl Fleet {
             since: at(claimed),
             reason: None,
             progress: None,
+            crashes: 0,
             leaving: None,
         };
         let claim_id = claim.id;
@@ -166,6 +184,6 @@ impl Fleet {
     }
 
     pub(crate) fn set_state(&mut self, claim: ClaimId, state: ReplicaState) {
-        self.view.nodes.get_mut(&claim.node).unwrap().claims.get_mut(&claim).unwrap().state = state;
+        Arc::make_mut(self.view.nodes.get_mut(&claim.node).unwrap()).claims.get_mut(&claim).unwrap().state = state;
     }
 }

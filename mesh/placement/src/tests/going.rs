@@ -3,11 +3,11 @@
 use shoal_types::{ClaimId, GpuFault, GpuUse, Liveness, ReplicaState};
 
 use super::fleet::{Fleet, at, id, name};
-use crate::{Action, Decision, DrainReason, Elector, Timing, WithdrawReason, candidates};
+use crate::{Action, Decision, DrainReason, Elector, Memory, Timing, WithdrawReason, candidates};
 
 /// What node `me` decides once it has watched the same view for a while, up to `now`.
 fn decide(fleet: &Fleet, me: u8, now: u64) -> Decision {
-    let mut elector = Elector::new(id(me), Timing::default());
+    let mut elector = Elector::new(id(me), Timing::default(), Memory::default());
     elector.step(&fleet.view, at(0));
     elector.step(&fleet.view, at(now.saturating_sub(3)));
     elector.step(&fleet.view, at(now))

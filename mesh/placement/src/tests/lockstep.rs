@@ -1,11 +1,11 @@
 //! All nodes of a view together, with gossip that takes no time: what one does, the next one sees.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use shoal_types::{NodeId, ReplicaState, UnixMillis};
 
 use super::fleet::{Fleet, at};
-use crate::{Action, Elector, Timing};
+use crate::{Action, Elector, Memory, Timing};
 
 /// Time between two steps of a node.
 const TICK: Duration = Duration::from_millis(500);
@@ -22,15 +22,21 @@ pub(crate) struct Lockstep {
 impl Lockstep {
     /// Every node has an elector; all have stepped often enough to have left their first settle time behind.
     pub(crate) fn new(fleet: Fleet) -> Self {
-        let electors = fleet.view.nodes.keys().map(|&id| (id, Elector::new(id, Timing::default()))).collect();
+        let electors =
+            fleet.view.nodes.keys().map(|&id| (id, Elector::new(id, Timing::default(), Memory::default()))).collect();
         let mut lockstep = Self { fleet, electors, now: at(0) };
         let endpoints = std::mem::take(&mut lockstep.fleet.view.endpoints);
-        let claims: Vec<_> =
-            lockstep.fleet.view.nodes.values_mut().map(|node| std::mem::take(&mut node.claims)).collect();
+        let claims: Vec<_> = lockstep
+            .fleet
+            .view
+            .nodes
+            .values_mut()
+            .map(|node| std::mem::take(&mut Arc::make_mut(node).claims))
+            .collect();
         lockstep.run_until(90);
         lockstep.fleet.view.endpoints = endpoints;
         for (node, claims) in lockstep.fleet.view.nodes.values_mut().zip(claims) {
-            node.claims = claims;
+            Arc::make_mut(node).claims = claims;
         }
         lockstep
     }
@@ -81,7 +87,7 @@ impl Fleet {
     }
 
     fn load(&mut self, now: UnixMillis) {
-        for claim in self.view.nodes.values_mut().flat_map(|node| node.claims.values_mut()) {
+        for claim in self.view.nodes.values_mut().flat_map(|node| Arc::make_mut(node).claims.values_mut()) {
             if claim.state == ReplicaState::Starting && now.since(claim.since) >= LOAD {
                 (claim.state, claim.since) = (ReplicaState::Ready, now);
             }

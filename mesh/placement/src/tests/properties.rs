@@ -1,6 +1,9 @@
 //! The rules on views that nobody thought of.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use proptest::prelude::*;
 use shoal_types::{Claim, ClaimId, Departure, DepartureReason, Liveness, NodeId, NodeView, ReplicaState, Spread, View};
@@ -10,7 +13,7 @@ use super::{
     lockstep::Lockstep,
 };
 use crate::{
-    Action, Elector, Timing, candidates,
+    Action, Elector, Memory, Timing, candidates,
     census::Census,
     presence::{Patience, present},
 };
@@ -113,7 +116,7 @@ fn kept(view: &View, endpoint: &str) -> BTreeSet<ClaimId> {
 fn decisions(view: &View) -> Vec<(NodeId, Action)> {
     let mut all = Vec::new();
     for &me in view.nodes.keys() {
-        let mut elector = Elector::new(me, Timing::default());
+        let mut elector = Elector::new(me, Timing::default(), Memory::default());
         let view = View { me, ..view.clone() };
         elector.step(&view, at(96));
         all.extend(elector.step(&view, at(100)).actions.into_iter().map(|action| (me, action)));
@@ -162,7 +165,7 @@ proptest! {
             let serving = fleet.view.claims_of(endpoint).any(|(node, claim)| node.is_alive() && claim.state.serves());
             for claim in claims.iter().filter(|claim| serving && alive(claim) && !before.contains(claim)) {
                 let mut without = fleet.view.clone();
-                without.nodes.get_mut(&claim.node).unwrap().claims.remove(claim);
+                Arc::make_mut(without.nodes.get_mut(&claim.node).unwrap()).claims.remove(claim);
                 let still = without.claims_of(endpoint).any(|(node, claim)| node.is_alive() && claim.state.serves());
                 prop_assert!(!still || kept(&without, endpoint.as_str()) == before);
             }

@@ -10,11 +10,11 @@ use super::{
     fleet::{Fleet, at, id, name},
     lockstep::Lockstep,
 };
-use crate::{Action, Decision, DrainReason, Elector, Timing, WithdrawReason, candidates};
+use crate::{Action, Decision, DrainReason, Elector, Memory, Timing, WithdrawReason, candidates};
 
 /// What node 1 decides at `now`, its elector having run since 0 without any endpoint.
 fn decide(fleet: &Fleet, now: u64) -> Decision {
-    let mut elector = Elector::new(id(1), Timing::default());
+    let mut elector = Elector::new(id(1), Timing::default(), Memory::default());
     let mut before = fleet.view.clone();
     before.endpoints.clear();
     elector.step(&before, at(0));
@@ -23,7 +23,7 @@ fn decide(fleet: &Fleet, now: u64) -> Decision {
 
 /// What node 1 decides at `now`, having seen the same view since `since`.
 fn decide_after(fleet: &Fleet, since: u64, now: u64) -> Decision {
-    let mut elector = Elector::new(id(1), Timing::default());
+    let mut elector = Elector::new(id(1), Timing::default(), Memory::default());
     elector.step(&fleet.view, at(since));
     elector.step(&fleet.view, at(now))
 }
@@ -91,7 +91,7 @@ fn last_of(nodes: u8) -> Fleet {
 fn rule_3_candidates_take_turns() {
     let step = Timing::default().step;
     let fleet = last_of(3);
-    let mut elector = Elector::new(id(1), Timing::default());
+    let mut elector = Elector::new(id(1), Timing::default(), Memory::default());
     elector.step(&last_of(3).spec("a", |spec| spec.replicas.min = 0).view, at(0));
     let turn = at(10).plus(2 * step);
     assert_eq!(elector.step(&fleet.view, at(10)), Decision { actions: vec![], wake: Some(turn) });
@@ -106,7 +106,7 @@ fn rule_3_candidates_take_turns() {
 #[test]
 fn rule_3_who_becomes_a_candidate_later_waits_from_then_on() {
     let mut fleet = last_of(2);
-    let mut elector = Elector::new(id(1), Timing::default());
+    let mut elector = Elector::new(id(1), Timing::default(), Memory::default());
     elector.step(&Fleet::new().node(1, 8).view, at(0));
     fleet.node_mut(1).gpus.iter_mut().for_each(|gpu| gpu.used_by = GpuUse::Unknown);
     assert_eq!(elector.step(&fleet.view, at(10)), Decision::default());
@@ -135,7 +135,7 @@ fn rule_3_larger_replicas_go_first() {
 #[test]
 fn rule_3_a_fresh_elector_listens_first() {
     let fleet = Fleet::new().node(1, 8).endpoint("a", 1, 1);
-    let mut elector = Elector::new(id(1), Timing::default());
+    let mut elector = Elector::new(id(1), Timing::default(), Memory::default());
     assert_eq!(elector.step(&fleet.view, at(0)), Decision { actions: vec![], wake: Some(at(3)) });
     assert_eq!(elector.step(&fleet.view, at(3)).actions, [claim_of("a", &fleet)]);
 }
@@ -185,7 +185,7 @@ fn rule_3_what_is_missing_together_is_planned_together() {
     let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
     let fleet = names.iter().fold(fleet, |fleet, endpoint| fleet.endpoint(endpoint, 1, 1));
     let claims = |node| {
-        let mut elector = Elector::new(id(node), Timing::default());
+        let mut elector = Elector::new(id(node), Timing::default(), Memory::default());
         elector.step(&Fleet::new().node(node, 8).view, at(0));
         elector.step(&fleet.view, at(10)).actions.len()
     };

@@ -77,7 +77,7 @@ impl Plan {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::{collections::BTreeSet, sync::Arc};
 
     use shoal_types::{GpuSource, Host, Labels, Liveness, MemorySize, MeshId, NodeFacts, NodeView, UnixMillis};
 
@@ -113,10 +113,15 @@ mod tests {
             refusals: Vec::new(),
             departure: None,
             liveness: *liveness,
+            demands: BTreeMap::new(),
+            mandates: BTreeMap::new(),
+            departures: Vec::new(),
+            distances: BTreeMap::new(),
+            models: BTreeSet::new(),
             specs: (*specs).to_owned(),
             heard: UnixMillis::default(),
         };
-        let nodes = peers.iter().map(|peer| (node(peer.0), member(peer))).collect();
+        let nodes = peers.iter().map(|peer| (node(peer.0), Arc::new(member(peer)))).collect();
         Arc::new(View { me: node(0), mesh: MeshId::from_bytes([9; 16]), nodes, endpoints: BTreeMap::new() })
     }
 

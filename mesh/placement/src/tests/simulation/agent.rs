@@ -1,6 +1,6 @@
 //! What a node does about a decision, as the agent would.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use shoal_types::{Claim, ClaimId, GpuUse, NodeId, ReplicaState};
 
@@ -28,6 +28,7 @@ impl Mesh {
                     since: self.now,
                     reason: None,
                     progress: None,
+                    crashes: 0,
                     leaving: None,
                 };
                 self.claims_mut(node).insert(id, claim);
@@ -81,7 +82,7 @@ impl Mesh {
         let users: Vec<ClaimId> =
             started.flat_map(|claim| std::iter::repeat_n(claim.id, claim.gpus as usize)).collect();
         let id = self.nodes[node].id;
-        let own = self.nodes[node].view.nodes.get_mut(&id).unwrap();
+        let own = Arc::make_mut(self.nodes[node].view.nodes.get_mut(&id).unwrap());
         for (index, gpu) in own.gpus.iter_mut().enumerate() {
             gpu.used_by = users.get(index).map_or(GpuUse::Free, |&claim| GpuUse::Replica(claim));
         }

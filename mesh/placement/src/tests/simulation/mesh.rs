@@ -3,13 +3,14 @@
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BinaryHeap},
+    sync::Arc,
 };
 
 use shoal_types::{Claim, ClaimId, Liveness, MeshId, NodeId, ReplicaState, UnixMillis, View};
 
 use super::{random::Random, workload::Workload};
 use crate::{
-    Elector, Timing,
+    Elector, Memory, Timing,
     tests::fleet::{at, node_view},
 };
 
@@ -83,10 +84,10 @@ impl Mesh {
             let view = View {
                 me: id,
                 mesh: MeshId::from_bytes([0; 16]),
-                nodes: [(id, own)].into(),
+                nodes: [(id, Arc::new(own))].into(),
                 endpoints: Workload::new(),
             };
-            let elector = Elector::new(id, Timing::default());
+            let elector = Elector::new(id, Timing::default(), Memory::default());
             Node { id, elector, view, up: true, step_at: NEVER, counter: 0, said: Vec::new(), heard: vec![0; nodes] }
         };
         let nodes: Vec<Node> = (0..nodes).map(node).collect();
@@ -151,7 +152,7 @@ impl Mesh {
             Event::Suspect { node, of, silence } if silence == self.silence => {
                 let of = self.nodes[of].id;
                 if let Some(quiet) = self.nodes[node].view.nodes.get_mut(&of) {
-                    quiet.liveness = Liveness::Suspect { since: self.now };
+                    Arc::make_mut(quiet).liveness = Liveness::Suspect { since: self.now };
                 }
                 self.step_soon(node);
             }
@@ -205,7 +206,7 @@ impl Mesh {
             let facts = self.nodes[index].view.nodes[&from].clone();
             self.nodes[node].view.nodes.insert(from, facts);
         }
-        let known = self.nodes[node].view.nodes.get_mut(&from).unwrap();
+        let known = Arc::make_mut(self.nodes[node].view.nodes.get_mut(&from).unwrap());
         known.claims = said;
         known.liveness = Liveness::Alive;
         self.step_soon(node);
@@ -253,6 +254,6 @@ impl Mesh {
 
     pub(super) fn claims_mut(&mut self, node: usize) -> &mut BTreeMap<ClaimId, Claim> {
         let id = self.nodes[node].id;
-        &mut self.nodes[node].view.nodes.get_mut(&id).unwrap().claims
+        &mut Arc::make_mut(self.nodes[node].view.nodes.get_mut(&id).unwrap()).claims
     }
 }

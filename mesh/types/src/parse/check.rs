@@ -1,0 +1,168 @@
+//! What the types of a spec cannot say.
+
+use super::SpecError;
+use crate::{Decimal, Endpoint, EndpointSpec, EngineSpec, Percent, Rollout, Scaling};
+
+/// Most replicas of an endpoint.
+const REPLICAS_MAX: u32 = 10_000;
+/// Most steps of a rollout.
+const STEPS_MAX: usize = 20;
+
+/// The first value that makes no sense, with its path.
+pub(super) fn check_values(endpoint: &Endpoint) -> Result<(), SpecError> {
+    let spec = &endpoint.spec;
+    if spec.model.trim().is_empty() {
+        return error("spec.model", "must name a model");
+    }
+    check_engine(spec)?;
+    check_resources(spec)?;
+    check_replicas(spec)?;
+    check_scaling(&spec.scaling)?;
+    check_placement(spec)?;
+    check_rollout(&spec.rollout)
+}
+
+fn check_engine(spec: &EndpointSpec) -> Result<(), SpecError> {
+    if let EngineSpec::Sim(sim) = &spec.engine
+        && sim.max_num_seqs == 0
+    {
+        return error("spec.engine.maxNumSeqs", "must be at least 1");
+    }
+    match spec.engine.sleep() {
+        Some(sleep) if !(1..=2).contains(&sleep.level) => {
+            error("spec.engine.sleep.level", format!("{} is neither 1 nor 2", sleep.level))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn check_resources(spec: &EndpointSpec) -> Result<(), SpecError> {
+    let resources = &spec.resources;
+    if resources.gpus > 64 {
+        return error("spec.resources.gpus", format!("{} is more than a host has; at most 64", resources.gpus));
+    }
+    if resources.mig.is_some() && resources.gpus == 0 {
+        return error("spec.resources.gpus", "must say how many slices of `mig` a replica gets");
+    }
+    Ok(())
+}
+
+fn check_replicas(spec: &EndpointSpec) -> Result<(), SpecError> {
+    let replicas = &spec.replicas;
+    if replicas.min > REPLICAS_MAX {
+        return error("spec.replicas.min", format!("{} is over the bound of {REPLICAS_MAX}", replicas.min));
+    }
+    let Some(max) = replicas.max else { return Ok(()) };
+    if max > REPLICAS_MAX {
+        return error("spec.replicas.max", format!("{max} is over the bound of {REPLICAS_MAX}"));
+    }
+    if max < replicas.min {
+        return error("spec.replicas.max", format!("{max} is less than `min`, which is {}", replicas.min));
+    }
+    // From zero to one needs no target: a request is enough.
+    if max > replicas.min.max(1) && spec.scaling.targets.is_empty() {
+        return error(
+            "spec.replicas.max",
+            "nothing would ever want so many: say in `spec.scaling.targets` what one replica should have to do",
+        );
+    }
+    Ok(())
+}
+
+fn check_scaling(scaling: &Scaling) -> Result<(), SpecError> {
+    let targets = &scaling.targets;
+    let numbers = [
+        ("inflight", targets.inflight),
+        ("waiting", targets.waiting),
+        ("kvCache", targets.kv_cache),
+        ("qps", targets.qps),
+    ];
+    for (name, target) in numbers {
+        if target == Some(Decimal::default()) {
+            return error(&format!("spec.scaling.targets.{name}"), "must be more than 0");
+        }
+    }
+    if targets.kv_cache.is_some_and(|target| target > Decimal::from_whole(1)) {
+        return error("spec.scaling.targets.kvCache", "is a share: more than 0, at most 1");
+    }
+    if targets.ttft_p95.is_some_and(|target| target.0.is_zero()) {
+        return error("spec.scaling.targets.ttftP95", "must be more than 0");
+    }
+    Ok(())
+}
+
+fn check_placement(spec: &EndpointSpec) -> Result<(), SpecError> {
+    for (label, values) in &spec.placement.require {
+        if values.is_empty() {
+            return error(&format!("spec.placement.require.{label}"), "allows no value, so no node could match");
+        }
+    }
+    match &spec.placement.spot {
+        Some(spot) if spot.overprovision > 1_000 => {
+            error("spec.placement.spot.overprovision", format!("{} is over the bound of 1000", spot.overprovision))
+        }
+        Some(spot) if spot.on_demand_base > spec.replicas.most() => error(
+            "spec.placement.spot.onDemandBase",
+            format!("{} is more than the endpoint may have, which is {}", spot.on_demand_base, spec.replicas.most()),
+        ),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn check_rollout(rollout: &Rollout) -> Result<(), SpecError> {
+    if rollout.steps.len() > STEPS_MAX {
+        return error("spec.rollout.steps", format!("has {} steps, at most {STEPS_MAX}", rollout.steps.len()));
+    }
+    if rollout.steps.first().is_some_and(|first| *first == Percent::default()) || !rollout.steps.is_sorted() {
+        return error("spec.rollout.steps", "must rise, and begin above 0%");
+    }
+    if rollout.max_ttft_ratio < Decimal::from_whole(1) {
+        return error("spec.rollout.maxTtftRatio", "must be at least 1");
+    }
+    Ok(())
+}
+
+fn error(path: &str, message: impl Into<String>) -> Result<(), SpecError> {
+    Err(SpecError::Value { path: path.to_owned(), message: message.into() })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::parse_endpoints;
+
+    fn error(spec: &str) -> String {
+        let text = format!(
+            "{{apiVersion: shoal/v1, kind: Endpoint, metadata: {{name: a}}, spec: {{model: m, engine: {{kind: sim}}, {spec}}}}}"
+        );
+        parse_endpoints(&text).map_or_else(|error| error.to_string(), |_| String::new())
+    }
+
+    #[test]
+    fn values_that_make_no_sense_name_their_path() {
+        for (spec, path) in [
+            ("replicas: {min: 3, max: 2}", "spec.replicas.max"),
+            ("replicas: {min: 1, max: 2}", "spec.replicas.max"),
+            ("scaling: {targets: {kvCache: 80}}", "spec.scaling.targets.kvCache"),
+            ("scaling: {targets: {qps: 0}}", "spec.scaling.targets.qps"),
+            ("placement: {spot: {onDemandBase: 2}}", "spec.placement.spot.onDemandBase"),
+            ("rollout: {steps: [50%, 10%]}", "spec.rollout.steps"),
+            ("rollout: {steps: [10]}", "spec.rollout.steps"),
+            ("rollout: {maxTtftRatio: 0.5}", "spec.rollout.maxTtftRatio"),
+            ("placement: {maxPrice: -1}", "spec.placement.maxPrice"),
+        ] {
+            assert!(error(spec).contains(path), "{spec}: {}", error(spec));
+        }
+    }
+
+    #[test]
+    fn values_that_make_sense_are_taken() {
+        for spec in [
+            "replicas: {min: 0, max: 1}",
+            "replicas: {min: 1, max: 12}, scaling: {targets: {inflight: 32, qps: 8, kvCache: 0.8, waiting: 4, ttftP95: 800ms}}",
+            "placement: {spot: {overprovision: 1, onDemandFallback: true, onDemandBase: 0}, maxPrice: 4.50, priority: 100}",
+            "rollout: {strategy: canary, steps: [10%, 50%, 100%], pause: 5m, maxErrorRate: 1%, maxTtftRatio: 1.5}",
+        ] {
+            assert_eq!(error(spec), "");
+        }
+    }
+}
