@@ -6,18 +6,22 @@
 //!
 //! * [`Elector::step`] takes a view and says what this node should do now, and when to ask again.
 //! * [`Action`] is one such thing: claim, start, withdraw, drain.
-//! * [`candidates()`] explains: which nodes could run a replica, best first, and why the others could not.
+//! * [`explain()`] says why an endpoint's replicas are where they are, why others are missing, and what would change that;
+//!   [`candidates()`] is the part of it that follows from the view alone.
+//! * [`plan()`] says what would happen if endpoints were applied.
 //!
 //! How long a decision waits is in [`Timing`].
 
 mod candidates;
 mod capacity;
+mod catalog;
 mod census;
 mod decision;
 mod desired;
 mod distance;
 mod elector;
 mod exclusion;
+mod explain;
 mod ground;
 mod membership;
 mod memory;
@@ -25,11 +29,13 @@ mod muster;
 mod need;
 mod opening;
 mod order;
+mod plan;
 mod presence;
 mod rank;
 mod risk;
 mod scene;
 mod score;
+mod tenancy;
 mod tenure;
 mod timing;
 mod vacancy;
@@ -44,8 +50,14 @@ pub use decision::{Action, Decision, DrainReason, WithdrawReason};
 pub use desired::Desired;
 pub use elector::Elector;
 pub use exclusion::{Capacity, Exclusion};
+pub use explain::{
+    Candidate, ExcludedNode, ExcludedNodes, Explanation, NodeNames, Remedy, ReplicaStanding, Term, TermName,
+    WantExplanation, explain,
+};
 pub use memory::{Heard, Memory};
 pub use muster::Standing;
 pub use need::Filter;
+pub use plan::{Change, EndpointPlan, Evicted, Outcome, Plan, Start, plan};
 pub use scene::Scene;
+pub use tenancy::{Tenant, Tenants};
 pub use timing::Timing;
