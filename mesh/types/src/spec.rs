@@ -100,6 +100,19 @@ impl EndpointSpec {
             || self.engine != next.engine
             || self.resources != next.resources
     }
+
+    /// This spec with the processes of `other`: what an undo applies.
+    #[must_use]
+    pub fn with_processes_of(self, other: &Self) -> Self {
+        Self {
+            model: other.model.clone(),
+            model_revision: other.model_revision.clone(),
+            aliases: other.aliases.clone(),
+            engine: other.engine.clone(),
+            resources: other.resources.clone(),
+            ..self
+        }
+    }
 }
 
 /// What one replica needs of its node.

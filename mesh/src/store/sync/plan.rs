@@ -98,6 +98,7 @@ mod tests {
             host: Host { cpus: 1, memory: MemorySize::from_gib(1), os: "os".to_owned() },
             gpu_source: GpuSource::None,
             issuer: false,
+            requests_capacity: false,
             engines: Vec::new(),
             started: UnixMillis::default(),
         }
