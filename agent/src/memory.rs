@@ -50,3 +50,22 @@ async fn write(file: &Arc<StateFile<Memory>>, memory: &mut watch::Receiver<Arc<M
         Err(panic) => error!(%panic, "What this node remembers is not on disk"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_heard_is_on_disk_and_what_cannot_be_read_is_begun_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(MemoryFile::new(dir.path()).read(), Memory::default());
+        let (tell, heard) = watch::channel(Arc::new(Memory::default()));
+        let stop = CancellationToken::new();
+        stop.cancel();
+        tell.send_replace(Arc::new(Memory::default()));
+        MemoryFile::new(dir.path()).keep(heard, stop).await;
+        assert!(dir.path().join("memory.json").exists(), "once more at the end");
+        std::fs::write(dir.path().join("memory.json"), "{").unwrap();
+        assert_eq!(MemoryFile::new(dir.path()).read(), Memory::default());
+    }
+}

@@ -48,3 +48,38 @@ impl Pace {
         due
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use shoal_types::HumanDuration;
+
+    use super::*;
+    use crate::capacity::testing::request;
+
+    const fn at(seconds: u64) -> UnixMillis {
+        UnixMillis::from_millis(seconds * 1_000)
+    }
+
+    #[test]
+    fn what_is_missing_for_a_while_is_told_and_told_again_only_much_later() {
+        let config = CapacityConfig {
+            after: HumanDuration::from_secs(30),
+            interval: HumanDuration::from_secs(300),
+            ..CapacityConfig::default()
+        };
+        let mut pace = Pace::new(&config);
+        let mut told = |now, missing: bool| {
+            let requests = if missing { vec![request("a")] } else { vec![] };
+            !pace.due(requests, at(now)).is_empty()
+        };
+        assert!(!told(0, true) && !told(29, true));
+        assert!(told(30, true));
+        assert!(!told(40, false), "met");
+        assert!(!told(100, true), "missing again: whoever was told is at it");
+        assert!(!told(329, true));
+        assert!(told(330, true));
+        assert!(!told(700, false), "long met");
+        assert!(!told(701, true), "and new again");
+        assert!(told(731, true));
+    }
+}

@@ -104,3 +104,68 @@ fn client() -> Result<Client, TellError> {
     let client = Client::builder().timeout(DEADLINE).user_agent(concat!("shoal/", env!("CARGO_PKG_VERSION")));
     client.build().map_err(TellError::Client)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
+
+    use super::*;
+    use crate::capacity::testing::request;
+
+    fn command(script: &str) -> CapacityConfig {
+        let args = vec!["-c".to_owned(), script.to_owned()];
+        CapacityConfig {
+            command: Some(CapacityCommand { program: "/bin/sh".into(), args }),
+            ..CapacityConfig::default()
+        }
+    }
+
+    async fn tell(config: &CapacityConfig) -> Result<(), TellError> {
+        Teller::new(config).unwrap().unwrap().tell(&request("llama")).await
+    }
+
+    #[tokio::test]
+    async fn a_program_reads_what_is_missing() {
+        assert!(Teller::new(&CapacityConfig::default()).unwrap().is_none());
+        let dir = tempfile::tempdir().unwrap();
+        let said = dir.path().join("said");
+        tell(&command(&format!("cat > {}", said.display()))).await.unwrap();
+        let said: serde_json::Value = serde_json::from_slice(&std::fs::read(said).unwrap()).unwrap();
+        assert_eq!(said["endpoint"], "llama");
+        let error = tell(&command("echo sold out >&2; exit 3")).await.unwrap_err().to_string();
+        assert!(error.contains("/bin/sh") && error.contains("sold out"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_url_is_posted_to_with_its_token() {
+        let dir = tempfile::tempdir().unwrap();
+        let token_file = dir.path().join("token");
+        std::fs::write(&token_file, "secret\n").unwrap();
+        std::fs::set_permissions(&token_file, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/rent", listener.local_addr().unwrap());
+        let webhook = Some(CapacityWebhook { url, token_file: Some(token_file) });
+        let config = CapacityConfig { webhook, ..CapacityConfig::default() };
+        let answer = async |status: &str| {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut heard = Vec::new();
+            // The body is the last that comes.
+            while !heard.ends_with(b"}") {
+                assert_ne!(stream.read_buf(&mut heard).await.unwrap(), 0);
+            }
+            let reply = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            stream.write_all(reply.as_bytes()).await.unwrap();
+            String::from_utf8(heard).unwrap()
+        };
+        let (told, heard) = tokio::join!(tell(&config), answer("202 Accepted"));
+        told.unwrap();
+        assert!(heard.starts_with("POST /rent ") && heard.contains("Bearer secret") && heard.contains("llama"), "{heard}");
+        let (told, _) = tokio::join!(tell(&config), answer("503 Service Unavailable"));
+        assert!(told.unwrap_err().to_string().contains("503"));
+    }
+}
