@@ -1,6 +1,6 @@
 //! Whole meshes in one process, over loopback.
 
-use shoal_types::{Hlc, Liveness, NodeView, ReplicaState, Revision};
+use shoal_types::{Claim, ClaimId, Hlc, Liveness, NodeView, ReplicaState, Revision};
 use tempfile::TempDir;
 
 use super::*;
