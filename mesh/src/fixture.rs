@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Longest wait for anything in a test, on a machine that does other things as well.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A new mesh whose first node lives in `dir`.
 pub(crate) fn first_node(dir: &Path) -> Arc<Identity> {

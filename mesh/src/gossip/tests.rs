@@ -14,12 +14,15 @@ use shoal_types::{
     Claim, ClaimId, Hlc, Liveness, Load, MeshId, NodeId, NodeView, ReplicaState, Revision, UnixMillis, View,
 };
 use tempfile::TempDir;
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    time::timeout,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::*;
 use crate::{
-    fixture::{eventually, facts},
+    fixture::{PATIENCE, eventually, facts},
     store::Snapshot,
 };
 
@@ -234,12 +237,16 @@ async fn a_message_that_makes_chitchat_panic_does_not_end_gossip() {
     b.sees(1, "a's claim", |a| a.claims.len() == 1).await;
     assert!(net.deliver(id(13), id(1), message_that_panics()));
     let restarted = state_dir(&dir, 1).join("generation");
-    eventually(&mut b.view, "the restarted gossip of a", |view| {
-        assert_eq!(view.nodes[&id(1)].claims.len(), 1, "claims are published again before they are missed");
-        assert_eq!(view.nodes[&id(1)].liveness, Liveness::Alive);
-        restarted.exists()
+    timeout(PATIENCE, async {
+        while !restarted.exists() {
+            let _round = timeout(INTERVAL, b.view.changed()).await;
+            let view = b.view.borrow();
+            assert_eq!(view.nodes[&id(1)].claims.len(), 1, "claims are published again before they are missed");
+            assert_eq!(view.nodes[&id(1)].liveness, Liveness::Alive);
+        }
     })
-    .await;
+    .await
+    .unwrap();
     a.gossip.publish(Key::Claim(2), &claim(1, 2)).await;
     b.sees(1, "a claim made after the panic", |a| a.claims.len() == 2).await;
     b.gossip.publish(Key::Claim(5), &claim(2, 5)).await;
