@@ -21,7 +21,7 @@ use super::{
     handle::{Change, Command},
     incarnations::Incarnations,
     peers::PeerBook,
-    presence::{Now, Patience},
+    presence::{Now, Patience, SILENT_AFTER},
     protocol::Voice,
     roster::{Circumstances, Roster},
     said::Said,
@@ -45,6 +45,8 @@ pub(super) struct Actor {
     link: Arc<dyn Link>,
     wire: Arc<Wire>,
     connected: watch::Receiver<BTreeSet<NodeId>>,
+    /// The connected peers from which nothing came as of this round.
+    silent: BTreeSet<NodeId>,
     specs: watch::Receiver<Arc<Snapshot>>,
     inbox: mpsc::Receiver<Command>,
     tasks: TaskTracker,
@@ -108,6 +110,7 @@ impl Actor {
             link: parts.link,
             wire,
             connected: parts.connected,
+            silent: BTreeSet::new(),
             specs: parts.specs,
             inbox,
             tasks,
@@ -179,6 +182,7 @@ impl Actor {
             self.be_deaf();
         }
         self.knock();
+        self.silent = self.link.silent_for(SILENT_AFTER);
         self.refresh().await;
         if now.saturating_duration_since(self.saved) >= SAVE_EVERY {
             self.saved = now;
@@ -238,7 +242,8 @@ impl Actor {
         let changed = {
             let (connected, specs) = (self.connected.borrow_and_update(), self.specs.borrow());
             let deaf = monotonic < self.deaf_until;
-            let around = Circumstances { connected: &connected, revoked: &specs.revoked_nodes, deaf };
+            let around =
+                Circumstances { connected: &connected, silent: &self.silent, revoked: &specs.revoked_nodes, deaf };
             self.roster.hear(heard, around, now)
         };
         if changed {

@@ -40,9 +40,17 @@ struct Member {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Circumstances<'a> {
     pub(super) connected: &'a BTreeSet<NodeId>,
+    /// Of those, the ones from which nothing comes any more.
+    pub(super) silent: &'a BTreeSet<NodeId>,
     pub(super) revoked: &'a BTreeSet<NodeId>,
     /// See [`Signs::deaf`].
     pub(super) deaf: bool,
+}
+
+impl Circumstances<'_> {
+    fn is_connected(&self, node: NodeId) -> bool {
+        self.connected.contains(&node) && !self.silent.contains(&node)
+    }
 }
 
 impl Roster {
@@ -85,7 +93,7 @@ impl Roster {
         if let Some(heard) = heard {
             member.listen(&heard, restarted, now.wall);
         }
-        let (left, connected) = (member.known.left(), around.connected.contains(&node));
+        let (left, connected) = (member.known.left(), around.is_connected(node));
         let signs = Signs { live, left, connected, restarted, deaf: around.deaf };
         let Some(after) = member.presence.step(signs, &self.patience, now) else {
             self.members.remove(&node);
@@ -100,7 +108,7 @@ impl Roster {
     fn welcome(&mut self, heard: Heard, around: Circumstances<'_>, now: Now) -> bool {
         let mut said = Said::default();
         let errors = said.replace(heard.node, heard.values.as_deref().unwrap_or_default());
-        let connected = around.connected.contains(&heard.node);
+        let connected = around.is_connected(heard.node);
         let signs = Signs { live: heard.live, left: said.left, connected, restarted: false, deaf: around.deaf };
         let Some(presence) = Presence::first(signs, now) else { return false };
         warn_of(heard.node, &errors);

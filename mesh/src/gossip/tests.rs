@@ -16,7 +16,7 @@ use shoal_types::{
 use tempfile::TempDir;
 use tokio::{
     sync::{mpsc, watch},
-    time::timeout,
+    time::{Instant, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -37,6 +37,7 @@ fn id(byte: u8) -> NodeId {
 struct Net {
     inboxes: Mutex<BTreeMap<NodeId, mpsc::Sender<(NodeId, Bytes)>>>,
     cut_off: Mutex<BTreeSet<NodeId>>,
+    silent: Mutex<BTreeSet<NodeId>>,
 }
 
 impl Net {
@@ -61,6 +62,10 @@ impl Link for Port {
 
     fn learn(&self, _: NodeId, _: &[SocketAddr]) {}
 
+    fn silent_for(&self, _: Duration) -> BTreeSet<NodeId> {
+        self.net.silent.lock().unwrap().clone()
+    }
+
     fn disconnect(&self, node: NodeId) {
         self.net.cut_off.lock().unwrap().insert(node);
     }
@@ -72,7 +77,7 @@ struct Node {
     specs: watch::Sender<Arc<Snapshot>>,
     tasks: TaskTracker,
     stop: CancellationToken,
-    _connected: watch::Sender<BTreeSet<NodeId>>,
+    connected: watch::Sender<BTreeSet<NodeId>>,
 }
 
 impl Node {
@@ -101,7 +106,7 @@ impl Node {
         let own = facts(&format!("node-{byte}"));
         let gossip = Gossip::start(config, &own, parts, tasks.clone(), stop.clone()).await.unwrap();
         let view = gossip.view();
-        Self { gossip, view, specs, tasks, stop, _connected: connected }
+        Self { gossip, view, specs, tasks, stop, connected }
     }
 
     async fn sees(&mut self, byte: u8, what: &str, holds: impl Fn(&NodeView) -> bool) {
@@ -170,6 +175,21 @@ async fn rule_6_a_silent_node_is_suspected_and_welcomed_back() {
     a.sees(2, "that b is silent", |b| matches!(b.liveness, Liveness::Suspect { .. })).await;
     net.cut_off.lock().unwrap().clear();
     a.sees(2, "b again", NodeView::is_alive).await;
+}
+
+#[tokio::test]
+async fn rule_6_a_connection_on_which_nothing_comes_keeps_nobody_alive() {
+    let (net, dir) = (Arc::new(Net::default()), tempfile::tempdir().unwrap());
+    let mut a = Node::start(&net, &dir, 1, 1).await;
+    let mut b = Node::start(&net, &dir, 2, 1).await;
+    a.sees(2, "b", NodeView::is_alive).await;
+    b.sees(1, "a", NodeView::is_alive).await;
+    a.connected.send_replace([id(2)].into());
+    let cut = Instant::now();
+    net.cut_off.lock().unwrap().insert(id(2));
+    net.silent.lock().unwrap().insert(id(2));
+    a.sees(2, "that b is silent", |b| matches!(b.liveness, Liveness::Suspect { .. })).await;
+    assert!(cut.elapsed() < Duration::from_secs(6), "not for as long as a connection on which something comes");
 }
 
 #[tokio::test]
