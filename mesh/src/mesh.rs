@@ -1,6 +1,7 @@
 //! The mesh as the rest of the program sees it: transport, store and gossip, started and stopped together.
 
 mod admission;
+mod distances;
 mod error;
 mod facts;
 mod link;
@@ -10,7 +11,7 @@ mod router;
 #[cfg(test)]
 mod tests;
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use shoal_types::{NodeFacts, NodeId, UnixMillis, View};
 use tokio::{
@@ -163,6 +164,13 @@ impl Mesh {
     /// All known peers and how they are connected.
     pub fn peers(&self) -> Vec<PeerStatus> {
         self.transport.peers()
+    }
+
+    /// How far other clusters are, in milliseconds of round trip to the peer in the middle, in steps of 10. What was
+    /// published stands until it is off by more than 10 ms and a fifth, so that gossip is silent.
+    pub fn distances(&self) -> BTreeMap<String, u32> {
+        let measured = self.peers().into_iter().filter_map(|peer| Some((peer.node, peer.rtt?)));
+        distances::distances(&self.view().borrow(), measured)
     }
 
     /// The replicated endpoint specs.

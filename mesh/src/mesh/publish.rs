@@ -1,7 +1,13 @@
 //! What this node says to all others.
 
-use shoal_types::{Claim, ClaimId, Departure, Gpu, Load, NodeFacts, Refusal};
-use tracing::warn;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use serde::Serialize;
+use shoal_types::{Claim, ClaimId, Demand, Departure, Gpu, Load, Mandate, NodeFacts, NodeView, PastDeparture, Refusal};
+use tracing::{debug, warn};
 
 use super::{Mesh, facts};
 use crate::gossip::Key;
@@ -14,7 +20,7 @@ impl Mesh {
 
     /// Says which GPUs this node has, in NVML's order.
     pub async fn publish_gpus(&self, gpus: &[Gpu]) {
-        let before = self.view().borrow().nodes.get(&self.me()).map_or(0, |node| node.gpus.len());
+        let before = self.own().map_or(0, |own| own.gpus.len());
         let index = |index: usize| u16::try_from(index).ok().map(Key::Gpu);
         let present = gpus.iter().enumerate().filter_map(|(at, gpu)| Some((index(at)?, Some(gpu))));
         let gone = (gpus.len()..before).filter_map(|at| Some((index(at)?, None)));
@@ -40,7 +46,7 @@ impl Mesh {
 
     /// Says what this node will not run for now. Of more than fit, those that last longest are said.
     pub async fn publish_refusals(&self, refusals: &[Refusal]) {
-        let fitting = facts::fitting(refusals, Key::Refusals.value_max());
+        let fitting = facts::refusals(refusals, Key::Refusals.value_max());
         if fitting.len() < refusals.len() {
             warn!(said = fitting.len(), of = refusals.len(), "not all refusals of this node fit its gossip");
         }
@@ -53,5 +59,54 @@ impl Mesh {
             Some(departure) => self.gossip.publish(Key::Departure, departure).await,
             None => self.gossip.retract([Key::Departure]).await,
         }
+    }
+
+    /// Says what this node decided as a steward: all of it, so that what it said before and is not among `mandates` is
+    /// taken back. Gossiped only where it differs. The own view shows it when this returns; a reason is cut so that it fits.
+    pub async fn publish_mandates(&self, mandates: &[Mandate]) {
+        let sayable = |mandate: &Mandate| {
+            let key = Key::mandate(&mandate.endpoint);
+            (key, facts::mandate(mandate, key.value_max()))
+        };
+        let before = self.own().map(|own| own.mandates.keys().map(Key::mandate).collect()).unwrap_or_default();
+        self.publish_whole(before, mandates.iter().map(sayable).collect()).await;
+    }
+
+    /// Says what the clients of this node's ingress ask for: all of it, as with [`Self::publish_mandates`].
+    pub async fn publish_demands(&self, demands: &[Demand]) {
+        let before = self.own().map(|own| own.demands.keys().map(Key::demand).collect()).unwrap_or_default();
+        self.publish_whole(before, demands.iter().map(|demand| (Key::demand(&demand.endpoint), demand)).collect())
+            .await;
+    }
+
+    /// Says when and why this node went before, of the last 16 times.
+    pub async fn publish_departures(&self, departures: &[PastDeparture]) {
+        self.gossip.publish(Key::Departures, &facts::departures(departures)).await;
+    }
+
+    /// Says how far other clusters are, in milliseconds of round trip, of the 32 nearest. [`Self::distances`] measures it.
+    pub async fn publish_distances(&self, distances: &BTreeMap<String, u32>) {
+        self.gossip.publish(Key::Distances, &facts::distances(distances, Key::Distances.value_max())).await;
+    }
+
+    /// Says of which models this node has the weights, of as many as fit.
+    pub async fn publish_models(&self, models: &BTreeSet<String>) {
+        let fitting = facts::models(models, Key::Models.value_max());
+        if fitting.len() < models.len() {
+            debug!(said = fitting.len(), of = models.len(), "not all models of this node fit its gossip");
+        }
+        self.gossip.publish(Key::Models, &fitting).await;
+    }
+
+    /// Says `values`, and nothing under the other keys of `before`, in one step.
+    async fn publish_whole<T: Serialize>(&self, before: BTreeSet<Key>, values: BTreeMap<Key, T>) {
+        let gone: Vec<Key> = before.into_iter().filter(|key| !values.contains_key(key)).collect();
+        let present = values.into_iter().map(|(key, value)| (key, Some(value)));
+        self.gossip.publish_all(present.chain(gone.into_iter().map(|key| (key, None)))).await;
+    }
+
+    /// What this node says now.
+    fn own(&self) -> Option<Arc<NodeView>> {
+        self.view().borrow().nodes.get(&self.me()).cloned()
     }
 }

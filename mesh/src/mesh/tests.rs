@@ -1,6 +1,7 @@
 //! Whole meshes in one process, over loopback.
 
 mod failure;
+mod publish;
 
 use shoal_types::{Claim, ClaimId, Hlc, Liveness, NodeView, ReplicaState, Revision};
 use tempfile::TempDir;
