@@ -6,6 +6,8 @@
 //!
 //! * [`Elector::step`] takes a view and says what this node should do now, and when to ask again.
 //! * [`Action`] is one such thing: claim, start, withdraw, drain.
+//! * [`Steward::step`] says how many replicas of which revision there should be, for the endpoints that this node is the
+//!   steward of; [`Desired::of`] is how every node reads it.
 //! * [`candidates()`] explains: which nodes could run a replica, best first, and why the others could not.
 //!
 //! How long a decision waits is in [`Timing`].
@@ -24,6 +26,7 @@ mod order;
 mod presence;
 mod rank;
 mod scene;
+mod steward;
 mod tenure;
 mod timing;
 mod vacancy;
@@ -40,4 +43,5 @@ pub use elector::Elector;
 pub use exclusion::Exclusion;
 pub use memory::{Heard, Memory};
 pub use scene::Scene;
+pub use steward::{RevisionStatus, RolloutStatus, Steward, Word, rollout_status, steward_of};
 pub use timing::Timing;
