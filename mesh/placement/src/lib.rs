@@ -24,6 +24,7 @@ mod order;
 mod presence;
 mod rank;
 mod scene;
+pub mod spot;
 mod tenure;
 mod timing;
 mod vacancy;
