@@ -43,7 +43,8 @@ impl Portfolio {
         let passed = self.last.replace(now).map_or(Duration::ZERO, |last| now.since(last));
         self.refused = false;
         for offer in self.market.spot() {
-            let happened = |incident: Incident| situation.news.iter().filter(move |&&n| n == News { offer, incident }).count();
+            let happened =
+                |incident: Incident| situation.news.iter().filter(move |&&n| n == News { offer, incident }).count();
             let (lost, left) = (happened(Incident::Preempted), situation.held_of(offer));
             let history = &mut self.histories[offer.0];
             history.pass(passed, left + lost, self.tuning.half_life);
@@ -94,7 +95,9 @@ impl Portfolio {
             }
         } else if ready > needed + spare {
             self.shrink(book, crew, ready - needed - spare, spare, plan);
-        } else if held == ready && let Some(offer) = book.best_move(&counts, spare, &allowed) {
+        } else if held == ready
+            && let Some(offer) = book.best_move(&counts, spare, &allowed)
+        {
             plan.launch_one(offer);
         }
     }
@@ -106,7 +109,9 @@ impl Portfolio {
         for spare in 0..=self.spot.overprovision {
             let mut counts = held.to_vec();
             let mut total: u32 = counts.iter().sum();
-            while total < needed + spare && let Some(offer) = book.best_addition(&counts, spare, allowed) {
+            while total < needed + spare
+                && let Some(offer) = book.best_addition(&counts, spare, allowed)
+            {
                 counts[offer.0] += 1;
                 total += 1;
             }
@@ -189,7 +194,8 @@ impl Crew {
 
     /// The newest of `offer` that is ready and not given back yet: it would be the first to be taken.
     fn newest_ready(&self, offer: OfferId, plan: &Plan) -> Option<u64> {
-        let mine = self.spot.iter().filter(|held| held.offer == offer && held.ready && !plan.release.contains(&held.id));
+        let mine =
+            self.spot.iter().filter(|held| held.offer == offer && held.ready && !plan.release.contains(&held.id));
         mine.max_by_key(|held| (held.since, held.id)).map(|held| held.id)
     }
 }

@@ -44,9 +44,8 @@ impl SpotHedge {
     /// A random active zone, one without replicas first.
     fn choose(&mut self, situation: &Situation<'_>, plan: &Plan) -> Option<OfferId> {
         let active: Vec<OfferId> = self.zones.iter().filter(|(_, active)| *active).map(|(zone, _)| *zone).collect();
-        let is_free = |zone: &OfferId| {
-            situation.held_of(*zone) == 0 && !plan.launch.iter().any(|launch| launch.offer == *zone)
-        };
+        let is_free =
+            |zone: &OfferId| situation.held_of(*zone) == 0 && !plan.launch.iter().any(|launch| launch.offer == *zone);
         let free: Vec<OfferId> = active.iter().copied().filter(is_free).collect();
         let from = if free.is_empty() { active } else { free };
         let index = self.dice.below(from.len() as u64);

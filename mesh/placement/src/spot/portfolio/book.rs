@@ -58,14 +58,18 @@ impl<'a> Book<'a> {
     pub(super) fn best_addition(&self, counts: &[u32], spare: u32, allowed: &[OfferId]) -> Option<OfferId> {
         let priced = allowed.iter().filter(|offer| (counts[offer.0] as usize) < self.cost[offer.0].len());
         let priced = priced.map(|&offer| (self.value(&changed(counts, None, Some(offer)), spare), offer));
-        priced.min_by(|a, b| a.0.total_cmp(&b.0).then_with(|| self.tie(a.1).cmp(&self.tie(b.1)))).map(|(_, offer)| offer)
+        priced
+            .min_by(|a, b| a.0.total_cmp(&b.0).then_with(|| self.tie(a.1).cmp(&self.tie(b.1))))
+            .map(|(_, offer)| offer)
     }
 
     /// Where one less saves most.
     pub(super) fn best_removal(&self, counts: &[u32], spare: u32) -> Option<OfferId> {
         let held = self.market.spot().filter(|offer| counts[offer.0] > 0);
         let priced = held.map(|offer| (self.value(&changed(counts, Some(offer), None), spare), offer));
-        priced.min_by(|a, b| a.0.total_cmp(&b.0).then_with(|| self.tie(b.1).cmp(&self.tie(a.1)))).map(|(_, offer)| offer)
+        priced
+            .min_by(|a, b| a.0.total_cmp(&b.0).then_with(|| self.tie(b.1).cmp(&self.tie(a.1))))
+            .map(|(_, offer)| offer)
     }
 
     /// Where to launch an instance that takes the place of another, if that pays within the time that is allowed for it, for the time that
@@ -80,7 +84,10 @@ impl<'a> Book<'a> {
     }
 
     fn tie(&self, offer: OfferId) -> u64 {
-        self.market.offers().get(offer.0).map_or(0, |offer| stable_hash(&[b"spot", &self.seed.to_le_bytes(), offer.zone.as_bytes()]))
+        self.market
+            .offers()
+            .get(offer.0)
+            .map_or(0, |offer| stable_hash(&[b"spot", &self.seed.to_le_bytes(), offer.zone.as_bytes()]))
     }
 }
 

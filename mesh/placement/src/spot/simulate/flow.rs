@@ -32,10 +32,9 @@ impl Network {
 
     pub(super) fn connect(&mut self, from: usize, to: usize, room: u32, cost: i64) {
         #[allow(clippy::cast_possible_truncation)] // a network of 2^32 nodes does not fit into memory
-        for (at, edge) in [
-            (from, Edge { to: to as u32, room, cost }),
-            (to, Edge { to: from as u32, room: 0, cost: -cost }),
-        ] {
+        for (at, edge) in
+            [(from, Edge { to: to as u32, room, cost }), (to, Edge { to: from as u32, room: 0, cost: -cost })]
+        {
             self.leaving[at].push(self.edges.len() as u32);
             self.edges.push(edge);
         }

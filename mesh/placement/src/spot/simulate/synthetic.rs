@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use shoal_types::UnixMillis;
 
-use super::{dice::Dice, trace::{Trace, TraceError}};
+use super::{
+    dice::Dice,
+    trace::{Trace, TraceError},
+};
 
 /// Instances that a zone of a made-up trace can hold at most, as in the real one.
 const MOST: u64 = 16;

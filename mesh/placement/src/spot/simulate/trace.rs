@@ -90,7 +90,8 @@ impl Trace {
 
     /// The rounds that begin at `from` or later and before `until`; `None` if there are none.
     pub fn between(&self, from: UnixMillis, until: UnixMillis) -> Option<Self> {
-        let begins = |index: usize| self.start.plus(self.round.saturating_mul(u32::try_from(index).unwrap_or(u32::MAX)));
+        let begins =
+            |index: usize| self.start.plus(self.round.saturating_mul(u32::try_from(index).unwrap_or(u32::MAX)));
         let first = (0..self.capacity.len()).find(|&index| begins(index) >= from)?;
         let last = (first..self.capacity.len()).take_while(|&index| begins(index) < until).last()?;
         Some(Self {
