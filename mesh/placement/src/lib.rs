@@ -27,6 +27,7 @@ mod presence;
 mod rank;
 mod scene;
 mod steward;
+pub mod spot;
 mod tenure;
 mod timing;
 mod vacancy;
