@@ -164,7 +164,10 @@ mod tests {
         };
         let (told, heard) = tokio::join!(tell(&config), answer("202 Accepted"));
         told.unwrap();
-        assert!(heard.starts_with("POST /rent ") && heard.contains("Bearer secret") && heard.contains("llama"), "{heard}");
+        assert!(
+            heard.starts_with("POST /rent ") && heard.contains("Bearer secret") && heard.contains("llama"),
+            "{heard}"
+        );
         let (told, _) = tokio::join!(tell(&config), answer("503 Service Unavailable"));
         assert!(told.unwrap_err().to_string().contains("503"));
     }

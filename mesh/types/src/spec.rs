@@ -113,6 +113,13 @@ impl EndpointSpec {
             ..self
         }
     }
+
+    /// The name of the weights that a replica loads: the model, and its revision where one is given. A node that has them
+    /// on its disk has this name among [`NodeView::models`](crate::NodeView::models).
+    pub fn cache_key(&self) -> String {
+        let revision = self.model_revision.as_ref();
+        revision.map_or_else(|| self.model.clone(), |revision| format!("{}@{revision}", self.model))
+    }
 }
 
 /// What one replica needs of its node.

@@ -7,7 +7,8 @@ use shoal_types::{
 
 use super::*;
 
-const LLAMA: &str = "apiVersion: shoal/v1\nkind: Endpoint\nmetadata: {name: llama}\nspec: {model: new, engine: {kind: sim}}";
+const LLAMA: &str =
+    "apiVersion: shoal/v1\nkind: Endpoint\nmetadata: {name: llama}\nspec: {model: new, engine: {kind: sim}}";
 
 fn id(node: u8) -> NodeId {
     NodeId::from_bytes([node; 16])
@@ -92,7 +93,8 @@ impl Fixture {
 
     /// Node `node` says, as a steward, what revisions should have: (second, replicas, weight).
     fn mandate(mut self, node: usize, epoch: u64, shares: &[(u64, u32, u8)]) -> Self {
-        let share = |&(second, replicas, weight): &(u64, u32, u8)| Share { revision: revision(second), replicas, weight };
+        let share =
+            |&(second, replicas, weight): &(u64, u32, u8)| Share { revision: revision(second), replicas, weight };
         let endpoint: EndpointName = "llama".parse().unwrap();
         let mandate = Mandate {
             endpoint: endpoint.clone(),
