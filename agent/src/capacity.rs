@@ -1,14 +1,16 @@
 //! Tells a program or a URL that the mesh needs more capacity: what is missing, and where it is cheapest.
 //!
-//! [`shoal_placement::capacity_requests`] says what is missing; here is when somebody is told, and how.
+//! [`capacity_requests`] says what is missing; here is when somebody is told, and how.
 
 mod pace;
 mod tell;
+#[cfg(test)]
+mod testing;
 
 use std::{sync::Arc, time::Duration};
 
 use shoal_mesh::clock;
-use shoal_placement::{Memory, Scene, capacity_requests};
+use shoal_placement::{Memory, Scene, spot::capacity_requests};
 use shoal_types::{NodeId, View, rendezvous_weight};
 use tokio::{sync::watch, time::sleep};
 use tokio_util::sync::CancellationToken;

@@ -27,13 +27,15 @@ pub(crate) struct Reports {
 impl Reports {
     /// Tells until `stop`. That somebody waits for a replica is told at once.
     pub(crate) async fn keep(self, stop: CancellationToken) {
+        let mut held = self.ingress.demand_changed();
         let (mut demand, mut slow) = (interval(DEMAND_EVERY), interval(SLOW_EVERY));
         demand.set_missed_tick_behavior(MissedTickBehavior::Delay);
         slow.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             select! {
                 _ = demand.tick() => self.mesh.publish_demands(&self.ingress.demands()).await,
-                () = self.ingress.demand_risen() => self.mesh.publish_demands(&self.ingress.demands()).await,
+                // The ingress lives as long as this.
+                Ok(()) = held.changed() => self.mesh.publish_demands(&self.ingress.demands()).await,
                 _ = slow.tick() => self.tell_slow().await,
                 () = stop.cancelled() => return,
             }

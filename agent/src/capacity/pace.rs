@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use shoal_placement::CapacityRequest;
+use shoal_placement::spot::CapacityRequest;
 use shoal_types::{EndpointName, UnixMillis};
 
 use crate::config::CapacityConfig;

@@ -9,7 +9,7 @@ use std::{
 };
 
 use reqwest::{Client, StatusCode};
-use shoal_placement::CapacityRequest;
+use shoal_placement::spot::CapacityRequest;
 
 use crate::{
     config::{CapacityCommand, CapacityConfig, CapacityWebhook},
