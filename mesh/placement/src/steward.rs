@@ -7,6 +7,7 @@ mod draft;
 mod facts;
 mod heal;
 mod office;
+mod reminder;
 mod rollout;
 mod scaling;
 mod seat;

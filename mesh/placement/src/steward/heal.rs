@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use shoal_types::{EndpointName, Mandate, NodeId, RolloutPhase};
+use shoal_types::{EndpointName, EndpointRecord, Mandate, NodeId, RolloutPhase, Share};
 
 use crate::{
     memory::Heard,
@@ -59,17 +59,24 @@ impl Words {
 
     /// The larger counts of all, in the rollout as the one sees it that was made for the newest write of the spec and has
     /// come furthest.
-    pub(super) fn unite(&self) -> Union {
+    pub(super) fn unite(&self, record: &EndpointRecord) -> Union {
         let furthest =
             |heard: &&Heard| (heard.mandate.version, progress(&heard.mandate), heard.mandate.epoch, heard.by);
         let base = self.all.iter().max_by_key(furthest).unwrap_or(&self.standing);
-        let total = self.all.iter().map(|heard| total(&heard.mandate)).max().unwrap_or(0);
+        let counts = self.all.iter().map(|heard| &heard.mandate).filter(|mandate| !is_of_another(mandate, record));
+        let total = counts.map(total).max().unwrap_or(0);
         Union { draft: Draft::from(&base.mandate), total }
     }
 }
 
-const fn rank(heard: &Heard) -> (u64, NodeId) {
+pub(super) const fn rank(heard: &Heard) -> (u64, NodeId) {
     (heard.mandate.epoch, heard.by)
+}
+
+/// Whether `mandate` is of an endpoint of that name that was deleted since: it knows none of the revisions.
+fn is_of_another(mandate: &Mandate, record: &EndpointRecord) -> bool {
+    let known = |share: &Share| record.spec_of(share.revision).is_some();
+    mandate.version < record.version && !mandate.shares.iter().any(known)
 }
 
 /// How much a rollout has found out. What one side saw go wrong is not tried again because the other side saw nothing.

@@ -38,6 +38,7 @@ impl Office {
         let Some(words) = words else {
             let draft = Draft::opening(scene, record);
             self.wanted = draft.shares.iter().map(|share| share.replicas).sum();
+            self.gauge.restart(scene.now, scene.now);
             return (self.say(scene, record, draft, None), Some(scene.now));
         };
         let union = self.settle(&words, record, scene.now);
@@ -50,7 +51,7 @@ impl Office {
     /// Makes one word of all. If others said something new, what was watched so far was half of the mesh: nothing is
     /// lowered before a whole window of both halves.
     fn settle(&mut self, words: &Words, record: &EndpointRecord, now: UnixMillis) -> Union {
-        let union = words.unite();
+        let union = words.unite(record);
         if self.said.as_ref() != Some(&words.standing) || Some(&union.draft) != self.said_draft().as_ref() {
             // Two revisions may need one more than there may be of one.
             let bounded = || record.endpoint.spec.replicas.clamp(union.total);

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use shoal_types::{EndpointName, Mandate, NodeId, UnixMillis};
+use shoal_types::{EndpointName, EndpointRecord, Mandate, NodeId, UnixMillis};
 
 use crate::{
     scene::Scene,
-    steward::{office::Office, seat::steward_of},
+    steward::{office::Office, reminder::Reminders, seat::steward_of},
 };
 
 /// Speaks for one node as the steward of those endpoints that it is the steward of.
@@ -14,9 +14,10 @@ use crate::{
 pub struct Steward {
     me: NodeId,
     offices: BTreeMap<EndpointName, Office>,
+    reminders: Reminders,
 }
 
-/// What a node must be saying as a steward.
+/// What a node must be saying about how many replicas there should be.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Word {
     /// Everything: what was said before and is not in it is to be retracted.
@@ -27,24 +28,38 @@ pub struct Word {
 
 impl Steward {
     /// A steward on node `me`, which has watched nothing yet.
-    pub const fn new(me: NodeId) -> Self {
-        Self { me, offices: BTreeMap::new() }
+    pub fn new(me: NodeId) -> Self {
+        Self { me, offices: BTreeMap::new(), reminders: Reminders::default() }
     }
 
     /// What this node must be saying now. To be called on every new view, with a memory that has observed it, and at
     /// [`Word::wake`]; calling it more often does no harm.
     pub fn step(&mut self, scene: &Scene<'_>) -> Word {
-        let me = self.me;
-        let mine = || scene.view.endpoints.iter().filter(|(name, _)| steward_of(scene.view, name) == Some(me));
-        let mut offices = std::mem::take(&mut self.offices);
+        let endpoints = &scene.view.endpoints;
+        self.offices.retain(|name, _| endpoints.contains_key(name));
+        self.reminders.retain(|name| endpoints.contains_key(name));
         let mut word = Word::default();
-        for (name, record) in mine() {
-            let mut office = offices.remove(name).unwrap_or_else(|| Office::new(me));
-            let (mandate, wake) = office.speak(scene, record);
-            word.mandates.push(mandate);
+        for (name, record) in endpoints {
+            let (mandate, wake) = self.speak(scene, name, record);
+            word.mandates.extend(mandate);
             word.wake = [word.wake, wake].into_iter().flatten().min();
-            self.offices.insert(name.clone(), office);
         }
         word
+    }
+
+    fn speak(
+        &mut self,
+        scene: &Scene<'_>,
+        name: &EndpointName,
+        record: &EndpointRecord,
+    ) -> (Option<Mandate>, Option<UnixMillis>) {
+        let steward = steward_of(scene.view, name);
+        if steward != Some(self.me) {
+            self.offices.remove(name);
+            return self.reminders.repeat(scene, name, steward);
+        }
+        let office = self.offices.entry(name.clone()).or_insert_with(|| Office::new(self.me));
+        let (mandate, wake) = office.speak(scene, record);
+        (Some(mandate), wake)
     }
 }

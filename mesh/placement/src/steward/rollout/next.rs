@@ -1,6 +1,6 @@
 //! What a rollout does next.
 
-use shoal_types::{EndpointRecord, OnFailure, Revision, Rollout, RolloutPhase, Share, UnixMillis};
+use shoal_types::{EndpointRecord, OnFailure, Revision, Rollout, RolloutPhase, Share, Strategy, UnixMillis};
 
 use crate::steward::{
     draft::Draft,
@@ -86,12 +86,13 @@ impl Ground<'_> {
 
     /// Without a known spec the old revision can have nothing: then there is only the last step.
     fn steps(&self, course: Course) -> Steps {
-        match course {
-            Course::Underway { pair, .. } | Course::Halted { pair, .. } if !self.can_return(pair.old) => {
-                Steps::of(&Rollout { steps: Vec::new(), ..self.rollout().clone() })
-            }
-            _ => Steps::of(self.rollout()),
-        }
+        let old = match course {
+            Course::Underway { pair, .. } | Course::Halted { pair, .. } => Some(pair.old),
+            Course::Settled { .. } | Course::Withdrawn { .. } => None,
+        };
+        let rollout = self.rollout().clone();
+        let lost = old.is_some_and(|old| !self.can_return(old));
+        Steps::of(&if lost { Rollout { strategy: Strategy::Rolling, ..rollout } } else { rollout })
     }
 
     /// Whether what a replica of `revision` runs is known.

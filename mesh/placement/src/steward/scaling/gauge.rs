@@ -122,8 +122,8 @@ impl Gauge {
         if count == 0 {
             return None;
         }
-        let rises = needed > count || !self.up.is_flat(count);
-        let falls = needed < count || !self.down.is_flat(count);
+        let rises = needed > count || self.up.any(|needed| needed > count);
+        let falls = needed < count || self.down.any(|needed| needed < count);
         let up = rises.then(|| now.plus(Window::period(spec.scaling.up_delay.0)));
         let down = falls.then(|| now.plus(Window::period(spec.scaling.down_delay.0)));
         let zero = self.busy.filter(|_| spec.replicas.min == 0).map(|busy| busy.plus(spec.scaling.idle_to_zero.0));

@@ -56,13 +56,8 @@ impl Window {
         })
     }
 
-    /// Whether nothing but `needed` was needed.
-    pub(super) fn is_flat(&self, needed: u32) -> bool {
-        self.samples.iter().all(|(_, sample)| *sample == needed)
-    }
-
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.samples.len()
+    /// Whether there was a need that `is`.
+    pub(super) fn any(&self, is: impl Fn(u32) -> bool) -> bool {
+        self.samples.iter().any(|(_, needed)| is(*needed))
     }
 }
