@@ -7,7 +7,8 @@ use shoal_types::{
 
 use super::*;
 
-const LLAMA: &str = "apiVersion: shoal/v1\nkind: Endpoint\nmetadata: {name: llama}\nspec: {model: new, engine: {kind: sim}}";
+const LLAMA: &str =
+    "apiVersion: shoal/v1\nkind: Endpoint\nmetadata: {name: llama}\nspec: {model: new, engine: {kind: sim}}";
 
 fn id(node: u8) -> NodeId {
     NodeId::from_bytes([node; 16])
@@ -51,6 +52,12 @@ fn node(number: u8) -> NodeView {
     }
 }
 
+/// An endpoint and the nodes that have its replicas.
+struct Fixture {
+    record: EndpointRecord,
+    nodes: [NodeView; 2],
+}
+
 impl Fixture {
     /// Endpoint `llama` at revision 2 (`new`), which was `old` at revision 1; seen by node 9, with nodes 1 and 2.
     fn new() -> Self {
@@ -92,7 +99,8 @@ impl Fixture {
 
     /// Node `node` says, as a steward, what revisions should have: (second, replicas, weight).
     fn mandate(mut self, node: usize, epoch: u64, shares: &[(u64, u32, u8)]) -> Self {
-        let share = |&(second, replicas, weight): &(u64, u32, u8)| Share { revision: revision(second), replicas, weight };
+        let share =
+            |&(second, replicas, weight): &(u64, u32, u8)| Share { revision: revision(second), replicas, weight };
         let endpoint: EndpointName = "llama".parse().unwrap();
         let mandate = Mandate {
             endpoint: endpoint.clone(),
@@ -121,12 +129,6 @@ impl Fixture {
     fn weights(&self) -> Vec<(String, u8)> {
         self.route().revisions.into_iter().map(|revision| (revision.model, revision.weight)).collect()
     }
-}
-
-/// An endpoint and the nodes that have its replicas.
-struct Fixture {
-    record: EndpointRecord,
-    nodes: [NodeView; 2],
 }
 
 fn models(expected: &[(&str, u8)]) -> Vec<(String, u8)> {
