@@ -10,7 +10,7 @@
 //! | `request_timeout` | 408 | the body did not arrive in time |
 //! | `request_too_large` | 413 | the body is over the limit |
 //! | `overloaded` | 503 | this node holds as many bodies as it may |
-//! | `no_ready_replica` | 503, or an event in a stream | none of the endpoint's replicas serves, and none is to come or none has come in time |
+//! | `no_ready_replica` | 503, or an event in a stream | no replica serves, and none may come, or none came in time |
 //! | `too_many_waiting` | 503 | as many requests wait for a replica as may |
 //! | `stopping` | 503, or an event in a stream | this node stops, and no replica has come before |
 //! | `replicas_busy` | 503 | all replicas tried are full or leaving |
@@ -18,10 +18,10 @@
 //! | `loop_detected` | 508 | the request has come through more gateways than it may |
 //! | `timeout` | 504, or an event in a stream | the endpoint's timeout has passed |
 //! | `replica_lost` | an event in a stream | the replica broke off after the answer had begun |
-//! | `no_stream` | an event in a stream | the engine answered a request that had been held with something else than a stream, or with an error that is not in OpenAI's shape |
+//! | `no_stream` | an event in a stream | a held request was answered, but neither by a stream nor in OpenAI's shape |
 //!
-//! A stream of which the client has been told already that it waits ends with an event for each of these that comes later.
-//! What an engine answers is passed on as it is, whatever its shape; to such a stream, its error is the last event.
+//! A stream whose client has been told that it waits has its head already: it ends with an event for whatever of these
+//! happens then. What an engine answers is passed on as it is, whatever its shape, or as the last event of such a stream.
 
 use std::{fmt, time::Duration};
 
@@ -30,7 +30,7 @@ use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 use shoal_types::EndpointName;
 
-use crate::{attempt::Tried, head::HeadError, headers::HOPS_MAX, holding::Bound, reply::ReplyBody, routes::Wanted};
+use crate::{attempt::Tried, head::HeadError, headers::HOPS_MAX, holding::Full, reply::ReplyBody, routes::Wanted};
 
 /// Says in one word why a request was not served.
 pub(crate) const REASON: HeaderName = HeaderName::from_static("x-shoal-reason");
@@ -64,8 +64,8 @@ pub(crate) enum RequestError {
         Waited(.wanted), .held.as_secs()
     )]
     NeverReady { wanted: Wanted, held: Duration },
-    #[error("{limit} requests wait for a replica of {} already, which are as many as may {of}", Waited(.wanted))]
-    TooManyWaiting { wanted: Wanted, limit: usize, of: Bound },
+    #[error("no replica of {} is ready, and {full}; try again later, or another node", Waited(.wanted))]
+    TooManyWaiting { wanted: Wanted, full: Full },
     #[error("this node is stopping, and no replica of {} has become ready before; try again", Waited(.wanted))]
     Stopping { wanted: Wanted },
     #[error("all replicas of `{endpoint}` that were tried are busy or leaving: {tried}")]

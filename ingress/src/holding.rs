@@ -6,5 +6,5 @@ mod room;
 mod stream;
 
 pub(crate) use hold::{Begun, Hold};
-pub(crate) use room::{Bound, WaitingRoom};
+pub(crate) use room::{Full, WaitingRoom};
 pub(crate) use stream::HeldStream;

@@ -5,11 +5,11 @@
 /// Engines send an event for each token, so this is the number of tokens but for the two or three events of an answer that
 /// have none (its role, its end, its usage); where an engine puts several tokens into one event, it is fewer.
 #[derive(Debug, Default)]
-pub(crate) struct TokenCounter(Place);
+pub(crate) struct TokenCounter(At);
 
 /// Where in a line the stream stands.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum At {
     #[default]
     Start,
     /// So many bytes of [`FIELD`] have come, and nothing else.
@@ -31,24 +31,24 @@ impl TokenCounter {
     fn push_byte(&mut self, byte: u8) -> bool {
         let is_line_end = byte == b'\n' || byte == b'\r';
         // `[DONE]`; what carries something is an object.
-        let carries = self.0 == Place::Value && !matches!(byte, b' ' | b'[' | b'\n' | b'\r');
+        let carries = self.0 == At::Value && !matches!(byte, b' ' | b'[' | b'\n' | b'\r');
         self.0 = match self.0 {
-            _ if is_line_end => Place::Start,
-            Place::Start => after_field(0, byte),
-            Place::Field(matched) => after_field(matched, byte),
-            Place::Value if byte == b' ' => Place::Value,
-            Place::Value | Place::Rest => Place::Rest,
+            _ if is_line_end => At::Start,
+            At::Start => after_field(0, byte),
+            At::Field(matched) => after_field(matched, byte),
+            At::Value if byte == b' ' => At::Value,
+            At::Value | At::Rest => At::Rest,
         };
         carries
     }
 }
 
 /// Where a line stands of which `matched` bytes of the field's name have come, after `byte`.
-fn after_field(matched: usize, byte: u8) -> Place {
+fn after_field(matched: usize, byte: u8) -> At {
     match FIELD.get(matched) {
-        Some(expected) if *expected == byte && matched + 1 == FIELD.len() => Place::Value,
-        Some(expected) if *expected == byte => Place::Field(matched + 1),
-        Some(_) | None => Place::Rest,
+        Some(expected) if *expected == byte && matched + 1 == FIELD.len() => At::Value,
+        Some(expected) if *expected == byte => At::Field(matched + 1),
+        Some(_) | None => At::Rest,
     }
 }
 

@@ -26,8 +26,12 @@ impl Tallies {
 
     /// What is asked of `endpoints` at `now`, in their order, as far as it is anything.
     pub(crate) fn demands<'a>(&self, endpoints: impl Iterator<Item = &'a EndpointName>, now: Instant) -> Vec<Demand> {
-        let tallies = self.lock();
-        endpoints.filter_map(|endpoint| tallies.get(endpoint)?.demand(endpoint, now)).collect()
+        let tallies: Vec<_> = {
+            let tallies = self.lock();
+            endpoints.filter_map(|endpoint| Some((endpoint, Arc::clone(tallies.get(endpoint)?)))).collect()
+        };
+        // Requests do not wait for the adding up.
+        tallies.into_iter().filter_map(|(endpoint, tally)| tally.demand(endpoint, now)).collect()
     }
 
     /// Forgets all but `endpoints`.

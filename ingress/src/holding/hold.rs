@@ -1,10 +1,13 @@
 //! Waiting for a replica.
 
-use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until, timeout_at},
+};
 
-use super::{late::SILENCE, room::Seat};
+use super::room::Seat;
 use crate::{
     Ingress,
     attempt::Opened,
@@ -14,6 +17,10 @@ use crate::{
     pending::Pending,
     routes::{RoutingTable, Wanted},
 };
+
+/// How long a stream is held without a word. What a replica is found for within it is answered as if there had been no
+/// wait.
+const SILENCE: Duration = Duration::from_secs(1);
 
 /// How far a request has come by the time that its client must be told something.
 #[derive(Debug)]
@@ -33,10 +40,10 @@ pub(crate) struct Hold {
     seat: Option<Seat>,
 }
 
-/// Why a request waits no longer.
-enum Release {
-    Ready,
-    Refused(HeldEnd, RequestError),
+/// Why a request waits no longer although nothing serves it.
+struct Unserved {
+    end: HeldEnd,
+    error: RequestError,
 }
 
 impl Ingress {
@@ -80,54 +87,52 @@ impl Ingress {
 
     /// Until a replica can be asked. Cancel safe: the seat stays with `hold`.
     async fn until_ready(&self, pending: &Pending, hold: &mut Hold) -> Result<(), RequestError> {
-        let wanted = &pending.wanted;
         // Before looking, so that a change in between is not missed.
-        let mut rerouted = self.rerouted.subscribe();
+        let rerouted = self.rerouted.subscribe();
         if hold.seat.is_none() {
             hold.seat = Some(self.seat(pending)?);
         }
-        let release = loop {
-            if let Some(release) = released(&self.routes.load(), wanted) {
-                break release;
+        let waited = self.wait(&pending.wanted, hold, rerouted).await;
+        if let Some(seat) = hold.seat.take() {
+            seat.leave(waited.as_ref().map_or_else(|unserved| unserved.end, |()| HeldEnd::Ready));
+        }
+        waited.map_err(|unserved| unserved.error)
+    }
+
+    async fn wait(&self, wanted: &Wanted, hold: &Hold, mut rerouted: watch::Receiver<()>) -> Result<(), Unserved> {
+        loop {
+            if let Some(released) = released(&self.routes.load(), wanted) {
+                return released;
             }
+            let wanted = wanted.clone();
             tokio::select! {
+                biased;
                 // The sender lives as long as this ingress.
                 _ = rerouted.changed() => {}
-                () = sleep_until(hold.until) => {
-                    let error = RequestError::NeverReady { wanted: wanted.clone(), held: hold.since.elapsed() };
-                    break Release::Refused(HeldEnd::Expired, error);
-                }
                 () = self.stopping.cancelled() => {
-                    break Release::Refused(HeldEnd::Stopped, RequestError::Stopping { wanted: wanted.clone() });
+                    return Err(Unserved { end: HeldEnd::Stopped, error: RequestError::Stopping { wanted } });
+                }
+                () = sleep_until(hold.until) => {
+                    let error = RequestError::NeverReady { wanted, held: hold.since.elapsed() };
+                    return Err(Unserved { end: HeldEnd::Expired, error });
                 }
             }
-        };
-        let (end, result) = match release {
-            Release::Ready => (HeldEnd::Ready, Ok(())),
-            Release::Refused(end, error) => (end, Err(error)),
-        };
-        if let Some(seat) = hold.seat.take() {
-            seat.leave(end);
         }
-        result
     }
 
     fn seat(&self, pending: &Pending) -> Result<Seat, RequestError> {
         let wanted = &pending.wanted;
-        self.waiting.enter(wanted.endpoint.as_str(), &pending.tally).map_err(|full| RequestError::TooManyWaiting {
-            wanted: wanted.clone(),
-            limit: full.limit,
-            of: full.bound,
-        })
+        let seat = self.waiting.enter(wanted.endpoint.as_str(), &pending.tally);
+        seat.map_err(|full| RequestError::TooManyWaiting { wanted: wanted.clone(), full })
     }
 }
 
-/// Whether `wanted` need not, or must not, be waited for any longer.
-fn released(routes: &Arc<RoutingTable>, wanted: &Wanted) -> Option<Release> {
-    let gone = |error| Some(Release::Refused(HeldEnd::Gone, error));
+/// What `routes` say to a request that waits for `wanted`; `None` if it has to wait on.
+fn released(routes: &RoutingTable, wanted: &Wanted) -> Option<Result<(), Unserved>> {
+    let gone = |error| Some(Err(Unserved { end: HeldEnd::Gone, error }));
     match routes.route(wanted.endpoint.as_str()).filter(|route| route.is_called(wanted)) {
         None => gone(models::unknown(routes, wanted.name())),
-        Some(route) if route.serves(wanted) => Some(Release::Ready),
+        Some(route) if route.serves(wanted) => Some(Ok(())),
         Some(route) if !route.may_wake => gone(RequestError::NoReadyReplica { endpoint: wanted.endpoint.clone() }),
         Some(_) => None,
     }

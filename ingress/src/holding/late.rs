@@ -1,6 +1,6 @@
 //! Streams that are answered late: the client gets the head of the answer and signs of life while it waits.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, header};
@@ -15,9 +15,6 @@ use crate::{
     pending::Pending,
     reply::{Reply, ReplyBody},
 };
-
-/// How long a stream is held without a word. What is answered within it is answered as if there had been no wait.
-pub(super) const SILENCE: Duration = Duration::from_secs(1);
 
 /// Most that is read of an answer that is no stream, in bytes.
 const ANSWER_MAX: usize = 64 << 10;

@@ -1,6 +1,6 @@
 //! Where requests wait: how many may, and what is counted of them.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, watch},
@@ -24,27 +24,13 @@ pub(crate) struct WaitingRoom {
     metrics: Metrics,
 }
 
-/// There is no room for one more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Full {
-    pub(crate) bound: Bound,
-    pub(crate) limit: usize,
-}
-
-/// What is full.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Bound {
-    Endpoint,
-    Node,
-}
-
-impl fmt::Display for Bound {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Endpoint => "for one endpoint",
-            Self::Node => "on one node",
-        })
-    }
+/// Why there is no room for one more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Full {
+    #[error("{0} requests wait for one already, which are as many as may for one endpoint")]
+    Endpoint(u32),
+    #[error("{0} requests wait for replicas on this node already, which are as many as may")]
+    Node(usize),
 }
 
 /// A request that waits, until this is dropped.
@@ -97,10 +83,9 @@ impl WaitingRoom {
     }
 
     fn seat(&self, tally: &Tally) -> Result<(OwnedSemaphorePermit, bool), Full> {
-        let on_node = Full { bound: Bound::Node, limit: self.limit };
-        let for_endpoint = Full { bound: Bound::Endpoint, limit: self.limit_per_endpoint as usize };
-        let seat = Arc::clone(&self.seats).try_acquire_owned().map_err(|_| on_node)?;
-        tally.hold(self.limit_per_endpoint).map(|is_first| (seat, is_first)).ok_or(for_endpoint)
+        let seat = Arc::clone(&self.seats).try_acquire_owned().map_err(|_| Full::Node(self.limit))?;
+        let held = tally.hold(self.limit_per_endpoint).ok_or(Full::Endpoint(self.limit_per_endpoint));
+        held.map(|is_first| (seat, is_first))
     }
 }
 
@@ -130,19 +115,20 @@ mod tests {
         let limits = Limits { held: 3, held_per_endpoint: 2, ..Limits::default() };
         let (room, tallies) = (WaitingRoom::new(&limits, Metrics::new()), Tallies::default());
         let tally = |name: &str| tallies.of(&name.parse().unwrap(), Instant::now());
-        let mut first = room.first_held();
+        let mut changed = room.first_held();
         let mut told = || {
-            let told = first.has_changed().unwrap();
-            first.mark_unchanged();
+            let told = changed.has_changed().unwrap();
+            changed.mark_unchanged();
             told
         };
-        let seats = [room.enter("a", &tally("a")).unwrap(), room.enter("a", &tally("a")).unwrap()];
+        let first = room.enter("a", &tally("a")).unwrap();
         assert!(told());
-        assert_eq!(room.enter("a", &tally("a")).unwrap_err(), Full { bound: Bound::Endpoint, limit: 2 });
+        let seats = [first, room.enter("a", &tally("a")).unwrap()];
+        assert_eq!(room.enter("a", &tally("a")).unwrap_err(), Full::Endpoint(2));
         assert!(!told(), "one that is held already tells nothing new");
         let last = room.enter("b", &tally("b")).unwrap();
         assert!(told(), "another endpoint");
-        assert_eq!(room.enter("c", &tally("c")).unwrap_err(), Full { bound: Bound::Node, limit: 3 });
+        assert_eq!(room.enter("c", &tally("c")).unwrap_err(), Full::Node(3));
         assert_eq!((tally("a").held(), tally("b").held(), tally("c").held()), (2, 1, 0));
         drop(last);
         seats.into_iter().for_each(|seat| seat.leave(HeldEnd::Ready));

@@ -14,8 +14,8 @@ use tokio::time::{Interval, MissedTickBehavior, Sleep, interval, sleep};
 
 use crate::reply::{Aborted, LAST_WORDS, Reply};
 
-/// Between two signs of life. Proxies give up a silent answer after 30 s at the earliest (HAProxy's usual setting; nginx
-/// and AWS have 60 s).
+/// Between two signs of life. Proxies give up an answer that is silent for a minute (nginx's `proxy_read_timeout`, the
+/// idle timeout of AWS's load balancers), some that are set up more strictly after half of one.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// What becomes of the wait: a replica's answer, or the last event of the stream.

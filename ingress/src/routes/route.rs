@@ -118,7 +118,7 @@ impl Route {
     /// The model that `name` stands for: that of the revision that is called so, else the present one's.
     pub(crate) fn model(&self, name: &str) -> &str {
         let called = self.revisions.iter().find(|revision| revision.is_called(name));
-        called.or(self.revisions.first()).map_or(self.endpoint.as_str(), |revision| &revision.model)
+        called.or_else(|| self.revisions.first()).map_or(self.endpoint.as_str(), |revision| &revision.model)
     }
 
     fn revision_of(&self, replica: &Replica) -> usize {

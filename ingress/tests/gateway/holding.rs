@@ -74,7 +74,7 @@ async fn a_replica_that_is_gone_again_is_not_the_end_of_the_wait() {
     let mut client = node.client().await;
     let wake = async {
         node.until_held(1).await;
-        // Nobody looks in between.
+        // The one that waits does not look in between.
         node.wake([local(2, engine.address(), 0)]);
         node.wake([]);
         tokio::task::yield_now().await;
@@ -211,12 +211,12 @@ async fn so_many_requests_wait_and_no_more() {
     let (mut first, mut second) = (node.client().await, node.client().await);
     let refused = async {
         node.until_held(1).await;
-        is_refused(&node, REQUEST, "1 requests wait for a replica of `llama`").await;
+        is_refused(&node, REQUEST, "no replica of `llama` is ready, and 1 requests wait for one already").await;
         let held = async {
             while node.ingress.demands().len() < 2 {
                 tokio::task::yield_now().await;
             }
-            is_refused(&node, r#"{"model":"phi"}"#, "on one node").await;
+            is_refused(&node, r#"{"model":"phi"}"#, "2 requests wait for replicas on this node").await;
         };
         tokio::select! {
             _ = second.post(CHAT, r#"{"model":"qwen"}"#) => panic!("answered"),

@@ -53,6 +53,12 @@ fn node(number: u8) -> NodeView {
     }
 }
 
+/// An endpoint and the nodes that have its replicas.
+struct Fixture {
+    record: EndpointRecord,
+    nodes: [NodeView; 2],
+}
+
 impl Fixture {
     /// Endpoint `llama` at revision 2 (`new`), which was `old` at revision 1; seen by node 9, with nodes 1 and 2.
     fn new() -> Self {
@@ -124,12 +130,6 @@ impl Fixture {
     fn weights(&self) -> Vec<(String, u8)> {
         self.route().revisions.into_iter().map(|revision| (revision.model, revision.weight)).collect()
     }
-}
-
-/// An endpoint and the nodes that have its replicas.
-struct Fixture {
-    record: EndpointRecord,
-    nodes: [NodeView; 2],
 }
 
 fn models(expected: &[(&str, u8)]) -> Vec<(String, u8)> {
