@@ -5,28 +5,34 @@
 //! speaks for its own node only, and what others do it learns from the next [`View`](shoal_types::View).
 //!
 //! * [`Elector::step`] takes a view and says what this node should do now, and when to ask again.
-//! * [`Action`] is one such thing: claim, start, withdraw, drain.
+//! * [`Action`] is one such thing: claim, start, withdraw, drain, move.
 //! * [`Steward::step`] says how many replicas of which revision there should be, for the endpoints that this node is the
 //!   steward of; [`Desired::of`] is how every node reads it.
 //! * [`candidates()`] explains: which nodes could run a replica, best first, and why the others could not.
+//! * [`making_room`] says which replicas go so that others find a place.
 //!
 //! How long a decision waits is in [`Timing`].
 
+mod agenda;
 mod candidates;
 mod capacity;
 mod census;
+mod clearing;
 mod decision;
 mod desired;
 mod distance;
 mod elector;
 mod exclusion;
 mod ground;
+mod group;
 mod membership;
 mod memory;
+mod moves;
 mod muster;
 mod need;
 mod opening;
 mod order;
+mod preempt;
 mod presence;
 mod rank;
 mod risk;
@@ -42,9 +48,10 @@ mod want;
 #[cfg(test)]
 mod tests;
 
+pub use agenda::{MakesRoom, making_room};
 pub use candidates::{Candidates, candidates};
 pub use capacity::fits;
-pub use decision::{Action, Decision, DrainReason, WithdrawReason};
+pub use decision::{Action, Decision, DrainReason, MoveReason, WithdrawReason};
 pub use desired::Desired;
 pub use elector::Elector;
 pub use exclusion::{Capacity, Exclusion};
