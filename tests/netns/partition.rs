@@ -1,0 +1,100 @@
+//! A mesh that falls in two, and grows together again.
+
+use std::{env, time::Duration};
+
+use tokio::time::{Instant, sleep};
+
+use super::harness::{ENDPOINT, Mesh, Round, Watch, endpoint, hold, say};
+
+/// How long the partition lasts, unless `SHOAL_TEST_PARTITION_SECS` says otherwise.
+const PARTITION: Duration = Duration::from_secs(60);
+/// After this long everybody has noticed who is out of reach, and no request goes wrong any more.
+const NOTICED: Duration = Duration::from_secs(15);
+/// From healing until the surplus takes no new requests.
+const ADMITS_NO_MORE: Duration = Duration::from_secs(30);
+/// From a surplus replica's last stream until it is gone.
+const ENDS: Duration = Duration::from_secs(15);
+
+const LEFT: [usize; 3] = [0, 1, 2];
+const RIGHT: [usize; 2] = [3, 4];
+const ALL: [usize; 5] = [0, 1, 2, 3, 4];
+/// As many as the smaller side can hold.
+const DESIRED: usize = 4;
+
+/// Streams that are begun on each side when the partition ends, and how long they are: longer than the surplus admits.
+const STREAMS: usize = 8;
+const STREAM_TOKENS: u32 = 500;
+
+fn partition_time() -> Duration {
+    let given = env::var("SHOAL_TEST_PARTITION_SECS").ok();
+    let secs = given.map(|text| text.parse().expect("SHOAL_TEST_PARTITION_SECS is a number of seconds"));
+    secs.map_or(PARTITION, Duration::from_secs)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rule_6_partition_3_2_for_60_s_under_load() {
+    let Some(mut mesh) = Mesh::start(&["a", "a", "a", "b", "b"]).await else { return };
+    mesh.apply(0, &endpoint(DESIRED, "1s", "3s"));
+    let watch = mesh.watch();
+    let before = watch.until("the endpoint to be ready", |round| round.is_settled(DESIRED)).await;
+    let (left, right) = (mesh.load(&[0]), mesh.load(&[3]));
+
+    let cut = Instant::now();
+    mesh.net.partition(&LEFT, &RIGHT);
+    sleep(partition_time()).await;
+    // Else there would be no surplus, and nothing to see after healing.
+    let topped_up = |round: &Round| round.count(&LEFT, "ready") == DESIRED && round.count(&RIGHT, "ready") == DESIRED;
+    watch.until("each side to have what is desired", topped_up).await;
+    let healed = Instant::now();
+    mesh.net.heal();
+    let mut held = Vec::new();
+    for http in [mesh.http(0), mesh.http(3)].into_iter().cycle().take(2 * STREAMS) {
+        held.push(hold(http, STREAM_TOKENS).await);
+    }
+
+    let admits = |round: &Round| round.is_of_one_moment(&ALL) && round.count(&ALL, "ready") == DESIRED;
+    let stopped = watch.until("the surplus to take no new requests", admits).await;
+    let mut streams_end = healed;
+    for stream in held {
+        streams_end = streams_end.max(stream.end().await);
+    }
+    let settled = watch.until("exactly what is desired", |round| round.all_see(5) && round.is_settled(DESIRED)).await;
+    let end = Instant::now();
+    let tallies = [("left", left.stop().await), ("right", right.stop().await)];
+
+    say(&format!(
+        "{ENDPOINT}: cut off for {:.1?}; after healing, the surplus took requests for {:.1?}, its streams ended after \
+         {:.1?}, and just {DESIRED} were left after {:.1?}",
+        healed - cut,
+        stopped.at - healed,
+        streams_end - healed,
+        settled.at.saturating_duration_since(healed),
+    ));
+    for (side, tally) in &tallies {
+        say(&format!("{side}: {}, longest gap {:.1?}", tally.summary(), tally.longest_gap(cut, end)));
+    }
+    for (side, tally) in &tallies {
+        tally.assert_no_failures(side);
+        tally.assert_untroubled(side, cut + NOTICED, end);
+    }
+    assert!(stopped.at - healed <= ADMITS_NO_MORE, "{:?}", stopped.at - healed);
+    assert!(settled.at <= streams_end.max(stopped.at) + ENDS, "{:?}", settled.at - healed);
+    none_is_lost_before_its_replacement(&watch, &LEFT, before.count(&LEFT, "ready"), (cut, healed));
+    none_is_lost_before_its_replacement(&watch, &RIGHT, before.count(&RIGHT, "ready"), (cut, healed));
+    none_is_lost_before_its_replacement(&watch, &ALL, DESIRED, (healed, end));
+}
+
+/// Rule 4: at no moment of the time `from`, `to` are fewer than `least` replicas of `nodes` ready.
+fn none_is_lost_before_its_replacement(watch: &Watch, nodes: &[usize], least: usize, (from, to): (Instant, Instant)) {
+    let rounds = watch.between(from, to);
+    let clear: Vec<_> = rounds.iter().filter(|round| round.is_of_one_moment(nodes)).collect();
+    assert!(2 * clear.len() > rounds.len(), "only {} of {} rounds can be judged", clear.len(), rounds.len());
+    for round in clear {
+        let ready = round.count(nodes, "ready");
+        assert!(
+            ready >= least,
+            "{ready} of {least} on {nodes:?}, {:?} after the first look:\n{round}",
+            round.at - from
+        );
+    }
+}
