@@ -1,4 +1,4 @@
-//! A mesh whose network a test scripts: `Mesh::start(&["a", "b"])`, `mesh.net.partition(&[0], &[1])`, `mesh.net.heal()`.
+//! A mesh whose network a test scripts: `Mesh::start(&[A, A, B])`, `mesh.net.partition(&[0, 1], &[2])`, `mesh.net.heal()`.
 
 mod client;
 mod load;
@@ -16,6 +16,7 @@ use std::{
 
 pub(crate) use load::{Load, hold};
 pub(crate) use mesh::{ENDPOINT, Mesh, endpoint};
+pub(crate) use node::Site;
 pub(crate) use watch::{Round, Watch};
 
 /// Longest wait for what has no bar of its own: generous, as test machines stall.

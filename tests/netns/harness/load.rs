@@ -6,16 +6,18 @@ use tokio::{
     select,
     sync::watch,
     task::JoinSet,
-    time::{Instant, MissedTickBehavior, interval, sleep},
+    time::{Instant, MissedTickBehavior, interval, sleep, timeout},
 };
 
-use super::{client, mesh::ENDPOINT};
+use super::{PATIENCE, client, mesh::ENDPOINT};
 
 /// Time between two requests.
 const PACE: Duration = Duration::from_millis(40);
 /// One request in so many is a stream of [`STREAM_TOKENS`], three seconds long; the others are short.
 const STREAM_EVERY: u32 = 20;
 const STREAM_TOKENS: u32 = 60;
+/// Short requests that take as long as a stream.
+const WARM_UP: usize = 75;
 const SHORT_TOKENS: u32 = 2;
 /// How often one request is tried, and the pause before it is tried again.
 const TRIES: usize = 4;
@@ -37,15 +39,24 @@ pub(crate) struct Served {
 #[derive(Debug)]
 pub(crate) struct Load {
     stop: watch::Sender<bool>,
+    done: watch::Receiver<usize>,
     driver: JoinSet<Vec<Served>>,
 }
 
 impl Load {
     pub(crate) fn start(ingresses: Vec<SocketAddr>) -> Self {
         let (stop, stopped) = watch::channel(false);
+        let (progress, done) = watch::channel(0);
         let mut driver = JoinSet::new();
-        driver.spawn(drive(ingresses, stopped));
-        Self { stop, driver }
+        driver.spawn(drive(ingresses, stopped, progress));
+        Self { stop, done, driver }
+    }
+
+    /// Waits until the first streams have ended, from when on there are always some that run.
+    pub(crate) async fn flows(&self) {
+        let enough = |done: &usize| *done > 2 * STREAM_EVERY as usize + WARM_UP;
+        let flows = timeout(PATIENCE, self.done.clone().wait_for(enough)).await.map(|done| done.is_ok());
+        assert_eq!(flows, Ok(true), "requests are answered within {PATIENCE:?}");
     }
 
     /// Lets what runs come to its end, and says how everything went.
@@ -56,7 +67,11 @@ impl Load {
     }
 }
 
-async fn drive(ingresses: Vec<SocketAddr>, mut stopped: watch::Receiver<bool>) -> Vec<Served> {
+async fn drive(
+    ingresses: Vec<SocketAddr>,
+    mut stopped: watch::Receiver<bool>,
+    progress: watch::Sender<usize>,
+) -> Vec<Served> {
     let mut tick = interval(PACE);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut running, mut done, mut count) = (JoinSet::new(), Vec::new(), 0_u32);
@@ -66,7 +81,10 @@ async fn drive(ingresses: Vec<SocketAddr>, mut stopped: watch::Receiver<bool>) -
                 count += 1;
                 running.spawn(serve(ingresses.clone(), count.is_multiple_of(STREAM_EVERY)));
             }
-            Some(served) = running.join_next() => done.push(served.expect("a client does not panic")),
+            Some(served) = running.join_next() => {
+                done.push(served.expect("a client does not panic"));
+                progress.send_replace(done.len());
+            }
             _ = stopped.wait_for(|stopped| *stopped) => break,
         }
     }

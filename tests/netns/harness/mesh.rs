@@ -4,7 +4,12 @@ use std::net::SocketAddr;
 
 use tempfile::TempDir;
 
-use super::{Load, Watch, net::Net, node::Node, say};
+use super::{
+    Load, Watch,
+    net::Net,
+    node::{Node, Site},
+    say,
+};
 
 /// The endpoint of these tests.
 pub(crate) const ENDPOINT: &str = "hello";
@@ -18,10 +23,10 @@ pub(crate) struct Mesh {
 }
 
 impl Mesh {
-    /// A node for each of `clusters`, which names the one that it is in. Returns once all see each other; `None`, which
-    /// has been said, where there can be no such network.
-    pub(crate) async fn start(clusters: &[&str]) -> Option<Self> {
-        let net = match Net::new(clusters.len()) {
+    /// A node at each of `sites`. Returns once all see each other; `None`, which has been said, where there can be no
+    /// such network.
+    pub(crate) async fn start(sites: &[Site]) -> Option<Self> {
+        let net = match Net::new(sites.len()) {
             Ok(net) => net,
             Err(why) => {
                 say(&format!("SKIPPED network namespaces: {why}"));
@@ -29,18 +34,18 @@ impl Mesh {
             }
         };
         let dir = TempDir::with_prefix("shoal-netns-").expect("a temporary directory");
-        let mut mesh = Self { nodes: Vec::with_capacity(clusters.len()), net, dir };
-        for (index, cluster) in clusters.iter().enumerate() {
-            mesh.add_node(index, cluster).await;
+        let mut mesh = Self { nodes: Vec::with_capacity(sites.len()), net, dir };
+        for (index, &site) in sites.iter().enumerate() {
+            mesh.add_node(index, site).await;
         }
         let watch = mesh.watch();
-        watch.until("all nodes to see each other", |round| round.all_see(clusters.len())).await;
+        watch.until("all nodes to see each other", |round| round.all_see(sites.len())).await;
         Some(mesh)
     }
 
-    async fn add_node(&mut self, index: usize, cluster: &str) {
+    async fn add_node(&mut self, index: usize, site: Site) {
         let host = self.net.host(index);
-        let mut node = Node::prepare(self.dir.path().join(format!("node-{index}")), index, cluster, host);
+        let mut node = Node::prepare(self.dir.path().join(format!("node-{index}")), index, site, host);
         let state_dir = node.state_dir().display().to_string();
         match self.nodes.first() {
             None => node.run(host, &["init", "--state-dir", &state_dir], ""),

@@ -14,8 +14,13 @@ use tokio::time::{Instant, sleep};
 
 use super::{PATIENCE, client, net::Host};
 
-/// GPUs of each node, none of them real.
-pub(crate) const GPUS: usize = 2;
+/// Where a node stands, and what it has.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Site {
+    pub(crate) cluster: &'static str,
+    /// None of them real.
+    pub(crate) gpus: u32,
+}
 
 #[derive(Debug)]
 pub(crate) struct Node {
@@ -27,15 +32,16 @@ pub(crate) struct Node {
 
 impl Node {
     /// Writes the configuration of a node that does not run yet. Each is a zone of its own.
-    pub(crate) fn prepare(dir: PathBuf, index: usize, cluster: &str, host: &Host) -> Self {
+    pub(crate) fn prepare(dir: PathBuf, index: usize, site: Site, host: &Host) -> Self {
         fs::create_dir_all(dir.join("state")).expect("a directory for the node");
         let http = SocketAddr::from((host.management, 8080));
+        let Site { cluster, gpus } = site;
         let node = Self { name: format!("node-{index}"), dir, http, child: None };
         let config = format!(
             "node: {{name: {}, labels: {{cluster: {cluster}, zone: {cluster}-{index}, capacityType: on-demand}}}}\n\
              stateDir: {}\nmesh: {{listen: '{}:7700'}}\ningress: {{listen: '{http}'}}\n\
              admin: {{socket: {}, listen: null}}\nengines: {{sim: true}}\n\
-             gpus: {{library: /nonexistent, simulated: [{{count: {GPUS}, name: H100, memory: 80GiB}}]}}\n\
+             gpus: {{library: /nonexistent, simulated: [{{count: {gpus}, name: H100, memory: 80GiB}}]}}\n\
              notices: {{aws: {{enabled: false}}, gcp: {{enabled: false}}, azure: {{enabled: false}}, \
              sigterm: {{means: daemon}}}}\n",
             node.name,

@@ -31,6 +31,8 @@ const ONE_MOMENT: Duration = Duration::from_secs(1);
 pub(crate) struct Sight {
     /// Names of the nodes that it holds for alive.
     pub(crate) alive: BTreeSet<String>,
+    /// Names of those that it has a connection to.
+    connected: BTreeSet<String>,
     /// Replicas that it knows of, whoever has them.
     pub(crate) replicas: Vec<Replica>,
 }
@@ -38,7 +40,6 @@ pub(crate) struct Sight {
 /// One replica in the eyes of one node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Replica {
-    pub(crate) name: String,
     pub(crate) node: String,
     pub(crate) state: String,
     pub(crate) alive: bool,
@@ -94,6 +95,14 @@ impl Round {
         self.nodes.iter().all(|sight| sight.as_ref().is_some_and(settled))
     }
 
+    /// Whether either of two nodes has a connection to the other.
+    pub(crate) fn are_connected(&self, a: usize, b: usize) -> bool {
+        let has = |one: usize, other: usize| {
+            self.sight(one).is_some_and(|sight| sight.connected.contains(&format!("node-{other}")))
+        };
+        has(a, b) || has(b, a)
+    }
+
     /// Whether its answers can be added up.
     pub(crate) fn is_of_one_moment(&self, nodes: &[usize]) -> bool {
         self.took <= ONE_MOMENT && nodes.iter().all(|&index| self.sight(index).is_some())
@@ -103,7 +112,7 @@ impl Round {
 impl fmt::Display for Round {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, sight) in self.nodes.iter().enumerate() {
-            let Some(Sight { alive, replicas }) = sight else {
+            let Some(Sight { alive, replicas, .. }) = sight else {
                 writeln!(f, "node-{index} says nothing")?;
                 continue;
             };
@@ -118,16 +127,21 @@ impl fmt::Display for Round {
 impl Sight {
     fn of(status: &Value) -> Self {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let alive = list(&status["nodes"]).filter(|node| node["liveness"] == "alive").map(|node| text(&node["name"]));
+        let names = |is_one: fn(&Value) -> bool| {
+            list(&status["nodes"]).filter(|node| is_one(node)).map(|node| text(&node["name"])).collect()
+        };
         let endpoint = list(&status["endpoints"]).find(|endpoint| endpoint["metadata"]["name"] == ENDPOINT);
         let replicas = endpoint.map(|endpoint| &endpoint["status"]["replicas"]);
         let replica = |replica: &Value| Replica {
-            name: text(&replica["name"]),
             node: text(&replica["node"]),
             state: text(&replica["state"]),
             alive: replica["liveness"] == "alive",
         };
-        Self { alive: alive.collect(), replicas: replicas.into_iter().flat_map(list).map(replica).collect() }
+        Self {
+            alive: names(|node| node["liveness"] == "alive"),
+            connected: names(|node| node["rttMs"].is_number()),
+            replicas: replicas.into_iter().flat_map(list).map(replica).collect(),
+        }
     }
 }
 
