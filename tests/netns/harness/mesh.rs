@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use tempfile::TempDir;
 
 use super::{
-    Load, Watch,
+    Load, Watch, namespace,
     net::Net,
     node::{Node, Site},
     say,
@@ -33,7 +33,7 @@ impl Mesh {
                 return None;
             }
         };
-        let dir = TempDir::with_prefix("shoal-netns-").expect("a temporary directory");
+        let dir = namespace::directory();
         let mut mesh = Self { nodes: Vec::with_capacity(sites.len()), net, dir };
         for (index, &site) in sites.iter().enumerate() {
             mesh.add_node(index, site).await;

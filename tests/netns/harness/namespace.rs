@@ -1,7 +1,7 @@
-//! One network namespace, and those that test processes before this one have left behind.
+//! One network namespace, and what test processes before this one have left behind.
 
 use std::{
-    fs,
+    env, fs,
     io::Write as _,
     path::Path,
     process::{self, Command, Output, Stdio},
@@ -12,6 +12,7 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
 
 /// All names begin with it; the pid of the test process follows.
 const PREFIX: &str = "shoal-net-";
@@ -92,20 +93,30 @@ impl Drop for Namespace {
     }
 }
 
-/// Removes the namespaces of test processes that are gone without having done so.
+/// A directory that goes with the value, or is swept later.
+pub(crate) fn directory() -> TempDir {
+    TempDir::with_prefix(format!("{PREFIX}{}-", process::id())).expect("a temporary directory")
+}
+
+/// Removes namespaces and directories of test processes that are gone without having done so.
 fn sweep() {
     let Ok(output) = ip(&["netns", "list"]) else { return };
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let names = text.lines().filter_map(|line| line.split_whitespace().next());
-    for name in names.filter(|name| owner(name).is_some_and(|pid| !Path::new("/proc").join(pid).exists())) {
+    for name in text.lines().filter_map(|line| line.split_whitespace().next()).filter(|name| is_orphan(name)) {
         drop(Namespace { name: name.to_owned() });
+    }
+    let directories = fs::read_dir(env::temp_dir()).into_iter().flatten().flatten();
+    for entry in directories.filter(|entry| entry.file_name().to_str().is_some_and(is_orphan)) {
+        // Another process that sweeps may have been faster.
+        let _ = fs::remove_dir_all(entry.path());
     }
 }
 
-/// The pid of the test process that made the namespace `name`, if one has.
-fn owner(name: &str) -> Option<&str> {
-    let (pid, _) = name.strip_prefix(PREFIX)?.split_once('-')?;
-    pid.bytes().all(|byte| byte.is_ascii_digit()).then_some(pid)
+/// Whether a test process gave this name, and is there no more.
+fn is_orphan(name: &str) -> bool {
+    let owner = name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('-')).map(|(pid, _)| pid);
+    let pid = owner.filter(|pid| pid.bytes().all(|byte| byte.is_ascii_digit()));
+    pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists())
 }
 
 /// Runs `ip`; its complaint if it has one.
