@@ -42,6 +42,11 @@ impl Namespace {
         &self.name
     }
 
+    /// What the interface is called that leads to it, if there is one: its name would be longer than 15 bytes.
+    pub(crate) fn way_in(&self) -> String {
+        self.name.replace(PREFIX, "sn")
+    }
+
     /// Runs `ip` in it.
     pub(crate) fn ip(&self, args: &[&str]) -> Result<(), String> {
         let all: Vec<&str> = ["-n", &self.name].into_iter().chain(args.iter().copied()).collect();
@@ -88,6 +93,8 @@ impl Namespace {
 impl Drop for Namespace {
     fn drop(&mut self) {
         self.kill_all();
+        // Not all have one; and a connection that nobody answers would keep it there for minutes.
+        let _ = ip(&["link", "del", &self.way_in()]);
         // Another process that sweeps may have been faster.
         let _ = ip(&["netns", "del", &self.name]);
     }

@@ -118,8 +118,7 @@ impl Host {
 
 /// A link between this side and `namespace`; the address of its far end.
 fn manage(namespace: &Namespace) -> Result<Ipv4Addr, String> {
-    // The whole name would be longer than the 15 bytes that one of an interface may have.
-    let near = namespace.name().replace("shoal-net-", "sn");
+    let near = namespace.way_in();
     ip(&["link", "add", "name", &near, "type", "veth", "peer", "name", "mgmt0", "netns", namespace.name()])?;
     // A pair of addresses of the network that RFC 2544 sets apart for tests: by the interface's number, since test
     // processes know nothing of each other.
