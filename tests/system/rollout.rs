@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::task::JoinSet;
 
-use super::harness::{Mesh, Node, chat, find, ready, stderr, stdout};
+use super::harness::{Mesh, Node, find, ready, stderr, stdout, stream_chat};
 
 /// An endpoint whose processes change with `first_token`.
 fn endpoint(first_token: &str, rollout: &str) -> String {
@@ -31,7 +31,7 @@ fn clients(node: &Node, count: usize) -> JoinSet<()> {
         let http = node.http();
         clients.spawn(async move {
             loop {
-                let mut answer = chat(&http, "model", "how are you", 2).await.expect("the ingress is there");
+                let mut answer = stream_chat(&http, "model", "how are you", 2).await.expect("the ingress is there");
                 let (text, clean) = answer.rest().await;
                 assert!(answer.status == 200 && clean, "{}: {text}", answer.status);
             }
@@ -71,11 +71,7 @@ async fn a_revision_that_does_badly_is_rolled_back_and_can_be_undone() {
     node.apply(&endpoint("5ms", ""));
     node.wait_for("two replicas", |status| ready(status, "model") == 2).await;
     let before = revision(node);
-    // Never loads: its crash is what a broken image looks like.
-    let broken = endpoint("5ms", "maxCrashes: 0").replace("kind: sim,", "kind: sim, loadTime: 1ns, maxNumSeqs: 1,");
-    let slow = broken
-        .replace("timeToFirstToken: 5ms", "timeToFirstToken: 400ms")
-        .replace("maxCrashes: 0", "strategy: canary, steps: [50%], pause: 10m");
+    let slow = endpoint("400ms", "strategy: canary, steps: [50%], pause: 10m");
     let load = clients(node, 6);
     let output = node.run(&["apply", "-f", "-", "--wait"], &slow);
     assert!(!output.status.success(), "{}{}", stdout(&output), stderr(&output));
