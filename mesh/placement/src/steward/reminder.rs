@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use shoal_types::{EndpointName, Mandate, NodeId, UnixMillis};
 
-use crate::{scene::Scene, steward::heal::rank};
+use crate::{memory::Heard, scene::Scene, steward::heal::rank};
 
 /// How long the steward may say less than this node remembers. It needs a few rounds of gossip to hear of it from the
 /// steward before it, who does not wait.
@@ -29,9 +29,10 @@ impl Reminders {
         let Some(heard) = scene.memory.mandate(endpoint) else { return (None, None) };
         let said = steward.and_then(|steward| {
             let mandate = scene.view.nodes.get(&steward)?.mandates.get(endpoint)?;
-            Some((mandate.epoch, steward))
+            Some(Heard { by: steward, mandate: mandate.clone() })
         });
-        let behind = said.is_none_or(|said| said < rank(heard));
+        // One that died before its own disk had its last word may use that epoch again, for another word.
+        let behind = said.as_ref().is_none_or(|said| rank(said) <= rank(heard) && said != heard);
         if !behind {
             self.0.remove(endpoint);
             return (None, None);

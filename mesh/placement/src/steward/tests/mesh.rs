@@ -85,6 +85,11 @@ impl Mesh {
         self.members[&node].memory.mandate(&name("a")).map(|heard| &heard.mandate)
     }
 
+    /// What `node` says.
+    pub(super) fn said(&self, node: u8) -> &Mandate {
+        &self.members[&node].heard[&node]
+    }
+
     /// The nodes that say something.
     pub(super) fn speakers(&self) -> Vec<u8> {
         let speaks = |(node, member): &(&u8, &Member)| member.up && member.heard.contains_key(*node);

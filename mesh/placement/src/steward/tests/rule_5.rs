@@ -65,7 +65,7 @@ proptest! {
         events.iter().for_each(|event| befall(&mut mesh, event));
         mesh.heal();
         (1..=NODES).for_each(|node| mesh.start(node));
-        mesh.run(5);
+        mesh.run(15);
         prop_assert_eq!(mesh.speakers(), vec![mesh.steward().unwrap()]);
         let standing = mesh.standing(1).cloned();
         prop_assert!((2..=NODES).all(|node| mesh.standing(node) == standing.as_ref()));
@@ -194,6 +194,22 @@ fn rule_5_a_partition_of_two_speaks_twice_and_then_once() {
 }
 
 #[test]
+fn rule_5_what_was_watched_of_half_the_mesh_lowers_nothing_after_the_heal() {
+    let mut mesh = Mesh::new(NODES);
+    mesh.inflight(90);
+    mesh.run(10);
+    let steward = mesh.steward().unwrap();
+    mesh.part(steward, 1);
+    mesh.inflight(0);
+    mesh.run(DOWN_DELAY - 10);
+    mesh.heal();
+    mesh.run(DOWN_DELAY - 10);
+    assert_eq!(mesh.standing(steward).unwrap().total(), 9);
+    mesh.run(20);
+    assert_eq!(mesh.standing(steward).unwrap().total(), 1);
+}
+
+#[test]
 fn rule_5_a_steward_that_missed_what_was_said_is_told() {
     for last_speaker_lives in [true, false] {
         let mut mesh = Mesh::new(NODES);
@@ -213,6 +229,26 @@ fn rule_5_a_steward_that_missed_what_was_said_is_told() {
         assert_eq!(mesh.standing(first), mesh.standing(node));
         assert_eq!(mesh.standing(node).unwrap().total(), 5);
     }
+}
+
+#[test]
+fn rule_5_a_steward_that_uses_an_epoch_twice_is_told() {
+    let mut mesh = Mesh::new(NODES);
+    mesh.run(5);
+    let steward = mesh.steward().unwrap();
+    mesh.inflight(50);
+    while mesh.said(steward).epoch == 1 {
+        mesh.tick();
+    }
+    // It dies before its disk has what all others hear.
+    mesh.kill(steward);
+    mesh.tick();
+    mesh.start(steward);
+    mesh.inflight(90);
+    mesh.run(30);
+    let node = steward % NODES + 1;
+    assert_eq!(mesh.standing(steward), mesh.standing(node));
+    assert_eq!(mesh.standing(node).unwrap().total(), 9);
 }
 
 #[test]
