@@ -109,4 +109,22 @@ impl Failure {
             | Self::BrokeOff(_) => false,
         }
     }
+
+    /// Whether the replica failed. One that had no room, or whose node did not take the request, was not asked for an
+    /// answer.
+    pub(crate) fn is_replicas_fault(&self) -> bool {
+        match self {
+            Self::NotServing(_) => false,
+            Self::Status(_) => !self.is_busy() && !self.is_loop(),
+            Self::Unreachable(_)
+            | Self::DialTimeout(_)
+            | Self::NotAccepted(_)
+            | Self::Tunnel(_)
+            | Self::Engine(_)
+            | Self::RemoteEngine(_)
+            | Self::ErrorEvent(_)
+            | Self::NoTokens
+            | Self::BrokeOff(_) => true,
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! How many replicas of which revision there should be, as every node reads it (DESIGN rule 5).
 
-use shoal_types::{EndpointRecord, EndpointSpec, Revision};
+use shoal_types::{Claim, EndpointRecord, EndpointSpec, NodeView, ReplicaState, Revision, RolloutPhase};
 
 use crate::{memory::Heard, scene::Scene};
 
@@ -19,17 +19,24 @@ impl Desired {
     /// A spec that the steward has not spoken of yet changes the bounds at once, and nothing else: a new revision waits
     /// for its word, so that no two nodes begin a rollout in two ways.
     pub fn of(scene: &Scene<'_>, record: &EndpointRecord) -> Self {
-        let mut shares = match scene.memory.mandate(&record.endpoint.metadata.name) {
+        let claims: Vec<_> = scene.view.claims_of(&record.endpoint.metadata.name).collect();
+        Self::given(scene, record, &claims)
+    }
+
+    /// The same, where the claims on it have been looked up.
+    pub(crate) fn given(scene: &Scene<'_>, record: &EndpointRecord, claims: &[(&NodeView, &Claim)]) -> Self {
+        let heard = scene.memory.mandate(&record.endpoint.metadata.name);
+        let mut shares = match heard {
             Some(Heard { mandate, .. }) => {
                 let known = mandate.shares.iter().filter(|share| record.spec_of(share.revision).is_some());
                 known.map(|share| (share.revision, share.replicas)).collect()
             }
-            None => vec![(record.revision, claimed(scene, record))],
+            None => vec![(record.revision, claimed(record, claims))],
         };
         if shares.is_empty() {
             shares.push((record.revision, 0));
         }
-        clamp(&mut shares, &record.endpoint.spec);
+        clamp(&mut shares, &record.endpoint.spec, compares(heard));
         Self { shares }
     }
 
@@ -38,24 +45,37 @@ impl Desired {
         self.shares.iter().fold(0, |sum, (_, replicas)| sum.saturating_add(*replicas))
     }
 
+    /// Whether `revision` should have any replicas.
+    pub(crate) fn wants(&self, revision: Revision) -> bool {
+        self.of_revision(revision) > 0
+    }
+
     /// Replicas of `revision`.
     pub fn of_revision(&self, revision: Revision) -> u32 {
         self.shares.iter().find(|(of, _)| *of == revision).map_or(0, |(_, replicas)| *replicas)
     }
 }
 
-/// Replicas of the present revision that nodes which are there hold now.
-fn claimed(scene: &Scene<'_>, record: &EndpointRecord) -> u32 {
-    let claims = scene.view.claims_of(&record.endpoint.metadata.name);
-    let count = claims.filter(|(node, claim)| {
-        node.is_alive() && claim.revision == record.revision && claim.state.counts() && claim.leaving.is_none()
+/// Replicas of the present revision that nodes which are there run now. A claim that has not started yet is no word
+/// of anybody: where several nodes claim what is missing once, all but one withdraw.
+fn claimed(record: &EndpointRecord, claims: &[(&NodeView, &Claim)]) -> u32 {
+    let count = claims.iter().filter(|(node, claim)| {
+        let runs = claim.state.counts() && !matches!(claim.state, ReplicaState::Claimed | ReplicaState::Draining);
+        node.is_alive() && runs && claim.revision == record.revision && claim.leaving.is_none()
     });
     u32::try_from(count.count()).unwrap_or(u32::MAX)
 }
 
+/// Whether two revisions are compared: then neither may lose its last replica to the bounds.
+const fn compares(heard: Option<&Heard>) -> bool {
+    let Some(heard) = heard else { return false };
+    matches!(heard.mandate.rollout, RolloutPhase::Progressing { .. } | RolloutPhase::Paused { .. })
+}
+
 /// Brings the sum of `shares` within the bounds: what is missing goes to the largest share, what is too much is taken
-/// from the last ones, which are on their way out.
-fn clamp(shares: &mut [(Revision, u32)], spec: &EndpointSpec) {
+/// from the last ones, which are on their way out. Of shares that are `compared` one replica each is left, so that an
+/// endpoint of one replica has two.
+fn clamp(shares: &mut [(Revision, u32)], spec: &EndpointSpec, compared: bool) {
     let total = shares.iter().fold(0_u32, |sum, (_, replicas)| sum.saturating_add(*replicas));
     let bounded = spec.replicas.clamp(total);
     if let Some(missing) = bounded.checked_sub(total) {
@@ -66,8 +86,9 @@ fn clamp(shares: &mut [(Revision, u32)], spec: &EndpointSpec) {
         return;
     }
     let mut surplus = total - bounded;
+    let left = u32::from(compared && bounded > 0);
     for (_, replicas) in shares.iter_mut().rev() {
-        let taken = surplus.min(*replicas);
+        let taken = surplus.min(replicas.saturating_sub(left));
         *replicas -= taken;
         surplus -= taken;
     }
@@ -84,7 +105,11 @@ mod tests {
     };
 
     /// What endpoint `a` of `fleet` should have, after node 1 has said `shares` (by age of the revision, 0 the newest).
-    fn desired(mut fleet: Fleet, shares: &[(usize, u32)]) -> Vec<u32> {
+    fn desired(fleet: Fleet, shares: &[(usize, u32)]) -> Vec<u32> {
+        desired_in(RolloutPhase::Complete, fleet, shares)
+    }
+
+    fn desired_in(rollout: RolloutPhase, mut fleet: Fleet, shares: &[(usize, u32)]) -> Vec<u32> {
         let record = fleet.record("a").clone();
         let revision = |age: usize| match age {
             0 => record.revision,
@@ -97,7 +122,7 @@ mod tests {
                 epoch: 3,
                 version: record.version,
                 shares: shares.iter().map(share).collect(),
-                rollout: RolloutPhase::Complete,
+                rollout,
                 reason: String::new(),
                 since: at(0),
             };
@@ -123,6 +148,14 @@ mod tests {
         assert_eq!(desired(fleet(1, 3), &[(0, 4)]), [3]);
         assert_eq!(desired(fleet(5, 9), &[(0, 1), (1, 2)]), [1, 4], "what is missing goes to the larger share");
         assert_eq!(desired(fleet(1, 2), &[(0, 2), (1, 2)]), [2, 0], "what goes anyhow goes first");
+    }
+
+    #[test]
+    fn rule_5_the_bounds_do_not_end_a_comparison() {
+        let canary = RolloutPhase::Progressing { step: 0, ready: None };
+        assert_eq!(desired_in(canary, fleet(1, 1), &[(0, 1), (1, 1)]), [1, 1]);
+        assert_eq!(desired_in(canary, fleet(1, 3), &[(0, 3), (1, 2)]), [2, 1]);
+        assert_eq!(desired_in(canary, fleet(0, 0), &[(0, 1), (1, 1)]), [0, 0]);
     }
 
     #[test]

@@ -1,15 +1,14 @@
 //! One node's part in the election of replicas: the small memory that a sequence of views needs.
 
-use std::collections::BTreeMap;
-
-use shoal_types::{Claim, EndpointName, EndpointRecord, NodeId, NodeView, UnixMillis, View};
+use shoal_types::{NodeId, NodeView, UnixMillis, View};
 
 use crate::{
+    agenda::{Agenda, take_censuses},
     census::Census,
     decision::Decision,
     membership::Membership,
     memory::Memory,
-    presence::{Patience, present},
+    presence::Patience,
     scene::Scene,
     tenure::{Bench, Tenure},
     timing::Timing,
@@ -68,27 +67,18 @@ impl Elector {
         self.membership.observe(view, &self.timing, now);
         self.news |= self.memory.observe(view, now);
 
-        let censuses = take_censuses(view, &Patience { now, guard: self.membership.guard() });
-        self.judge_own(me, &censuses, now, &mut decision);
+        let scene = Scene { view, memory: &self.memory, now };
+        let censuses = take_censuses(&scene, &Patience { now, guard: self.membership.guard() });
+        let agenda = Agenda::new(&scene, self.me, &censuses);
+        let bench = Bench { timing: &self.timing, now, departure: me.departure.as_ref(), clearing: &agenda.clearing };
+        self.tenure.judge_all(me, &censuses, &bench, &mut decision);
         if now < listening_until {
             decision.wake_at(listening_until);
         } else {
-            let scene = Scene { view, memory: &self.memory, now };
-            self.vacancies.fill(&scene, me, &censuses, &self.timing, &mut decision);
+            self.vacancies.fill(me, agenda.openings, &self.timing, now, &mut decision);
         }
         wake_for_others(me, &censuses, now, &mut decision);
         decision
-    }
-
-    fn judge_own(&mut self, me: &NodeView, censuses: &[Census<'_>], now: UnixMillis, out: &mut Decision) {
-        self.tenure.retain(&me.claims);
-        let bench = Bench { timing: &self.timing, now, departure: me.departure.as_ref() };
-        for claim in me.claims.values() {
-            // The censuses are in the order of the endpoints' names.
-            let census = censuses.binary_search_by(|census| census.name().cmp(&claim.endpoint)).ok();
-            let census = census.map(|index| &censuses[index]).filter(|census| census.desired() > 0);
-            self.tenure.judge(claim, census, &bench, out);
-        }
     }
 }
 
@@ -99,17 +89,4 @@ fn wake_for_others(me: &NodeView, censuses: &[Census<'_>], now: UnixMillis, out:
     for at in holds.chain(refusals).filter(|&at| at > now) {
         out.wake_at(at);
     }
-}
-
-/// The census of every endpoint, in the order of their names.
-fn take_censuses<'a>(view: &'a View, patience: &Patience) -> Vec<Census<'a>> {
-    let mut claims: BTreeMap<&EndpointName, Vec<(&'a NodeView, &'a Claim)>> = BTreeMap::new();
-    for (node, claim) in view.claims() {
-        claims.entry(&claim.endpoint).or_default().push((node, claim));
-    }
-    let census = |(name, record): (&'a EndpointName, &'a std::sync::Arc<EndpointRecord>)| {
-        let claims = claims.remove(name).unwrap_or_default();
-        Census::new(record, present(claims, record, patience))
-    };
-    view.endpoints.iter().map(census).collect()
 }

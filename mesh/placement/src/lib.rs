@@ -5,17 +5,22 @@
 //! speaks for its own node only, and what others do it learns from the next [`View`](shoal_types::View).
 //!
 //! * [`Elector::step`] takes a view and says what this node should do now, and when to ask again.
-//! * [`Action`] is one such thing: claim, start, withdraw, drain.
+//! * [`Action`] is one such thing: claim, start, withdraw, drain, move.
+//! * [`Steward::step`] says how many replicas of which revision there should be, for the endpoints that this node is the
+//!   steward of; [`Desired::of`] is how every node reads it.
+//! * [`making_room`] says which replicas go so that others find a place.
 //! * [`explain()`] says why an endpoint's replicas are where they are, why others are missing, and what would change that;
 //!   [`candidates()`] is the part of it that follows from the view alone.
 //! * [`plan()`] says what would happen if endpoints were applied.
 //!
 //! How long a decision waits is in [`Timing`].
 
+mod agenda;
 mod candidates;
 mod capacity;
 mod catalog;
 mod census;
+mod clearing;
 mod decision;
 mod desired;
 mod distance;
@@ -23,18 +28,23 @@ mod elector;
 mod exclusion;
 mod explain;
 mod ground;
+mod group;
 mod membership;
 mod memory;
+mod moves;
 mod muster;
 mod need;
 mod opening;
 mod order;
 mod plan;
+mod preempt;
 mod presence;
 mod rank;
 mod risk;
 mod scene;
 mod score;
+pub mod spot;
+mod steward;
 mod tenancy;
 mod tenure;
 mod timing;
@@ -44,9 +54,10 @@ mod want;
 #[cfg(test)]
 mod tests;
 
+pub use agenda::{MakesRoom, making_room};
 pub use candidates::{Candidates, candidates};
 pub use capacity::fits;
-pub use decision::{Action, Decision, DrainReason, WithdrawReason};
+pub use decision::{Action, Decision, DrainReason, MoveReason, WithdrawReason};
 pub use desired::Desired;
 pub use elector::Elector;
 pub use exclusion::{Capacity, Exclusion};
@@ -59,5 +70,6 @@ pub use muster::Standing;
 pub use need::Filter;
 pub use plan::{Change, EndpointPlan, Evicted, Outcome, Plan, Start, plan};
 pub use scene::Scene;
+pub use steward::{RevisionStatus, RolloutStatus, Steward, Word, rollout_status, steward_of};
 pub use tenancy::{Tenant, Tenants};
 pub use timing::Timing;

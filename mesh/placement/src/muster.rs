@@ -111,7 +111,8 @@ pub(crate) fn fill<'a>(
     claims: impl IntoIterator<Item = (&'a NodeView, &'a Claim)>,
 ) -> Muster<'a> {
     let all: Vec<(&NodeView, &Claim)> = claims.into_iter().collect();
-    let present = present(all.iter().copied(), record, &Patience { now: scene.now, guard: None });
+    let desired = Desired::given(scene, record, &all);
+    let present = present(&all, record, &desired, &Patience { now: scene.now, guard: None });
     let mut holders = present.holders;
     order::sort(&mut holders, record);
     let posts: Vec<Post<'a>> = wants.into_iter().map(|want| post(want, &holders, &present.sleepers)).collect();

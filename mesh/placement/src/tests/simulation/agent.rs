@@ -39,6 +39,7 @@ impl Mesh {
                 self.schedule(self.now.plus(LOAD), Event::Loaded { claim: *claim });
             }
             Action::Wake(_) => unreachable!("nothing sleeps here"),
+            Action::Move { .. } => unreachable!("nothing may move here"),
             Action::Withdraw { claim, .. } => {
                 let claim = self.claims_mut(node).remove(claim).unwrap();
                 self.outcome.abandoned += usize::from(claim.state != ReplicaState::Claimed);
