@@ -2,7 +2,10 @@
 
 pub(crate) mod fleet;
 mod going;
+mod groups;
 mod lockstep;
+mod moves;
+mod priority;
 mod properties;
 mod rules;
 mod simulation;
