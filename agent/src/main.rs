@@ -15,6 +15,7 @@ mod notices;
 mod peer;
 mod replicas;
 mod routing;
+mod simulate;
 mod telemetry;
 
 use std::process::ExitCode;
