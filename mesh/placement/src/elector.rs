@@ -18,7 +18,7 @@ use crate::{
 
 /// Decides for one node what it should run. It remembers only times: since when replicas are missing, since when own
 /// ones could drain, since when nodes are there. Losing that memory (a restart) delays decisions and breaks none.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Elector {
     me: NodeId,
     timing: Timing,

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Since when own replicas could drain, as others have covered for them.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Tenure {
     covered_since: BTreeMap<ClaimId, UnixMillis>,
 }

@@ -3,6 +3,7 @@
 pub(crate) mod fleet;
 mod going;
 mod lockstep;
+mod model;
 mod properties;
 mod rules;
 mod simulation;

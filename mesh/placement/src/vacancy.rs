@@ -20,7 +20,7 @@ use crate::{
 const CLAIMS_PER_STEP: usize = 2;
 
 /// Since when replicas are missing that this node could run.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Vacancies {
     open: BTreeMap<EndpointName, Vacancy>,
 }
