@@ -65,10 +65,12 @@ impl<'a> Census<'a> {
 
     /// How many replicas somebody should claim.
     ///
-    /// None while a claim has a later revision than the record: then this node's store is behind, and what it misses of
-    /// the old revision is what others are replacing.
+    /// None while a claim has a later revision than the record, and one that the record does not know: then this node's
+    /// store is behind, and what it misses of the old revision is what others are replacing. A later one that it knows
+    /// was undone.
     pub(crate) fn missing(&self) -> usize {
-        if self.holders.iter().any(|holder| holder.claim.revision > self.record.revision) {
+        let is_ahead = |revision| revision > self.record.revision && self.record.spec_of(revision).is_none();
+        if self.holders.iter().any(|holder| is_ahead(holder.claim.revision)) {
             return 0;
         }
         self.lacking().saturating_sub(self.sleepers.len())

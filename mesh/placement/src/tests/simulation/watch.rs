@@ -1,0 +1,79 @@
+//! What must hold at every moment, judged by one who sees everything.
+
+use std::time::Duration;
+
+use shoal_types::{Claim, ClaimId, NodeId, ReplicaState};
+
+use super::mesh::Mesh;
+use crate::{DrainReason, Timing};
+
+/// How long after the last disturbance everybody knows the same, a late decision and its settle time included.
+const KNOWN: Duration = Duration::from_secs(30);
+
+impl Mesh {
+    pub(super) fn break_rule(&mut self, what: String) {
+        self.note(0, || format!("BROKEN {what}"));
+        self.broken.push(format!("at {:.2} s: {what}", self.now.since(crate::tests::fleet::at(0)).as_secs_f64()));
+    }
+
+    /// Rule 3: an engine starts once its claim has settled, and where nothing disturbs, only one that is wanted.
+    pub(super) fn watch_start(&mut self, node: usize, claim: ClaimId) {
+        let Claim { claimed, endpoint, revision, .. } = self.nodes[node].claims()[&claim].clone();
+        if self.now.since(claimed) < Timing::default().settle {
+            self.break_rule(format!("rule 3: {} starts before it has settled", self.named(claim)));
+        }
+        if !self.calm_since.is_some_and(|since| self.now.since(since) > KNOWN) {
+            return;
+        }
+        let Some(record) = self.nodes[node].view.endpoints.get(&endpoint) else { return };
+        let wanted = self.nodes[node].desired(record, self.now).of_revision(revision) as usize;
+        let others = self.nodes.iter().filter(|node| node.up && !node.is_leaving());
+        let running = others.flat_map(|node| node.claims().values()).filter(|other| {
+            let runs = !matches!(other.state, ReplicaState::Claimed | ReplicaState::Draining | ReplicaState::Failed);
+            other.endpoint == endpoint && other.revision == revision && runs && other.leaving.is_none()
+        });
+        let running = running.count();
+        if running >= wanted {
+            self.break_rule(format!(
+                "rule 3: {} starts beside {running} others, and {wanted} are wanted",
+                self.named(claim)
+            ));
+        }
+    }
+
+    /// Rule 4: nobody plans to drain without others that stand in, but for a deadline or because nothing is wanted.
+    pub(super) fn watch_drain(
+        &mut self,
+        node: usize,
+        claim: ClaimId,
+        reason: DrainReason,
+        confirm: &[(NodeId, ClaimId)],
+    ) {
+        let alone = match reason {
+            DrainReason::Deadline => {
+                let departure = self.nodes[node].truth().departure.as_ref();
+                departure.and_then(|departure| departure.deadline).is_some_and(|deadline| self.now >= deadline)
+            }
+            DrainReason::Unwanted => true,
+            DrainReason::Surplus | DrainReason::Superseded | DrainReason::Departing | DrainReason::Leaving => false,
+        };
+        if confirm.is_empty() != alone || confirm.iter().any(|&(_, kept)| kept == claim) {
+            self.break_rule(format!(
+                "rule 4: {} drains ({reason}) with {} in its place",
+                self.named(claim),
+                confirm.len()
+            ));
+        }
+    }
+
+    /// Rule 4, in truth: so many others that it can reach serve at the moment in which it drains.
+    pub(super) fn watch_drained(&mut self, node: usize, claim: ClaimId, covers: usize) {
+        let endpoint = &self.nodes[node].claims()[&claim].endpoint;
+        let reachable = (0..self.nodes.len()).filter(|&other| other == node || self.hears(node, other));
+        let claims = reachable.flat_map(|other| self.nodes[other].claims().values());
+        let serving = claims.filter(|c| c.endpoint == *endpoint && c.id != claim && c.state.serves()).count();
+        if serving < covers {
+            self.break_rule(format!("rule 4: {} drains beside {serving} that serve, not {covers}", self.named(claim)));
+        }
+    }
+}
