@@ -53,7 +53,7 @@ impl Vacancies {
         openings.retain(|opening| !opening.ranks.is_empty());
         self.remember(&openings, now);
 
-        let mut budget = Budget { claims: CLAIMS_PER_STEP, reserved: 0 };
+        let mut budget = Budget { claims: CLAIMS_PER_STEP, reserved: woken(me, out) };
         for opening in &openings {
             let Some(vacancy) = self.open.get(opening.census.name()) else { continue };
             let larger = opening.size().map_or(0, |size| sizes.range(size..).skip(1).count());
@@ -89,7 +89,8 @@ impl Vacancies {
 /// What one step may still claim.
 struct Budget {
     claims: usize,
-    /// GPUs that claims of this step take; the view does not know of them yet.
+    /// GPUs that this step takes for claims, and that sleepers which it wakes give to nobody any more; the view does not
+    /// know of them yet.
     reserved: usize,
 }
 
@@ -104,6 +105,15 @@ impl Budget {
         self.reserved += gpus;
         true
     }
+}
+
+/// GPUs of the replicas that `decided` wakes.
+fn woken(me: &NodeView, decided: &Decision) -> usize {
+    let woken = decided.actions.iter().filter_map(|action| match action {
+        Action::Wake(claim) => me.claims.get(claim),
+        Action::Claim { .. } | Action::Start(_) | Action::Withdraw { .. } | Action::Drain { .. } => None,
+    });
+    woken.map(|claim| claim.gpus as usize).sum()
 }
 
 fn claim(census: &Census<'_>) -> Action {

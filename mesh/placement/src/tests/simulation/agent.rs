@@ -8,6 +8,7 @@ use super::mesh::{Event, Mesh};
 use crate::Action;
 
 const LOAD: Duration = Duration::from_secs(20);
+const WAKING: Duration = Duration::from_secs(3);
 const DRAIN: Duration = Duration::from_secs(2);
 const BACKOFF: Duration = Duration::from_secs(5);
 /// Crashes of one claim after which it is given up.
@@ -45,7 +46,10 @@ impl Mesh {
                 self.enter(*claim, ReplicaState::Starting);
                 self.schedule(self.now.plus(LOAD), Event::Loaded { claim: *claim });
             }
-            Action::Wake(_) => self.break_rule("a replica is woken where none sleeps".to_owned()),
+            Action::Wake(claim) => {
+                self.enter(*claim, ReplicaState::Warming);
+                self.schedule(self.now.plus(WAKING), Event::Loaded { claim: *claim });
+            }
             Action::Withdraw { claim, .. } => {
                 let claim = self.end(*claim).unwrap();
                 self.outcome.abandoned += usize::from(claim.state != ReplicaState::Claimed);
@@ -88,7 +92,7 @@ impl Mesh {
     }
 
     pub(super) fn loaded(&mut self, claim: ClaimId) {
-        if !self.is_in(claim, ReplicaState::Starting) {
+        if !self.is_in(claim, ReplicaState::Starting) && !self.is_in(claim, ReplicaState::Warming) {
             return;
         }
         let node = self.index(claim.node);
@@ -136,7 +140,13 @@ impl Mesh {
     }
 
     pub(super) fn drained(&mut self, claim: ClaimId) {
-        self.end_if(claim, ReplicaState::Draining);
+        let node = self.index(claim.node);
+        if self.is_in(claim, ReplicaState::Draining) && self.nodes[node].rests(claim) {
+            self.enter(claim, ReplicaState::Asleep);
+            self.say(node);
+        } else {
+            self.end_if(claim, ReplicaState::Draining);
+        }
     }
 
     pub(super) fn forget(&mut self, claim: ClaimId) {

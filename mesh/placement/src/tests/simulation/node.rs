@@ -155,17 +155,35 @@ impl Node {
         Desired::of(&Scene { view: &self.view, memory: self.elector.memory(), now }, record)
     }
 
-    /// A claim id, and GPUs for it that nobody has and that are well. `None` if there are not so many.
+    /// A claim id, and GPUs for it that nobody has and that are well, or on which replicas only sleep: those end.
+    /// `None` if there are not so many.
     pub(super) fn reserve(&mut self, gpus: u32) -> Option<ClaimId> {
-        let free = |index: &usize| self.holders[*index].is_none() && !self.ill.contains(index);
-        let chosen: Vec<usize> = (0..self.holders.len()).filter(free).take(gpus as usize).collect();
-        if chosen.len() < gpus as usize {
+        let mut well: Vec<usize> = (0..self.holders.len()).filter(|index| !self.ill.contains(index)).collect();
+        well.retain(|&index| self.holders[index].is_none_or(|claim| self.sleeps(claim)));
+        well.sort_by_key(|&index| self.holders[index].is_some());
+        well.truncate(gpus as usize);
+        if well.len() < gpus as usize {
             return None;
+        }
+        for asleep in well.iter().filter_map(|&index| self.holders[index]).collect::<BTreeSet<_>>() {
+            self.release(asleep);
+            self.claims_mut().remove(&asleep);
         }
         self.counter += 1;
         let claim = ClaimId { node: self.id, generation: self.generation, counter: self.counter };
-        chosen.into_iter().for_each(|index| self.holders[index] = Some(claim));
+        well.into_iter().for_each(|index| self.holders[index] = Some(claim));
         Some(claim)
+    }
+
+    fn sleeps(&self, claim: ClaimId) -> bool {
+        self.claims().get(&claim).is_some_and(|claim| claim.state == ReplicaState::Asleep)
+    }
+
+    /// Whether the claim sleeps when it has drained, rather than ends.
+    pub(super) fn rests(&self, claim: ClaimId) -> bool {
+        let claim = &self.claims()[&claim];
+        let spec = self.view.endpoints.get(&claim.endpoint).and_then(|record| record.spec_of(claim.revision));
+        !self.is_leaving() && claim.leaving.is_none() && spec.is_some_and(|spec| spec.engine.sleep().is_some())
     }
 
     /// The claim is over, or keeps none of its GPUs.

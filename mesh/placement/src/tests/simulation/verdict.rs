@@ -79,9 +79,13 @@ impl Mesh {
         wrong
     }
 
-    /// All claims on nodes that are there.
+    /// All claims on nodes that are there, but for what sleeps.
     pub(super) fn claims(&self) -> impl Iterator<Item = &Claim> {
-        self.nodes.iter().filter(|node| node.up).flat_map(|node| node.claims().values())
+        self.nodes
+            .iter()
+            .filter(|node| node.up)
+            .flat_map(|node| node.claims().values())
+            .filter(|claim| claim.state != ReplicaState::Asleep)
     }
 
     /// The last that was applied, whoever knows of it.

@@ -29,7 +29,7 @@ impl Mesh {
         let wanted = self.nodes[node].desired(record, self.now).of_revision(revision) as usize;
         let others = self.nodes.iter().filter(|node| node.up && !node.is_leaving());
         let running = others.flat_map(|node| node.claims().values()).filter(|other| {
-            let runs = !matches!(other.state, ReplicaState::Claimed | ReplicaState::Draining | ReplicaState::Failed);
+            let runs = other.state.counts() && !matches!(other.state, ReplicaState::Claimed | ReplicaState::Draining);
             other.endpoint == endpoint && other.revision == revision && runs && other.leaving.is_none()
         });
         let running = running.count();

@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use shoal_types::{EndpointName, EndpointRecord, Hlc, HumanDuration, PastRevision, Revision, Spread};
+use shoal_types::{
+    EndpointName, EndpointRecord, EngineSpec, Hlc, HumanDuration, PastRevision, Revision, SimEngine, Sleep, Spread,
+};
 
 use super::random::Random;
 use crate::tests::fleet::{name, record};
@@ -71,12 +73,14 @@ pub(super) fn undo(record: &mut EndpointRecord) {
     record.endpoint.spec.model = before.spec.model;
 }
 
-/// Endpoints as [`filling`] makes them, which differ in how long they wait for what is quiet.
+/// Endpoints as [`filling`] makes them, which differ in how long they wait for what is quiet, and whether they sleep.
 pub(super) fn varied(nodes: usize, fill: f64, random: &mut Random) -> Workload {
     let mut workload = filling(nodes, fill, random);
     for record in workload.values_mut() {
-        let placement = &mut Arc::make_mut(record).endpoint.spec.placement;
-        placement.replace_after = HumanDuration::from_secs(random.one_of(&[0, 5, 10, 20]));
+        let spec = &mut Arc::make_mut(record).endpoint.spec;
+        let sleep = random.chance(0.2).then(Sleep::default);
+        spec.engine = EngineSpec::Sim(SimEngine { sleep, ..SimEngine::default() });
+        spec.placement.replace_after = HumanDuration::from_secs(random.one_of(&[0, 5, 10, 20]));
     }
     workload
 }
