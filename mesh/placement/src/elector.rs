@@ -1,8 +1,8 @@
 //! One node's part in the election of replicas: the small memory that a sequence of views needs.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeSet, sync::Arc};
 
-use shoal_types::{Claim, EndpointName, EndpointRecord, NodeId, NodeView, UnixMillis, View};
+use shoal_types::{EndpointName, EndpointRecord, NodeId, NodeView, UnixMillis, View};
 
 use crate::{
     census::Census,
@@ -10,6 +10,7 @@ use crate::{
     membership::Membership,
     memory::Memory,
     presence::{Patience, present},
+    register::Register,
     scene::Scene,
     tenure::{Bench, Tenure},
     timing::Timing,
@@ -29,6 +30,7 @@ pub struct Elector {
     membership: Membership,
     vacancies: Vacancies,
     tenure: Tenure,
+    register: Register,
 }
 
 impl Elector {
@@ -43,6 +45,7 @@ impl Elector {
             membership: Membership::default(),
             vacancies: Vacancies::default(),
             tenure: Tenure::default(),
+            register: Register::default(),
         }
     }
 
@@ -66,9 +69,12 @@ impl Elector {
         let Some(me) = view.nodes.get(&self.me) else { return decision };
         let listening_until = self.started.get_or_insert(now).plus(self.timing.settle);
         self.membership.observe(view, &self.timing, now);
-        self.news |= self.memory.observe(view, now);
+        let news = self.memory.observe(view, now);
+        self.news |= news;
 
-        let censuses = take_censuses(view, &Patience { now, guard: self.membership.guard() });
+        let patience = Patience { now, guard: self.membership.guard() };
+        self.register.update(view, news, patience.guard);
+        let censuses = self.take_censuses(view, me, &patience);
         self.judge_own(me, &censuses, now, &mut decision);
         if now < listening_until {
             decision.wake_at(listening_until);
@@ -76,8 +82,36 @@ impl Elector {
             let scene = Scene { view, memory: &self.memory, now };
             self.vacancies.fill(&scene, me, &censuses, &self.timing, &mut decision);
         }
-        wake_for_others(me, &censuses, now, &mut decision);
+        self.wake_for_others(me, now, &mut decision);
         decision
+    }
+
+    /// A census of every endpoint that there is something to decide about, in the order of their names: those of the own
+    /// claims, and where anything is missing all, since what is missing is placed together.
+    fn take_censuses<'a>(&mut self, view: &'a View, me: &NodeView, patience: &Patience) -> Vec<Census<'a>> {
+        if self.register.is_calm() {
+            for record in self.register.unknown(view, patience.now) {
+                self.register.find(&census(&self.register, view, record, patience));
+            }
+        }
+        if self.register.is_calm() {
+            let own = those_of(view, me.claims.values().map(|claim| &claim.endpoint).collect());
+            return own.map(|record| census(&self.register, view, record, patience)).collect();
+        }
+        let all: Vec<Census<'a>> =
+            view.endpoints.values().map(|record| census(&self.register, view, record, patience)).collect();
+        for census in &all {
+            self.register.find(census);
+        }
+        all
+    }
+
+    /// Instants at which time alone changes what is missing, or who may claim it.
+    fn wake_for_others(&self, me: &NodeView, now: UnixMillis, out: &mut Decision) {
+        let refusals = me.refusals.iter().map(|refusal| refusal.until);
+        for at in self.register.holds().chain(refusals).filter(|&at| at > now) {
+            out.wake_at(at);
+        }
     }
 
     fn judge_own(&mut self, me: &NodeView, censuses: &[Census<'_>], now: UnixMillis, out: &mut Decision) {
@@ -92,24 +126,12 @@ impl Elector {
     }
 }
 
-/// Instants at which time alone changes what is missing, or who may claim it.
-fn wake_for_others(me: &NodeView, censuses: &[Census<'_>], now: UnixMillis, out: &mut Decision) {
-    let holds = censuses.iter().filter_map(|census| census.until);
-    let refusals = me.refusals.iter().map(|refusal| refusal.until);
-    for at in holds.chain(refusals).filter(|&at| at > now) {
-        out.wake_at(at);
-    }
+fn census<'a>(register: &Register, view: &'a View, record: &'a EndpointRecord, patience: &Patience) -> Census<'a> {
+    let claims = register.claims_of(view, &record.endpoint.metadata.name);
+    Census::new(record, present(claims, record, patience))
 }
 
-/// The census of every endpoint, in the order of their names.
-fn take_censuses<'a>(view: &'a View, patience: &Patience) -> Vec<Census<'a>> {
-    let mut claims: BTreeMap<&EndpointName, Vec<(&'a NodeView, &'a Claim)>> = BTreeMap::new();
-    for (node, claim) in view.claims() {
-        claims.entry(&claim.endpoint).or_default().push((node, claim));
-    }
-    let census = |(name, record): (&'a EndpointName, &'a std::sync::Arc<EndpointRecord>)| {
-        let claims = claims.remove(name).unwrap_or_default();
-        Census::new(record, present(claims, record, patience))
-    };
-    view.endpoints.iter().map(census).collect()
+/// Those of the endpoints of `view` that `wanted` names, in the order of their names.
+fn those_of<'a>(view: &'a View, wanted: BTreeSet<&EndpointName>) -> impl Iterator<Item = &'a EndpointRecord> {
+    wanted.into_iter().filter_map(|name| view.endpoints.get(name)).map(Arc::as_ref)
 }

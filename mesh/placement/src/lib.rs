@@ -23,6 +23,7 @@ mod opening;
 mod order;
 mod presence;
 mod rank;
+mod register;
 mod scene;
 mod tenure;
 mod timing;
