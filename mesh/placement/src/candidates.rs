@@ -2,7 +2,9 @@
 
 use std::{borrow::Cow, collections::BTreeMap};
 
-use shoal_types::{EndpointRecord, EndpointSpec, EngineSpec, Liveness, NodeId, NodeView, UnixMillis, View};
+use shoal_types::{
+    CapacityType, EndpointRecord, EndpointSpec, EngineSpec, Liveness, NodeId, NodeView, UnixMillis, View,
+};
 
 use crate::{
     capacity::Room,
@@ -10,10 +12,10 @@ use crate::{
     exclusion::Exclusion,
     memory::Memory,
     opening::Planned,
-    presence::{Patience, present},
+    presence::Patience,
     rank::Ranking,
     scene::Scene,
-    want::Want,
+    want::{Class, Want},
 };
 
 /// Who could run one more replica of an endpoint.
@@ -28,10 +30,12 @@ pub struct Candidates {
 /// Who could run one more replica of `record` at `now`, and why the others could not: what an
 /// [`Elector`](crate::Elector) sees, put for people. The same view gives the same answer on every node.
 pub fn candidates(view: &View, record: &EndpointRecord, now: UnixMillis) -> Candidates {
-    let claims = view.claims_of(&record.endpoint.metadata.name);
-    let census = Census::new(record, present(claims, record, &Patience { now, guard: None }));
-    let scene = Scene { view, memory: &Memory::default(), now };
-    let (ranking, excluded) = Ranking::new(&scene, &census.want(), census.kept_nodes(), &Planned::new());
+    let claims: Vec<_> = view.claims_of(&record.endpoint.metadata.name).collect();
+    let memory = Memory::default();
+    let scene = Scene { view, memory: &memory, now };
+    let census = Census::new(&scene, record, &claims, &Patience { now, guard: None });
+    let want = census.want();
+    let (ranking, excluded) = Ranking::new(&scene, &want, census.kept_beside(&want), &Planned::new());
     Candidates { ranked: ranking.nodes(), excluded }
 }
 
@@ -39,6 +43,7 @@ pub fn candidates(view: &View, record: &EndpointRecord, now: UnixMillis) -> Cand
 pub(crate) fn admit(node: &NodeView, want: &Want<'_>, now: UnixMillis) -> Result<Room, Exclusion> {
     is_staying(node)?;
     offers_engine(node, &want.spec.engine)?;
+    is_of_class(node, want.class)?;
     matches_labels(node, want.spec)?;
     let room = has_gpus(node, want.spec)?;
     is_willing(node, want, now)?;
@@ -73,6 +78,17 @@ fn offers_engine(node: &NodeView, engine: &EngineSpec) -> Result<(), Exclusion> 
     }
     let offered = node.facts.engines.iter().map(|offer| offer.0.clone()).collect();
     Err(Exclusion::EngineNotOffered { needed: needed.into_owned(), offered })
+}
+
+fn is_of_class(node: &NodeView, class: Class) -> Result<(), Exclusion> {
+    let types = [CapacityType::Reserved, CapacityType::OnDemand, CapacityType::Spot];
+    let of = |capacity_type| class.contains_type(capacity_type);
+    let own = node.facts.labels.capacity_type;
+    if of(own) {
+        return Ok(());
+    }
+    let allowed = types.into_iter().filter(|&allowed| of(allowed)).map(|allowed| allowed.to_string()).collect();
+    Err(Exclusion::Label { key: "capacityType".to_owned(), value: Some(own.to_string()), allowed })
 }
 
 fn matches_labels(node: &NodeView, spec: &EndpointSpec) -> Result<(), Exclusion> {

@@ -63,10 +63,47 @@ pub enum Action {
         /// The replicas that serve in its place.
         confirm: Vec<(NodeId, ClaimId)>,
     },
+    /// A replica that serves should be replaced elsewhere, and then go (rule 7): publish its claim as leaving, with the
+    /// reason, which makes others claim a replacement and lets it drain once that serves.
+    ///
+    /// It holds as long as it is repeated. A claim that leaves for this alone and of which a step says nothing any
+    /// more stays: publish it as not leaving.
+    Move {
+        /// Which.
+        claim: ClaimId,
+        /// Why.
+        reason: MoveReason,
+    },
+}
+
+/// Why a replica that serves well is to be replaced elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MoveReason {
+    /// A larger replica finds no place, and this one has another.
+    Defragment {
+        /// Whose larger replica.
+        for_endpoint: EndpointName,
+    },
+    /// There is room where it costs clearly less.
+    Rebalance {
+        /// For example there.
+        to: NodeId,
+    },
+}
+
+impl fmt::Display for MoveReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Defragment { for_endpoint } => {
+                write!(f, "it moves to make room for a larger replica of `{for_endpoint}`")
+            }
+            Self::Rebalance { to } => write!(f, "it moves to where it costs less, such as {}", to.short()),
+        }
+    }
 }
 
 /// Why a claim that does not serve is given up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WithdrawReason {
     /// Enough claims are before it.
     Surplus,
@@ -78,6 +115,11 @@ pub enum WithdrawReason {
     Leaving,
     /// The endpoint was deleted, or wants no replica.
     Unwanted,
+    /// An endpoint of higher priority takes its place.
+    Preempted {
+        /// Which.
+        by: EndpointName,
+    },
 }
 
 impl fmt::Display for WithdrawReason {
@@ -88,16 +130,21 @@ impl fmt::Display for WithdrawReason {
             Self::Departing => "its node is leaving",
             Self::Leaving => "it must leave its GPUs",
             Self::Unwanted => "the endpoint wants no replicas",
+            Self::Preempted { by } => return write_preempted(f, by),
         })
     }
 }
 
+fn write_preempted(f: &mut fmt::Formatter<'_>, by: &EndpointName) -> fmt::Result {
+    write!(f, "`{by}` has a higher priority and takes its place")
+}
+
 /// Why a replica that serves is drained.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DrainReason {
     /// Enough ready replicas are before it.
     Surplus,
-    /// Enough replicas serve, and the endpoint has another revision than this one.
+    /// Enough replicas serve without it, and another revision is to have its place.
     Superseded,
     /// The own node leaves, and enough others serve.
     Departing,
@@ -105,8 +152,15 @@ pub enum DrainReason {
     Leaving,
     /// The own node leaves now, whoever else serves.
     Deadline,
-    /// The endpoint was deleted, or wants no replica.
+    /// The endpoint was deleted, or may not have any replica.
     Unwanted,
+    /// Nobody has asked for the endpoint for a while: it may have replicas again, but wants none now.
+    Idle,
+    /// An endpoint of higher priority takes its place.
+    Preempted {
+        /// Which.
+        by: EndpointName,
+    },
 }
 
 impl fmt::Display for DrainReason {
@@ -118,6 +172,8 @@ impl fmt::Display for DrainReason {
             Self::Leaving => "it must leave its GPUs and other replicas serve",
             Self::Deadline => "its node leaves now",
             Self::Unwanted => "the endpoint wants no replicas",
+            Self::Idle => "nobody asks for the endpoint",
+            Self::Preempted { by } => return write_preempted(f, by),
         })
     }
 }

@@ -1,6 +1,6 @@
 //! How many replicas of which revision there should be, as every node reads it (DESIGN rule 5).
 
-use shoal_types::{EndpointRecord, EndpointSpec, Revision};
+use shoal_types::{Claim, EndpointRecord, EndpointSpec, NodeView, ReplicaState, Revision};
 
 use crate::{memory::Heard, scene::Scene};
 
@@ -19,12 +19,18 @@ impl Desired {
     /// A spec that the steward has not spoken of yet changes the bounds at once, and nothing else: a new revision waits
     /// for its word, so that no two nodes begin a rollout in two ways.
     pub fn of(scene: &Scene<'_>, record: &EndpointRecord) -> Self {
+        let claims: Vec<_> = scene.view.claims_of(&record.endpoint.metadata.name).collect();
+        Self::given(scene, record, &claims)
+    }
+
+    /// The same, where the claims on it have been looked up.
+    pub(crate) fn given(scene: &Scene<'_>, record: &EndpointRecord, claims: &[(&NodeView, &Claim)]) -> Self {
         let mut shares = match scene.memory.mandate(&record.endpoint.metadata.name) {
             Some(Heard { mandate, .. }) => {
                 let known = mandate.shares.iter().filter(|share| record.spec_of(share.revision).is_some());
                 known.map(|share| (share.revision, share.replicas)).collect()
             }
-            None => vec![(record.revision, claimed(scene, record))],
+            None => vec![(record.revision, claimed(record, claims))],
         };
         if shares.is_empty() {
             shares.push((record.revision, 0));
@@ -38,17 +44,23 @@ impl Desired {
         self.shares.iter().fold(0, |sum, (_, replicas)| sum.saturating_add(*replicas))
     }
 
+    /// Whether `revision` should have any replicas.
+    pub(crate) fn wants(&self, revision: Revision) -> bool {
+        self.of_revision(revision) > 0
+    }
+
     /// Replicas of `revision`.
     pub fn of_revision(&self, revision: Revision) -> u32 {
         self.shares.iter().find(|(of, _)| *of == revision).map_or(0, |(_, replicas)| *replicas)
     }
 }
 
-/// Replicas of the present revision that nodes which are there hold now.
-fn claimed(scene: &Scene<'_>, record: &EndpointRecord) -> u32 {
-    let claims = scene.view.claims_of(&record.endpoint.metadata.name);
-    let count = claims.filter(|(node, claim)| {
-        node.is_alive() && claim.revision == record.revision && claim.state.counts() && claim.leaving.is_none()
+/// Replicas of the present revision that nodes which are there run now. A claim that has not started yet is no word
+/// of anybody: where several nodes claim what is missing once, all but one withdraw.
+fn claimed(record: &EndpointRecord, claims: &[(&NodeView, &Claim)]) -> u32 {
+    let count = claims.iter().filter(|(node, claim)| {
+        let runs = claim.state.counts() && !matches!(claim.state, ReplicaState::Claimed | ReplicaState::Draining);
+        node.is_alive() && runs && claim.revision == record.revision && claim.leaving.is_none()
     });
     u32::try_from(count.count()).unwrap_or(u32::MAX)
 }

@@ -5,22 +5,28 @@
 //! speaks for its own node only, and what others do it learns from the next [`View`](shoal_types::View).
 //!
 //! * [`Elector::step`] takes a view and says what this node should do now, and when to ask again.
-//! * [`Action`] is one such thing: claim, start, withdraw, drain.
+//! * [`Action`] is one such thing: claim, start, withdraw, drain, move.
 //! * [`candidates()`] explains: which nodes could run a replica, best first, and why the others could not.
+//! * [`making_room`] says which replicas go so that others find a place.
 //!
 //! How long a decision waits is in [`Timing`].
 
+mod agenda;
 mod candidates;
 mod capacity;
 mod census;
+mod clearing;
 mod decision;
 mod desired;
 mod elector;
 mod exclusion;
+mod group;
 mod membership;
 mod memory;
+mod moves;
 mod opening;
 mod order;
+mod preempt;
 mod presence;
 mod rank;
 mod register;
@@ -33,9 +39,10 @@ mod want;
 #[cfg(test)]
 mod tests;
 
+pub use agenda::{MakesRoom, making_room};
 pub use candidates::{Candidates, candidates};
 pub use capacity::fits;
-pub use decision::{Action, Decision, DrainReason, WithdrawReason};
+pub use decision::{Action, Decision, DrainReason, MoveReason, WithdrawReason};
 pub use desired::Desired;
 pub use elector::Elector;
 pub use exclusion::Exclusion;

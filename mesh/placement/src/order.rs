@@ -1,4 +1,4 @@
-//! The total order over the claims on an endpoint, the same on every node that knows the same claims (DESIGN rule 3).
+//! The total order over the claims on one kind of replica, the same on every node that knows the same claims (DESIGN rule 3).
 
 use std::collections::BTreeMap;
 
@@ -9,10 +9,6 @@ use crate::presence::Holder;
 /// What decides before age does; the lesser is the better. Fields compare from the top.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Standing {
-    /// What leaves cannot be counted on, whatever it runs.
-    leaving: bool,
-    /// Of the staying ones, those of the wanted revision.
-    superseded: bool,
     /// Before every preference about *where*: a running replica is not moved for a better place (rule 7).
     stage: Stage,
     /// Outside the home cluster.
@@ -22,7 +18,7 @@ struct Standing {
 /// How far a claim has come. Crashed ones stand with the starting ones: if a crash lowered a claim, it and the one
 /// that overtakes it could each withdraw before the other, for one round of gossip.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Stage {
+pub(crate) enum Stage {
     Ready,
     Started,
     Claimed,
@@ -45,8 +41,8 @@ impl From<ReplicaState> for Stage {
     }
 }
 
-/// Sorts `holders`, best first: staying, current revision, stage, home cluster, spread tier, age, claim id (which
-/// starts with the node id).
+/// Sorts `holders`, which are of one kind, best first: stage, home cluster, spread tier, age, claim id (which starts
+/// with the node id).
 ///
 /// The spread tier of a claim is the number of better ones in its zone, so that zones take turns. Taking away a claim
 /// promotes only its followers in the zone, and none of them past its place: a surplus claim that goes changes nothing
@@ -68,12 +64,7 @@ pub(crate) fn sort(holders: &mut Vec<Holder<'_>>, record: &EndpointRecord) {
 }
 
 fn standing(holder: &Holder<'_>, record: &EndpointRecord) -> Standing {
-    Standing {
-        leaving: !holder.stays(),
-        superseded: holder.claim.revision != record.revision,
-        stage: holder.claim.state.into(),
-        overflow: is_overflow(holder.node, record),
-    }
+    Standing { stage: holder.claim.state.into(), overflow: is_overflow(holder.node, record) }
 }
 
 /// Whether `node` stands outside the endpoint's home cluster; never, if it has none.

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use shoal_types::{Claim, EndpointRecord, Liveness, NodeView, ReplicaState, UnixMillis};
 
+use crate::desired::Desired;
+
 /// How long quiet nodes are waited for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Patience {
@@ -46,27 +48,28 @@ pub(crate) struct Present<'a> {
 /// The claims among `claims` that count: of nodes that are there, and of quiet ones for `replaceAfter`, because a model
 /// load is dear. Nothing is waited for where nobody else serves: see [`forget_last`].
 pub(crate) fn present<'a>(
-    claims: impl IntoIterator<Item = (&'a NodeView, &'a Claim)>,
+    claims: &[(&'a NodeView, &'a Claim)],
     record: &EndpointRecord,
+    desired: &Desired,
     patience: &Patience,
 ) -> Present<'a> {
     let hold = record.endpoint.spec.placement.replace_after.0;
     let (counting, others): (Vec<Holder<'a>>, Vec<Holder<'a>>) =
-        claims.into_iter().map(|(node, claim)| Holder { node, claim }).partition(|holder| holder.claim.state.counts());
+        claims.iter().map(|&(node, claim)| Holder { node, claim }).partition(|holder| holder.claim.state.counts());
     let mut holders: Vec<Holder<'a>> = counting
         .into_iter()
         .filter(|holder| waits_until(holder.node, hold, patience).is_none_or(|until| patience.now < until))
         .filter(|holder| !matches!(holder.node.liveness, Liveness::Left))
         .collect();
-    forget_last(&mut holders, record);
+    forget_last(&mut holders, desired);
     let until = holders.iter().filter_map(|holder| waits_until(holder.node, hold, patience)).min();
-    Present { holders, sleepers: sleepers(others, record), until }
+    Present { holders, sleepers: sleepers(others, desired), until }
 }
 
-/// Sleeping replicas on nodes that are there, of the wanted revision and not on their way out.
-fn sleepers<'a>(mut others: Vec<Holder<'a>>, record: &EndpointRecord) -> Vec<Holder<'a>> {
+/// Sleeping replicas on nodes that are there, of a wanted revision and not on their way out.
+fn sleepers<'a>(mut others: Vec<Holder<'a>>, desired: &Desired) -> Vec<Holder<'a>> {
     others.retain(|holder| {
-        let asleep = holder.claim.state == ReplicaState::Asleep && holder.claim.revision == record.revision;
+        let asleep = holder.claim.state == ReplicaState::Asleep && desired.wants(holder.claim.revision);
         asleep && holder.stays() && holder.node.is_alive()
     });
     others.sort_by_key(|holder| (holder.claim.claimed, holder.claim.id));
@@ -87,11 +90,11 @@ fn waits_until(node: &NodeView, hold: Duration, patience: &Patience) -> Option<U
 /// If nobody reachable serves the endpoint, one replica that has gone quiet is not waited for. One, not all: that is
 /// enough to serve again, and a blip, or being cut off, then costs one load at most. A replica that did not serve yet
 /// is such a last hope only where no reachable one is on its way.
-fn forget_last(holders: &mut Vec<Holder<'_>>, record: &EndpointRecord) {
+fn forget_last(holders: &mut Vec<Holder<'_>>, desired: &Desired) {
     if holders.iter().any(Holder::serves) {
         return;
     }
-    let current = |holder: &Holder<'_>| holder.stays() && holder.claim.revision == record.revision;
+    let current = |holder: &Holder<'_>| holder.stays() && desired.wants(holder.claim.revision);
     let coming = holders.iter().any(|holder| current(holder) && holder.node.is_alive());
     let last = holders
         .iter()
@@ -106,12 +109,18 @@ mod tests {
     use shoal_types::ReplicaState::{Ready, Starting};
 
     use super::*;
-    use crate::tests::fleet::{Fleet, at};
+    use crate::{
+        memory::Memory,
+        scene::Scene,
+        tests::fleet::{Fleet, at},
+    };
 
     fn counted(fleet: &Fleet, now: u64, guard: Option<u64>) -> (usize, Option<UnixMillis>) {
         let record = fleet.record("a");
         let patience = Patience { now: at(now), guard: guard.map(at) };
-        let present = present(fleet.view.claims_of(&record.endpoint.metadata.name), record, &patience);
+        let scene = Scene { view: &fleet.view, memory: &Memory::default(), now: at(now) };
+        let claims: Vec<_> = fleet.view.claims_of(&record.endpoint.metadata.name).collect();
+        let present = present(&claims, record, &Desired::of(&scene, record), &patience);
         (present.holders.len(), present.until)
     }
 

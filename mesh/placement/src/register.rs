@@ -8,7 +8,7 @@ use std::{
 
 use shoal_types::{Claim, ClaimId, EndpointName, EndpointRecord, NodeId, NodeView, UnixMillis, View};
 
-use crate::census::Census;
+use crate::{census::Census, presence::Patience, scene::Scene};
 
 /// What was seen last, and what was found in it. Views share the nodes and records that did not change, so what is the
 /// same [`Arc`] is the same.
@@ -26,7 +26,7 @@ pub(crate) struct Register {
 /// What a census said, as long as nothing of it changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Finding {
-    /// Whether nothing of it is missing: nobody but the holders of its claims has anything to do.
+    /// Whether nothing of it is missing, and nothing may move: only the holders of its claims have anything to do.
     is_calm: bool,
     /// When a quiet node's claim stops to count.
     until: Option<UnixMillis>,
@@ -57,18 +57,45 @@ impl Register {
         }
     }
 
-    /// Of the endpoints in `view`, those of which nothing is known at `now`.
-    pub(crate) fn unknown<'v>(&self, view: &'v View, now: UnixMillis) -> Vec<&'v EndpointRecord> {
-        let is_known = |name| {
-            let finding: Option<&Finding> = self.findings.get(name);
-            finding.is_some_and(|finding| finding.until.is_none_or(|until| now < until))
-        };
-        view.endpoints.iter().filter(|(name, _)| !is_known(*name)).map(|(_, record)| &**record).collect()
+    /// A census of every endpoint that there is something to decide about, in the order of their names: those on which
+    /// `me` has claims, and all if anything is missing or may move, since places are found for all together. The view
+    /// must be the last one that was noted.
+    pub(crate) fn take_censuses<'a>(
+        &mut self,
+        scene: &Scene<'a>,
+        me: &'a NodeView,
+        patience: &Patience,
+    ) -> Vec<Census<'a>> {
+        let endpoints = &scene.view.endpoints;
+        if self.is_calm() {
+            let unknown = endpoints.iter().filter(|(name, _)| !self.knows(name, patience.now));
+            let unknown: Vec<Census<'a>> = unknown.map(|(_, record)| self.census(scene, record, patience)).collect();
+            unknown.iter().for_each(|census| self.find(census));
+        }
+        if self.is_calm() {
+            let own: BTreeSet<&EndpointName> = me.claims.values().map(|claim| &claim.endpoint).collect();
+            let own = own.into_iter().filter_map(|name| endpoints.get(name));
+            return own.map(|record| self.census(scene, record, patience)).collect();
+        }
+        let all: Vec<Census<'a>> = endpoints.values().map(|record| self.census(scene, record, patience)).collect();
+        all.iter().for_each(|census| self.find(census));
+        all
+    }
+
+    fn census<'a>(&self, scene: &Scene<'a>, record: &'a EndpointRecord, patience: &Patience) -> Census<'a> {
+        let claims = self.claims_of(scene.view, &record.endpoint.metadata.name);
+        Census::new(scene, record, &claims, patience)
+    }
+
+    /// Whether anything is known of the endpoint at `now`.
+    fn knows(&self, name: &EndpointName, now: UnixMillis) -> bool {
+        self.findings.get(name).is_some_and(|finding| finding.until.is_none_or(|until| now < until))
     }
 
     /// Takes note of what `census` says.
-    pub(crate) fn find(&mut self, census: &Census<'_>) {
-        let finding = Finding { is_calm: census.missing() == 0, until: census.until };
+    fn find(&mut self, census: &Census<'_>) {
+        let is_complete = census.groups.iter().all(|group| group.missing() == 0);
+        let finding = Finding { is_calm: is_complete && !census.placement().rebalance, until: census.until };
         match self.findings.get_mut(census.name()) {
             Some(known) => *known = finding,
             None => drop(self.findings.insert(census.name().clone(), finding)),
@@ -76,7 +103,7 @@ impl Register {
     }
 
     /// Whether only the holders of claims have anything to do, as far as is known.
-    pub(crate) fn is_calm(&self) -> bool {
+    fn is_calm(&self) -> bool {
         self.findings.values().all(|finding| finding.is_calm)
     }
 
@@ -85,8 +112,8 @@ impl Register {
         self.findings.values().filter_map(|finding| finding.until)
     }
 
-    /// All claims on `endpoint` in `view`, which must be the last one that was noted; in the order of their ids.
-    pub(crate) fn claims_of<'v>(&self, view: &'v View, endpoint: &EndpointName) -> Vec<(&'v NodeView, &'v Claim)> {
+    /// All claims on `endpoint`, in the order of their ids.
+    fn claims_of<'v>(&self, view: &'v View, endpoint: &EndpointName) -> Vec<(&'v NodeView, &'v Claim)> {
         let claim = |id: &ClaimId| {
             let node = view.nodes.get(&id.node)?;
             Some((&**node, node.claims.get(id)?))

@@ -3,17 +3,18 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     mem,
+    time::Duration,
 };
 
 use shoal_types::{EndpointName, NodeView, Revision, UnixMillis};
 
 use crate::{
     capacity::Room,
-    census::Census,
     decision::{Action, Decision},
-    opening::{Opening, Size, openings},
-    scene::Scene,
+    group::Group,
+    opening::{Opening, Size},
     timing::Timing,
+    want::Class,
 };
 
 /// New claims per step: a node that comes back to many vacancies leaves room for others to be seen.
@@ -22,13 +23,26 @@ const CLAIMS_PER_STEP: usize = 2;
 /// Since when replicas are missing that this node could run.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Vacancies {
-    open: BTreeMap<EndpointName, Vacancy>,
+    open: BTreeMap<Kind, Vacancy>,
+}
+
+/// What kind of replica is missing.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Kind {
+    endpoint: EndpointName,
+    revision: Revision,
+    class: Class,
+}
+
+impl Kind {
+    fn of(Opening { census, group, .. }: &Opening<'_, '_>) -> Self {
+        Self { endpoint: census.name().clone(), revision: group.want.revision, class: group.want.class }
+    }
 }
 
 #[derive(Debug, Clone)]
 struct Vacancy {
     since: UnixMillis,
-    revision: Revision,
     missing: usize,
 }
 
@@ -39,36 +53,39 @@ impl Vacancies {
     /// waits k - m + 1 steps, so that it claims only if those before it did not. In front of that, every class of
     /// larger replicas that is also being placed gets one step: views differ, and a small replica in the wrong place
     /// costs a large one its host.
+    ///
+    /// What stands in for spot capacity waits a settle time more: spot nodes go first.
     pub(crate) fn fill(
         &mut self,
-        scene: &Scene<'_>,
         me: &NodeView,
-        censuses: &[Census<'_>],
+        mut openings: Vec<Opening<'_, '_>>,
         timing: &Timing,
+        now: UnixMillis,
         out: &mut Decision,
     ) {
-        let now = scene.now;
-        let mut openings = openings(scene, me.id, censuses);
+        openings.retain(|opening| opening.has_candidates);
         let sizes: BTreeSet<Size> = openings.iter().filter_map(Opening::size).collect();
         openings.retain(|opening| !opening.ranks.is_empty());
         self.remember(&openings, now);
 
         let mut budget = Budget { claims: CLAIMS_PER_STEP, reserved: woken(me, out) };
         for opening in &openings {
-            let Some(vacancy) = self.open.get(opening.census.name()) else { continue };
+            let Some(vacancy) = self.open.get(&Kind::of(opening)) else { continue };
             let larger = opening.size().map_or(0, |size| sizes.range(size..).skip(1).count());
+            let spot_first = if opening.group.stands_in() { timing.settle } else { Duration::ZERO };
             for &rank in opening.ranks.iter().take(opening.missing) {
                 let turns = (rank + 1).saturating_sub(opening.missing) + larger;
-                let due = vacancy.since.plus(timing.step * u32::try_from(turns).unwrap_or(u32::MAX));
+                let turns = timing.step * u32::try_from(turns).unwrap_or(u32::MAX);
+                let due = vacancy.since.plus(spot_first + turns);
                 if due > now {
                     out.wake_at(due);
                     break;
                 }
-                if !budget.take(me, opening.census) {
+                if !budget.take(me, opening.group) {
                     out.wake_at(now.plus(timing.step));
                     break;
                 }
-                out.act(claim(opening.census));
+                out.act(claim(opening));
             }
         }
     }
@@ -78,10 +95,10 @@ impl Vacancies {
     fn remember(&mut self, openings: &[Opening<'_, '_>], now: UnixMillis) {
         let before = mem::take(&mut self.open);
         for opening in openings {
-            let (revision, missing) = (opening.census.record.revision, opening.missing);
-            let same = before.get(opening.census.name()).filter(|v| v.revision == revision && v.missing >= missing);
+            let (kind, missing) = (Kind::of(opening), opening.missing);
+            let same = before.get(&kind).filter(|vacancy| vacancy.missing >= missing);
             let since = same.map_or(now, |vacancy| vacancy.since);
-            self.open.insert(opening.census.name().clone(), Vacancy { since, revision, missing });
+            self.open.insert(kind, Vacancy { since, missing });
         }
     }
 }
@@ -95,9 +112,9 @@ struct Budget {
 }
 
 impl Budget {
-    fn take(&mut self, me: &NodeView, census: &Census<'_>) -> bool {
-        let gpus = census.resources().gpus as usize;
-        let fits = Room::of(me, census.resources()).fitting >= self.reserved + gpus;
+    fn take(&mut self, me: &NodeView, group: &Group<'_>) -> bool {
+        let gpus = group.resources().gpus as usize;
+        let fits = Room::of(me, group.resources()).fitting >= self.reserved + gpus;
         if self.claims == 0 || !fits {
             return false;
         }
@@ -111,11 +128,15 @@ impl Budget {
 fn woken(me: &NodeView, decided: &Decision) -> usize {
     let woken = decided.actions.iter().filter_map(|action| match action {
         Action::Wake(claim) => me.claims.get(claim),
-        Action::Claim { .. } | Action::Start(_) | Action::Withdraw { .. } | Action::Drain { .. } => None,
+        Action::Claim { .. }
+        | Action::Start(_)
+        | Action::Withdraw { .. }
+        | Action::Drain { .. }
+        | Action::Move { .. } => None,
     });
     woken.map(|claim| claim.gpus as usize).sum()
 }
 
-fn claim(census: &Census<'_>) -> Action {
-    Action::Claim { endpoint: census.name().clone(), revision: census.record.revision, gpus: census.resources().gpus }
+fn claim(Opening { census, group, .. }: &Opening<'_, '_>) -> Action {
+    Action::Claim { endpoint: census.name().clone(), revision: group.want.revision, gpus: group.resources().gpus }
 }

@@ -77,6 +77,10 @@ impl Fleet {
                 (claim.state, claim.since) = (ReplicaState::Starting, now);
             }
             Action::Withdraw { claim, .. } => drop(self.node_mut(me).claims.remove(claim).unwrap()),
+            Action::Move { claim, reason } => {
+                let claim = self.node_mut(me).claims.get_mut(claim).unwrap();
+                claim.leaving = Some(reason.to_string());
+            }
             Action::Drain { claim, confirm, .. } => {
                 let serves = |id| self.view.claims().any(|(_, claim)| claim.id == id && claim.state.serves());
                 if confirm.iter().all(|&(_, id)| serves(id)) {

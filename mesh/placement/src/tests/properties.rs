@@ -13,9 +13,7 @@ use super::{
     lockstep::Lockstep,
 };
 use crate::{
-    Action, Elector, Memory, Timing, candidates,
-    census::Census,
-    presence::{Patience, present},
+    Action, Elector, Memory, Timing, candidates, census::Census, group::Group, presence::Patience, scene::Scene,
 };
 
 const STATES: [ReplicaState; 6] = [
@@ -107,9 +105,10 @@ fn held<'a>(claims: impl Iterator<Item = &'a Claim>) -> u32 {
 
 fn kept(view: &View, endpoint: &str) -> BTreeSet<ClaimId> {
     let record = &view.endpoints[&name(endpoint)];
-    let patience = Patience { now: at(100), guard: None };
-    let census = Census::new(record, present(view.claims_of(&record.endpoint.metadata.name), record, &patience));
-    census.kept().map(|holder| holder.claim.id).collect()
+    let claims: Vec<_> = view.claims_of(&record.endpoint.metadata.name).collect();
+    let scene = Scene { view, memory: &Memory::default(), now: at(100) };
+    let census = Census::new(&scene, record, &claims, &Patience { now: at(100), guard: None });
+    census.groups.iter().flat_map(Group::kept).map(|holder| holder.claim.id).collect()
 }
 
 /// What each node of an unchanging view decides after having watched it for a while.
@@ -127,7 +126,9 @@ fn decisions(view: &View) -> Vec<(NodeId, Action)> {
 fn drains(view: &View) -> Vec<(ClaimId, Vec<ClaimId>)> {
     let drain = |(_, action)| match action {
         Action::Drain { claim, confirm, .. } => Some((claim, confirm.into_iter().map(|(_, id)| id).collect())),
-        Action::Claim { .. } | Action::Start(_) | Action::Wake(_) | Action::Withdraw { .. } => None,
+        Action::Claim { .. } | Action::Start(_) | Action::Wake(_) | Action::Withdraw { .. } | Action::Move { .. } => {
+            None
+        }
     };
     decisions(view).into_iter().filter_map(drain).collect()
 }

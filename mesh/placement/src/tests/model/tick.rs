@@ -171,7 +171,7 @@ impl Protocol {
                     let confirm = confirm.into_iter().map(|(_, claim)| claim).collect();
                     state.nodes[node].asking.insert(claim, confirm);
                 }
-                Action::Wake(_) => unreachable!("nothing sleeps here"),
+                Action::Wake(_) | Action::Move { .. } => unreachable!("nothing sleeps here, and nothing may move"),
             }
         }
     }

@@ -50,12 +50,13 @@ impl Mesh {
                 self.enter(*claim, ReplicaState::Warming);
                 self.schedule(self.now.plus(WAKING), Event::Loaded { claim: *claim });
             }
+            Action::Move { .. } => {}
             Action::Withdraw { claim, .. } => {
                 let claim = self.end(*claim).unwrap();
                 self.outcome.abandoned += usize::from(claim.state != ReplicaState::Claimed);
             }
             Action::Drain { claim, reason, confirm } => {
-                self.watch_drain(node, *claim, *reason, confirm);
+                self.watch_drain(node, *claim, reason, confirm);
                 if self.nodes[node].asking.insert(*claim) {
                     let round_trip = self.random.seconds(0.01, 0.5);
                     let confirm = confirm.clone();
@@ -64,6 +65,19 @@ impl Mesh {
             }
         }
         self.nodes[node].show_gpus();
+    }
+
+    /// What is told to move leaves, as long as it is told so.
+    pub(super) fn move_away(&mut self, node: usize, actions: &[Action]) {
+        let told = actions.iter().filter_map(|action| match action {
+            Action::Move { claim, .. } => Some(*claim),
+            Action::Claim { .. }
+            | Action::Start(_)
+            | Action::Wake(_)
+            | Action::Withdraw { .. }
+            | Action::Drain { .. } => None,
+        });
+        self.nodes[node].move_away(told.collect());
     }
 
     /// The replicas that are to serve in its place have answered with the truth.

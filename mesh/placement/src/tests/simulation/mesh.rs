@@ -225,11 +225,13 @@ impl Mesh {
         let as_seen = self.is_mixed.then(|| self.seen_otherwise(node)).flatten();
         let Node { elector, view, .. } = &mut self.nodes[node];
         let decision = elector.step(as_seen.as_ref().unwrap_or(view), self.now);
+        let before = Arc::clone(self.nodes[node].truth());
+        self.move_away(node, &decision.actions);
         for action in &decision.actions {
             self.note_action(node, action);
             self.act(node, action);
         }
-        if !decision.actions.is_empty() {
+        if *self.nodes[node].truth() != before {
             self.acted = self.now;
             self.say(node);
         }

@@ -44,6 +44,8 @@ pub(super) struct Node {
     /// Who has each GPU.
     holders: Vec<Option<ClaimId>>,
     ill: BTreeSet<usize>,
+    /// Own replicas that leave for nothing but that they were told to move.
+    moving: BTreeSet<ClaimId>,
     /// Own replicas that have asked whether others serve in their place.
     pub(super) asking: BTreeSet<ClaimId>,
     /// Engines fail to start here.
@@ -72,6 +74,7 @@ impl Node {
             generation: at(0),
             counter: 0,
             ill: BTreeSet::new(),
+            moving: BTreeSet::new(),
             asking: BTreeSet::new(),
             flaky: false,
             slow: false,
@@ -96,6 +99,7 @@ impl Node {
         self.learn();
         (self.up, self.generation, self.counter, self.step_at) = (true, now, 0, None);
         self.asking.clear();
+        self.moving.clear();
         self.holders.fill(None);
         self.heard.fill(0);
         self.show_gpus();
@@ -196,9 +200,26 @@ impl Node {
     pub(super) fn sicken(&mut self, gpu: usize) {
         self.ill.insert(gpu);
         if let Some(claim) = self.holders[gpu] {
+            self.moving.remove(&claim);
             self.claims_mut().entry(claim).and_modify(|claim| claim.leaving = Some("Xid 48".to_owned()));
         }
         self.show_gpus();
+    }
+
+    /// Lets `told` leave, and those that were told so before and are not any more stay.
+    pub(super) fn move_away(&mut self, told: BTreeSet<ClaimId>) {
+        for claim in std::mem::take(&mut self.moving).difference(&told) {
+            self.claims_mut().entry(*claim).and_modify(|claim| claim.leaving = None);
+        }
+        for claim in told {
+            let stays = self.claims().get(&claim).is_some_and(|claim| claim.leaving.is_none());
+            if stays {
+                self.claims_mut().entry(claim).and_modify(|claim| claim.leaving = Some("it moves".to_owned()));
+            }
+            if stays || self.claims().get(&claim).is_some_and(|claim| claim.leaving.as_deref() == Some("it moves")) {
+                self.moving.insert(claim);
+            }
+        }
     }
 
     pub(super) fn heal_gpus(&mut self) {

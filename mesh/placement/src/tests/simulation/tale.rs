@@ -19,6 +19,7 @@ impl Mesh {
             Action::Start(claim) => format!("starts {}", self.named(*claim)),
             Action::Wake(claim) => format!("wakes {}", self.named(*claim)),
             Action::Withdraw { claim, reason } => format!("withdraws {}: {reason}", self.named(*claim)),
+            Action::Move { claim, reason } => format!("moves {}: {reason}", self.named(*claim)),
             Action::Drain { claim, reason, confirm } => {
                 let confirm: Vec<String> = confirm.iter().map(|&(_, claim)| self.named(claim)).collect();
                 format!("asks to drain {}: {reason}: {}", self.named(*claim), confirm.join(", "))

@@ -26,40 +26,56 @@ impl Mesh {
             return;
         }
         let Some(record) = self.nodes[node].view.endpoints.get(&endpoint) else { return };
-        let wanted = self.nodes[node].desired(record, self.now).of_revision(revision) as usize;
+        let desired = self.nodes[node].desired(record, self.now);
+        let placement = &record.endpoint.spec.placement;
+        let hedge = placement.spot.as_ref().map_or(0, |spot| spot.overprovision + desired.total());
+        let wanted = desired.of_revision(revision) + hedge;
+        let most = desired.total() + hedge + record.endpoint.spec.rollout.surge(desired.total());
         let others = self.nodes.iter().filter(|node| node.up && !node.is_leaving());
-        let running = others.flat_map(|node| node.claims().values()).filter(|other| {
+        let staying = others.flat_map(|node| node.claims().values()).filter(|other| {
             let runs = other.state.counts() && !matches!(other.state, ReplicaState::Claimed | ReplicaState::Draining);
-            other.endpoint == endpoint && other.revision == revision && runs && other.leaving.is_none()
+            other.endpoint == endpoint && runs && other.leaving.is_none()
         });
-        let running = running.count();
-        if running >= wanted {
+        let (same, all) =
+            staying.fold((0, 0), |(same, all), other| (same + u32::from(other.revision == revision), all + 1));
+        if same >= wanted || all >= most {
             self.break_rule(format!(
-                "rule 3: {} starts beside {running} others, and {wanted} are wanted",
+                "rule 3: {} starts beside {same} and {all}, and {wanted} are wanted, or {most} while it surges",
                 self.named(claim)
             ));
         }
     }
 
-    /// Rule 4: nobody plans to drain without others that stand in, but for a deadline or because nothing is wanted.
+    /// Rule 4: nobody plans to drain without others that stand in, but for a deadline, or because fewer are wanted.
     pub(super) fn watch_drain(
         &mut self,
         node: usize,
         claim: ClaimId,
-        reason: DrainReason,
+        reason: &DrainReason,
         confirm: &[(NodeId, ClaimId)],
     ) {
-        let alone = match reason {
-            DrainReason::Deadline => {
-                let departure = self.nodes[node].truth().departure.as_ref();
-                departure.and_then(|departure| departure.deadline).is_some_and(|deadline| self.now >= deadline)
-            }
-            DrainReason::Unwanted => true,
-            DrainReason::Surplus | DrainReason::Superseded | DrainReason::Departing | DrainReason::Leaving => false,
+        let subject = &self.nodes[node];
+        let record = subject.view.endpoints.get(&subject.claims()[&claim].endpoint);
+        let desired = record.map_or(0, |record| subject.desired(record, self.now).total());
+        let (min, unavailable) = record.map_or((0, 0), |record| {
+            let spec = &record.endpoint.spec;
+            (spec.replicas.min, spec.rollout.max_unavailable)
+        });
+        let due = subject.truth().departure.as_ref().and_then(|departure| departure.deadline);
+        let least = match reason {
+            DrainReason::Deadline if due.is_some_and(|due| self.now >= due) => 0,
+            DrainReason::Unwanted | DrainReason::Idle if desired == 0 => 0,
+            DrainReason::Preempted { .. } => min,
+            DrainReason::Surplus | DrainReason::Superseded => desired.saturating_sub(unavailable),
+            DrainReason::Departing
+            | DrainReason::Leaving
+            | DrainReason::Deadline
+            | DrainReason::Unwanted
+            | DrainReason::Idle => desired.max(1),
         };
-        if confirm.is_empty() != alone || confirm.iter().any(|&(_, kept)| kept == claim) {
+        if confirm.len() < least as usize || confirm.iter().any(|&(_, kept)| kept == claim) {
             self.break_rule(format!(
-                "rule 4: {} drains ({reason}) with {} in its place",
+                "rule 4: {} drains ({reason}) with {} in its place, not {least}",
                 self.named(claim),
                 confirm.len()
             ));

@@ -1,0 +1,170 @@
+//! What is to be done in the whole mesh, as every node sees it: which replicas are missing and where they should go, and
+//! which ones go so that others find room.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use shoal_types::{ClaimId, EndpointName, EndpointRecord, NodeId};
+
+use crate::{
+    census::Census,
+    clearing::{Clearing, Place, Site},
+    decision::MoveReason,
+    group::Group,
+    moves::{Saving, defragment, saving, saving_under_way},
+    opening::{Given, Opening, opening},
+    preempt::preempt,
+    presence::Patience,
+    scene::Scene,
+};
+
+/// Replicas without a place for which room is made at once; the others follow.
+const CLEARED_AT_ONCE: usize = 8;
+
+/// What is to be done in the whole mesh.
+#[derive(Debug, Default)]
+pub(crate) struct Agenda<'c, 'a> {
+    /// What is missing, the most important first.
+    pub(crate) openings: Vec<Opening<'c, 'a>>,
+    pub(crate) clearing: Clearing,
+}
+
+impl<'c, 'a> Agenda<'c, 'a> {
+    /// The agenda of all `censuses`, with the lines as they concern `me`.
+    ///
+    /// The order is by priority, then larger replicas first. Each line is made as if what is missing before it were
+    /// placed already. Every node makes the same plan from the same view; without it, many endpoints that are applied
+    /// together would each open another empty host, and what is cleared for one would be taken by another.
+    pub(crate) fn new(scene: &Scene<'a>, me: NodeId, censuses: &'c [Census<'a>]) -> Self {
+        let mut agenda = Self::default();
+        let mut given = Given::default();
+        let under_way: Vec<Saving<'c, 'a>> =
+            censuses.iter().filter_map(|census| saving_under_way(scene, census)).collect();
+        under_way.iter().for_each(|saving| agenda.clearing.save(saving));
+        let mut vacant: Vec<(&'c Census<'a>, &'c Group<'a>)> = censuses
+            .iter()
+            .flat_map(|census| census.groups.iter().map(move |group| (census, group)))
+            .filter(|(_, group)| group.missing() > 0)
+            .collect();
+        // Stable: groups of one endpoint stay in their order.
+        vacant.sort_by_key(|(census, group)| {
+            (Reverse(census.placement().priority), Reverse(group.resources().gpus), census.name())
+        });
+        for (census, group) in vacant {
+            let barred = under_way.iter().find(|saving| std::ptr::eq(saving.group, group)).map(|saving| &saving.dear);
+            let opening = opening(scene, me, (census, group), barred.unwrap_or(&BTreeSet::new()), &mut given);
+            agenda.clear(scene, censuses, &opening, &mut given);
+            agenda.openings.push(opening);
+        }
+        for census in censuses {
+            if let Some(saving) = saving(scene, census, &given) {
+                given.plan(saving.to, saving.group.resources().gpus as usize);
+                agenda.clearing.save(&saving);
+            }
+        }
+        agenda
+    }
+
+    /// Makes room for what of `opening` has no place. For what is wanted, not for a surge beyond it.
+    fn clear(&mut self, scene: &Scene<'a>, censuses: &[Census<'a>], opening: &Opening<'_, 'a>, given: &mut Given) {
+        let Opening { census, group, .. } = *opening;
+        let wanted = opening.unplaced.min(census.short());
+        let mut cleared = 0;
+        while cleared < wanted && given.clearings < CLEARED_AT_ONCE {
+            if let Some(place) = preempt(scene, (census, group), censuses, given, &self.clearing) {
+                let by = |claim| (claim, census.name().clone());
+                self.clearing.evicted.extend(place.goers.iter().copied().map(by));
+                given.clear(&place, group);
+            } else if let Some(place) = defragment(scene, (census, group), censuses, given, &self.clearing) {
+                let reason = || MoveReason::Defragment { for_endpoint: census.name().clone() };
+                self.clearing.moved.extend(place.goers.iter().map(|&claim| (claim, reason())));
+                given.clear(&place, group);
+            } else {
+                break;
+            }
+            cleared += 1;
+        }
+        if cleared < opening.unplaced && census.record.endpoint.spec.rollout.max_unavailable > 0 {
+            self.clearing.breaks.extend(in_the_way(scene, (census, group)));
+        }
+    }
+}
+
+/// Replicas of `census` that have had their time, and that are all that keeps `group` from their nodes.
+fn in_the_way<'a>(scene: &Scene<'a>, (census, group): (&Census<'a>, &Group<'a>)) -> BTreeSet<ClaimId> {
+    let mut by_node: BTreeMap<NodeId, BTreeSet<ClaimId>> = BTreeMap::new();
+    for holder in census.dispensable() {
+        by_node.entry(holder.node.id).or_default().insert(holder.claim.id);
+    }
+    let yields = |(node, claims): &(NodeId, BTreeSet<ClaimId>)| {
+        let node = scene.view.nodes.get(node);
+        let site = node.and_then(|node| Site::new(node, &group.want, 0, scene.now, |claim| claims.contains(&claim)));
+        site.is_some_and(|site| site.fits_without(claims))
+    };
+    by_node.into_iter().filter(yields).flat_map(|(_, claims)| claims).collect()
+}
+
+impl Given {
+    fn clear(&mut self, place: &Place, group: &Group<'_>) {
+        self.plan(place.node, group.resources().gpus as usize);
+        self.cleared.insert(place.node);
+        self.clearings += 1;
+    }
+}
+
+impl Clearing {
+    fn save(&mut self, saving: &Saving<'_, '_>) {
+        self.moved.entry(saving.claim).or_insert(MoveReason::Rebalance { to: saving.to });
+    }
+}
+
+/// A replica that goes, or is to go, so that another finds room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MakesRoom {
+    /// Which.
+    pub claim: ClaimId,
+    /// Of which endpoint.
+    pub endpoint: EndpointName,
+    /// Whose replica comes in its place.
+    pub for_endpoint: EndpointName,
+    /// Whether it is replaced elsewhere first; else it goes because the other's priority is higher.
+    pub moves: bool,
+}
+
+/// Which replicas make room for ones that are missing, in the order of their claims: the pending one's side of
+/// [`DrainReason::Preempted`](crate::DrainReason) and [`MoveReason::Defragment`]. The same view gives the same answer on
+/// every node.
+pub fn making_room(scene: &Scene<'_>) -> Vec<MakesRoom> {
+    let censuses = take_censuses(scene, &Patience { now: scene.now, guard: None });
+    let Clearing { evicted, moved, .. } = Agenda::new(scene, scene.view.me, &censuses).clearing;
+    let evicted = evicted.into_iter().map(|(claim, by)| (claim, by, false));
+    let moved = moved.into_iter().filter_map(|(claim, reason)| match reason {
+        MoveReason::Defragment { for_endpoint } => Some((claim, for_endpoint, true)),
+        MoveReason::Rebalance { .. } => None,
+    });
+    let endpoint_of = |claim: ClaimId| Some(scene.view.nodes.get(&claim.node)?.claims.get(&claim)?.endpoint.clone());
+    let mut making: Vec<MakesRoom> = evicted
+        .chain(moved)
+        .filter_map(|(claim, for_endpoint, moves)| {
+            Some(MakesRoom { claim, endpoint: endpoint_of(claim)?, for_endpoint, moves })
+        })
+        .collect();
+    making.sort_by_key(|room| room.claim);
+    making
+}
+
+/// The census of every endpoint, in the order of their names.
+pub(crate) fn take_censuses<'a>(scene: &Scene<'a>, patience: &Patience) -> Vec<Census<'a>> {
+    let mut claims: BTreeMap<&EndpointName, Vec<_>> = BTreeMap::new();
+    for (node, claim) in scene.view.claims() {
+        claims.entry(&claim.endpoint).or_default().push((node, claim));
+    }
+    let census = |(name, record): (&'a EndpointName, &'a Arc<EndpointRecord>)| {
+        let claims = claims.get(name).map(Vec::as_slice).unwrap_or_default();
+        Census::new(scene, record, claims, patience)
+    };
+    scene.view.endpoints.iter().map(census).collect()
+}
