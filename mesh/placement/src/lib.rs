@@ -35,6 +35,7 @@ mod order;
 mod preempt;
 mod presence;
 mod rank;
+mod register;
 mod risk;
 mod scene;
 mod score;

@@ -4,6 +4,7 @@ pub(crate) mod fleet;
 mod going;
 mod groups;
 mod lockstep;
+mod model;
 mod moves;
 mod priority;
 mod properties;

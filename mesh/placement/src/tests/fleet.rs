@@ -146,11 +146,6 @@ impl Fleet {
         self
     }
 
-    pub(crate) fn price(mut self, node: u8, usd: f64) -> Self {
-        self.node_mut(node).facts.labels.price = Some(usd);
-        self
-    }
-
     /// Lets node 1 say what each revision of `endpoint` should have.
     pub(crate) fn mandate(mut self, endpoint: &str, epoch: u64, shares: &[(Revision, u32)]) -> Self {
         let share = |&(revision, replicas): &(Revision, u32)| Share { revision, replicas, weight: 0 };
