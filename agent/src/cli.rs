@@ -25,12 +25,13 @@ pub(crate) use args::{AgentArgs, DevArgs, DevGpus, DevVerb, EngineExecArgs, Engi
 use args::{Cli, Command, Connection, EngineVerb, Verb};
 pub(crate) use client::Client;
 pub(crate) use identity::{IDENTITY_DIR, join_with, read_token};
-pub(crate) use output::{note, out};
+pub(crate) use output::{Output, note, out};
+pub(crate) use table::Table;
 pub(crate) use wait::ready as wait_until_ready;
 
 use crate::{
     admin::{Code, Problem},
-    daemon, dev,
+    daemon, dev, simulate,
 };
 
 /// Parses the arguments, runs the verb, prints what went wrong.
@@ -91,6 +92,7 @@ async fn run(connection: Connection, verb: Verb) -> Result<ExitCode, Problem> {
         Verb::Status(args) => get::status(&client, args).await,
         Verb::Config(verb) => schema::run(verb),
         Verb::Dev(args) => dev::run(args).await,
+        Verb::Simulate(args) => simulate::run(&args),
         Verb::SimEngine(args) => daemon::sim_engine(args).await,
     };
     done.map(|()| ExitCode::SUCCESS)

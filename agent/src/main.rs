@@ -19,6 +19,7 @@ mod program;
 mod replicas;
 mod reports;
 mod routing;
+mod simulate;
 mod state_file;
 mod telemetry;
 

@@ -22,8 +22,11 @@ use crate::{
     upstream::{Head, Outgoing, RemoteCall, UpstreamBody, send_local},
 };
 
-/// Replicas that one request tries at most, each once: more would turn an outage into a flood.
+/// Replicas that may fail one request, each once: more would turn an outage into a flood.
 const ATTEMPTS_MAX: usize = 3;
+/// Replicas that may send it on besides, because they are about to leave: that costs them nothing, and a node that drains
+/// has several at once.
+const REFUSALS_MAX: usize = 8;
 
 /// An answer that has begun, and can from now on only be passed on.
 #[derive(Debug)]
@@ -61,6 +64,12 @@ struct Attempt {
 impl Tried {
     pub(crate) const fn is_empty(&self) -> bool {
         self.failed.is_empty()
+    }
+
+    /// Whether no further replica is tried.
+    fn is_exhausted(&self) -> bool {
+        let refusals = self.failed.iter().filter(|attempt| attempt.failure.is_refusal()).count();
+        refusals >= REFUSALS_MAX || self.failed.len() - refusals >= ATTEMPTS_MAX
     }
 
     fn contains(&self, replica: &Replica) -> bool {
@@ -107,7 +116,7 @@ impl Ingress {
     }
 
     async fn try_replicas(&self, pending: &Pending, tried: &mut Tried) -> Option<Opened> {
-        while tried.failed.len() < ATTEMPTS_MAX {
+        while !tried.is_exhausted() {
             let replica = self.choose_replica(&pending.wanted, tried)?;
             let (sent, revision) = (Instant::now(), replica.revision);
             tried.current = Some(revision);

@@ -91,6 +91,11 @@ impl Failure {
         }
     }
 
+    /// Whether its node only sent the request on, without having touched an engine.
+    pub(crate) const fn is_refusal(&self) -> bool {
+        matches!(self, Self::NotServing(reason) if reason.is_passing())
+    }
+
     /// Whether the replica is well, and only has no room or is about to leave.
     pub(crate) fn is_busy(&self) -> bool {
         match self {

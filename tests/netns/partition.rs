@@ -8,7 +8,7 @@ use super::harness::{ENDPOINT, Mesh, Round, Site, Watch, endpoint, hold, say};
 
 /// How long the partition lasts, unless `SHOAL_TEST_PARTITION_SECS` says otherwise.
 const PARTITION: Duration = Duration::from_secs(60);
-/// After this long everybody has noticed who is out of reach, and no request goes wrong any more.
+/// After this long everybody has noticed who is out of reach, and no request goes wrong even once.
 const NOTICED: Duration = Duration::from_secs(15);
 /// From healing until the surplus takes no new requests.
 const ADMITS_NO_MORE: Duration = Duration::from_secs(30);
@@ -81,7 +81,8 @@ async fn rule_6_partition_3_2_for_60_s_under_load() {
     for (side, tally) in &tallies {
         say(&format!("{side}: {}, longest gap {:.1?}", tally.summary(), tally.longest_gap(cut, end)));
         tally.assert_no_failures(side);
-        tally.assert_untroubled(side, cut + NOTICED, end);
+        // Not beyond: replicas that leave at once, before others have heard of it, may send a client on.
+        tally.assert_untroubled(side, cut + NOTICED, healed);
     }
     assert!(stopped.at - healed <= ADMITS_NO_MORE, "{:?}", stopped.at - healed);
     assert!(stopped.at > streams_end || stopped.count(&ALL, "draining") > 0, "it ends with its streams:\n{stopped}");

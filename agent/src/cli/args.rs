@@ -9,6 +9,7 @@ use super::{client::Client, output::Output};
 use crate::{
     admin::Problem,
     config::{DEFAULT_SOCKET, DEFAULT_STATE_DIR, LogFormat},
+    simulate::SimulateArgs,
 };
 
 const EXIT_CODES: &str = "Exit codes: 0 done; 1 failed, or degraded (status); 2 accepted, but not ready; \
@@ -98,6 +99,8 @@ pub(super) enum Verb {
     Config(ConfigVerb),
     /// Run a whole mesh of real daemons on this host, to try shoal
     Dev(DevArgs),
+    /// Run the spot policy, and others, against a trace of capacity
+    Simulate(SimulateArgs),
     /// The simulated engine, as the daemon starts it
     #[command(hide = true)]
     SimEngine(SimEngineArgs),

@@ -1,6 +1,8 @@
 //! Who holds an endpoint: which claims are kept, how many are missing, who can stand in for whom.
 
-use shoal_types::{Claim, ClaimId, EndpointName, EndpointRecord, NodeId, NodeView, Placement, UnixMillis};
+use shoal_types::{
+    Claim, ClaimId, EndpointName, EndpointRecord, NodeId, NodeView, Placement, ReplicaState, UnixMillis,
+};
 
 use crate::{
     desired::Desired,
@@ -83,6 +85,15 @@ impl<'a> Census<'a> {
     /// Replicas below which nothing may push the endpoint.
     pub(crate) fn min(&self) -> usize {
         self.record.endpoint.spec.replicas.min as usize
+    }
+
+    /// Whether the engine of `claim`, which is only claimed, may start: it is kept, and what runs and what is claimed
+    /// before it leave room for it. Several nodes can claim what the surge allows once.
+    pub(crate) fn may_start(&self, claim: ClaimId) -> bool {
+        let is_claimed = |holder: &&Holder<'a>| holder.claim.state == ReplicaState::Claimed;
+        let running = self.staying().filter(|holder| !is_claimed(holder)).count();
+        let claimed = self.groups.iter().flat_map(Group::kept).filter(is_claimed);
+        claimed.take(self.most().saturating_sub(running)).any(|holder| holder.claim.id == claim)
     }
 
     /// Claims beyond which no new ones are made while others stay.

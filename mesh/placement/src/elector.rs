@@ -1,14 +1,14 @@
 //! One node's part in the election of replicas: the small memory that a sequence of views needs.
 
-use shoal_types::{NodeId, NodeView, UnixMillis, View};
+use shoal_types::{NodeId, UnixMillis, View};
 
 use crate::{
-    agenda::{Agenda, take_censuses},
-    census::Census,
+    agenda::Agenda,
     decision::Decision,
     membership::Membership,
     memory::Memory,
     presence::Patience,
+    register::Register,
     scene::Scene,
     tenure::{Bench, Tenure},
     timing::Timing,
@@ -17,7 +17,7 @@ use crate::{
 
 /// Decides for one node what it should run. It remembers only times: since when replicas are missing, since when own
 /// ones could drain, since when nodes are there. Losing that memory (a restart) delays decisions and breaks none.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Elector {
     me: NodeId,
     timing: Timing,
@@ -28,6 +28,7 @@ pub struct Elector {
     membership: Membership,
     vacancies: Vacancies,
     tenure: Tenure,
+    register: Register,
 }
 
 impl Elector {
@@ -42,6 +43,7 @@ impl Elector {
             membership: Membership::default(),
             vacancies: Vacancies::default(),
             tenure: Tenure::default(),
+            register: Register::default(),
         }
     }
 
@@ -65,10 +67,13 @@ impl Elector {
         let Some(me) = view.nodes.get(&self.me) else { return decision };
         let listening_until = self.started.get_or_insert(now).plus(self.timing.settle);
         self.membership.observe(view, &self.timing, now);
-        self.news |= self.memory.observe(view, now);
+        let is_news = self.memory.observe(view, now);
+        self.news |= is_news;
 
         let scene = Scene { view, memory: &self.memory, now };
-        let censuses = take_censuses(&scene, &Patience { now, guard: self.membership.guard() });
+        let patience = Patience { now, guard: self.membership.guard() };
+        self.register.update(view, is_news, patience.guard);
+        let censuses = self.register.take_censuses(&scene, me, &patience);
         let agenda = Agenda::new(&scene, self.me, &censuses);
         let bench = Bench { timing: &self.timing, now, departure: me.departure.as_ref(), clearing: &agenda.clearing };
         self.tenure.judge_all(me, &censuses, &bench, &mut decision);
@@ -77,16 +82,9 @@ impl Elector {
         } else {
             self.vacancies.fill(me, agenda.openings, &self.timing, now, &mut decision);
         }
-        wake_for_others(me, &censuses, now, &mut decision);
+        // Instants at which time alone changes what is missing, or who may claim it.
+        let refusals = me.refusals.iter().map(|refusal| refusal.until);
+        self.register.holds().chain(refusals).filter(|&at| at > now).for_each(|at| decision.wake_at(at));
         decision
-    }
-}
-
-/// Instants at which time alone changes what is missing, or who may claim it.
-fn wake_for_others(me: &NodeView, censuses: &[Census<'_>], now: UnixMillis, out: &mut Decision) {
-    let holds = censuses.iter().filter_map(|census| census.until);
-    let refusals = me.refusals.iter().map(|refusal| refusal.until);
-    for at in holds.chain(refusals).filter(|&at| at > now) {
-        out.wake_at(at);
     }
 }

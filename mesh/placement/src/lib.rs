@@ -40,6 +40,7 @@ mod plan;
 mod preempt;
 mod presence;
 mod rank;
+mod register;
 mod risk;
 mod scene;
 mod score;

@@ -14,13 +14,13 @@ const LOST_MIN: usize = 3;
 /// A node is *stable* once it has been alive for [`Timing::stable`], and stays so for [`Timing::loss_window`] after it
 /// went quiet. If more than half of the stable nodes, this one included, and at least [`LOST_MIN`] are quiet, then this
 /// node is guarded: until that many are back, or [`Timing::guard`] has passed.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Membership {
     alive_since: BTreeMap<NodeId, UnixMillis>,
     guard: Option<Guard>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Guard {
     until: UnixMillis,
     /// Who was stable when it began.

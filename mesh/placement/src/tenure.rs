@@ -104,7 +104,7 @@ impl Tenure {
             let settled = claim.claimed.plus(bench.timing.settle);
             if bench.now < settled {
                 out.wake_at(settled);
-            } else if group.is_kept(claim.id) {
+            } else if own.census.may_start(claim.id) {
                 out.act(Action::Start(claim.id));
             } else {
                 out.act(withdraw(claim, WithdrawReason::Surplus));

@@ -2,7 +2,11 @@
 
 pub(crate) mod fleet;
 mod going;
+mod groups;
 mod lockstep;
+mod model;
+mod moves;
+mod priority;
 mod properties;
 mod rules;
 mod simulation;

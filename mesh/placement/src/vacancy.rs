@@ -21,7 +21,7 @@ use crate::{
 const CLAIMS_PER_STEP: usize = 2;
 
 /// Since when replicas are missing that this node could run.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Vacancies {
     open: BTreeMap<Kind, Vacancy>,
 }
@@ -68,7 +68,7 @@ impl Vacancies {
         openings.retain(|opening| !opening.ranks.is_empty());
         self.remember(&openings, now);
 
-        let mut budget = Budget { claims: CLAIMS_PER_STEP, reserved: 0 };
+        let mut budget = Budget { claims: CLAIMS_PER_STEP, reserved: woken(me, out) };
         for opening in &openings {
             let Some(vacancy) = self.open.get(&Kind::of(opening)) else { continue };
             let larger = opening.size().map_or(0, |size| sizes.range(size..).skip(1).count());
@@ -106,7 +106,8 @@ impl Vacancies {
 /// What one step may still claim.
 struct Budget {
     claims: usize,
-    /// GPUs that claims of this step take; the view does not know of them yet.
+    /// GPUs that this step takes for claims, and that sleepers which it wakes give to nobody any more; the view does not
+    /// know of them yet.
     reserved: usize,
 }
 
@@ -121,6 +122,19 @@ impl Budget {
         self.reserved += gpus;
         true
     }
+}
+
+/// GPUs of the replicas that `decided` wakes.
+fn woken(me: &NodeView, decided: &Decision) -> usize {
+    let woken = decided.actions.iter().filter_map(|action| match action {
+        Action::Wake(claim) => me.claims.get(claim),
+        Action::Claim { .. }
+        | Action::Start(_)
+        | Action::Withdraw { .. }
+        | Action::Drain { .. }
+        | Action::Move { .. } => None,
+    });
+    woken.map(|claim| claim.gpus as usize).sum()
 }
 
 fn claim(Opening { census, group, .. }: &Opening<'_, '_>) -> Action {

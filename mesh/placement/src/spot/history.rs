@@ -72,11 +72,6 @@ impl History {
         now >= self.retry_at
     }
 
-    /// When it refused last, it was left alone until then.
-    pub(super) const fn retry_at(&self) -> UnixMillis {
-        self.retry_at
-    }
-
     /// Losses per hour to expect of each of the first `count` instances held here; never falls with depth.
     pub(super) fn rates(&self, count: usize, tuning: &Tuning) -> Vec<f64> {
         let mut rates = Vec::with_capacity(count);

@@ -38,18 +38,18 @@ impl Default for Tuning {
     fn default() -> Self {
         Self {
             cold_start: Duration::from_secs(6 * 60),
-            half_life: Duration::from_secs(48 * 3600),
-            prior_rate: 0.2,
+            half_life: Duration::from_secs(96 * 3600),
+            prior_rate: 0.125,
             prior_hours: 4.0,
-            depth_hours: 4.0,
-            refusal: 0.5,
-            loss_hours: 0.2,
-            shortage: 20.0,
-            epsilon: 0.0,
-            race: 1,
-            backoff: Duration::from_secs(2 * 60),
-            backoff_max: Duration::from_secs(20 * 60),
-            payback: Duration::from_secs(3 * 3600),
+            depth_hours: 1.0,
+            refusal: 0.7,
+            loss_hours: 1.0,
+            shortage: 15.0,
+            epsilon: 0.0012,
+            race: 4,
+            backoff: Duration::from_secs(3 * 60),
+            backoff_max: Duration::from_secs(60 * 60),
+            payback: Duration::from_secs(4 * 3600),
         }
     }
 }

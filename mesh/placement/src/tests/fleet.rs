@@ -7,9 +7,9 @@ use std::{
 
 use shoal_types::{
     ApiVersion, CapacityType, Claim, ClaimId, Demand, Endpoint, EndpointName, EndpointRecord, EndpointSpec,
-    EngineOffer, EngineSpec, Gpu, GpuId, GpuSource, GpuUse, Hlc, Host, Kind, Labels, Liveness, MemorySize, MeshId,
-    Metadata, NodeFacts, NodeId, NodeView, PastRevision, Placement, ReplicaState, Replicas, Resources, Revision,
-    Rollout, Routing, Scaling, SimEngine, UnixMillis, View,
+    EngineOffer, EngineSpec, Gpu, GpuId, GpuSource, GpuUse, Hlc, Host, Kind, Labels, Liveness, Mandate, MemorySize,
+    MeshId, Metadata, NodeFacts, NodeId, NodeView, PastRevision, Placement, ReplicaState, Replicas, Resources,
+    Revision, Rollout, RolloutPhase, Routing, Scaling, Share, SimEngine, UnixMillis, View,
 };
 
 /// Seconds after the start of the test.
@@ -141,6 +141,27 @@ impl Fleet {
         self
     }
 
+    pub(crate) fn capacity(mut self, node: u8, capacity_type: CapacityType) -> Self {
+        self.node_mut(node).facts.labels.capacity_type = capacity_type;
+        self
+    }
+
+    /// Lets node 1 say what each revision of `endpoint` should have.
+    pub(crate) fn mandate(mut self, endpoint: &str, epoch: u64, shares: &[(Revision, u32)]) -> Self {
+        let share = |&(revision, replicas): &(Revision, u32)| Share { revision, replicas, weight: 0 };
+        let mandate = Mandate {
+            endpoint: name(endpoint),
+            epoch,
+            version: self.record(endpoint).version,
+            shares: shares.iter().map(share).collect(),
+            rollout: RolloutPhase::Complete,
+            reason: String::new(),
+            since: at(0),
+        };
+        self.node_mut(1).mandates.insert(name(endpoint), mandate);
+        self
+    }
+
     /// Gives `endpoint` a new revision.
     pub(crate) fn revise(mut self, endpoint: &str) -> Self {
         self.record_mut(endpoint).revision.0.counter += 1;
@@ -182,6 +203,20 @@ impl Fleet {
         let claim_id = claim.id;
         self.node_mut(node).claims.insert(claim_id, claim);
         claim_id
+    }
+
+    /// The same for any revision.
+    pub(crate) fn claim_of(
+        &mut self,
+        node: u8,
+        endpoint: &str,
+        revision: Revision,
+        state: ReplicaState,
+        claimed: u64,
+    ) -> ClaimId {
+        let claim = self.claim(node, endpoint, state, claimed);
+        self.node_mut(node).claims.entry(claim).and_modify(|claim| claim.revision = revision);
+        claim
     }
 
     pub(crate) fn set_state(&mut self, claim: ClaimId, state: ReplicaState) {

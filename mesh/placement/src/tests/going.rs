@@ -1,6 +1,6 @@
 //! Replicas that must go although their node stays, and replicas that sleep.
 
-use shoal_types::{ClaimId, GpuFault, GpuUse, Liveness, ReplicaState};
+use shoal_types::{ClaimId, GpuFault, GpuUse, Liveness, PastRevision, ReplicaState};
 
 use super::fleet::{Fleet, at, id, name};
 use crate::{Action, Decision, DrainReason, Elector, Memory, Timing, WithdrawReason, candidates};
@@ -91,4 +91,24 @@ fn a_sleeper_makes_room_for_what_is_wanted() {
     assert_eq!(candidates(&fleet.view, fleet.record("b"), at(0)).ranked, [id(1)]);
     fleet.set_state(asleep, ReplicaState::Ready);
     assert_eq!(candidates(&fleet.view, fleet.record("b"), at(0)).ranked, []);
+}
+
+#[test]
+fn a_sleeper_that_is_woken_gives_its_gpus_to_nobody() {
+    let mut fleet = Fleet::new().node(1, 1).endpoint("a", 1, 1).endpoint("b", 1, 1);
+    let asleep = fleet.claim(1, "a", ReplicaState::Asleep, 0);
+    fleet.node_mut(1).gpus[0].used_by = GpuUse::Replica(asleep);
+    assert_eq!(decide(&fleet, 1, 20).actions, [Action::Wake(asleep)]);
+}
+
+/// A later revision that the record knows was undone; only one that it does not know says that this store is behind.
+#[test]
+fn what_was_undone_is_replaced() {
+    let mut fleet = Fleet::new().node(1, 8).node(2, 8).endpoint("a", 8, 1);
+    let mut undone = fleet.clone().revise("a");
+    undone.claim(2, "a", ReplicaState::Ready, 0);
+    let (revision, spec) = (undone.record("a").revision, undone.record("a").endpoint.spec.clone());
+    undone.view.endpoints = std::mem::take(&mut fleet.view.endpoints);
+    assert_eq!(decide(&undone, 1, 20).actions, []);
+    assert!(is_claim(&decide(&undone.past("a", PastRevision { revision, spec }), 1, 20)));
 }

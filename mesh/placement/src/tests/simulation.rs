@@ -4,9 +4,16 @@
 //! 9.5 s. A model loads in 20 s here, so that a night passes quickly. The seed is in every message.
 
 mod agent;
+mod chaos;
+mod gossip;
 mod mesh;
+mod mixed;
+mod node;
 mod random;
+mod seeds;
+mod tale;
 mod verdict;
+mod watch;
 mod workload;
 
 use mesh::Mesh;

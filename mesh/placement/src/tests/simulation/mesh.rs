@@ -1,51 +1,71 @@
-//! Nodes, gossip between them, and what happens when.
+//! Many nodes in one process: what happens when, in virtual time.
 
 use std::{
-    cmp::Reverse,
-    collections::{BTreeMap, BinaryHeap},
+    cmp::{Ordering, Reverse},
+    collections::BinaryHeap,
     sync::Arc,
 };
 
-use shoal_types::{Claim, ClaimId, Liveness, MeshId, NodeId, ReplicaState, UnixMillis, View};
+use shoal_types::{ClaimId, EndpointName, Hlc, NodeId, NodeView, UnixMillis};
 
-use super::{random::Random, workload::Workload};
-use crate::{
-    Elector, Memory, Timing,
-    tests::fleet::{at, node_view},
+use super::{
+    node::{Node, Said, Write},
+    random::Random,
+    workload::Workload,
 };
-
-const NEVER: UnixMillis = UnixMillis::from_millis(u64::MAX);
+use crate::tests::fleet::{at, node_view};
 
 /// Something that happens at an instant, to the node of that index.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug)]
 pub(super) enum Event {
     /// Its elector is asked.
     Step { node: usize },
-    /// It hears what `from` said then.
-    Hear { node: usize, from: usize, version: u64 },
+    /// What `from` said reaches it.
+    Hear { node: usize, from: usize, said: Arc<Said> },
+    /// It asks `from` what is new.
+    Catch { node: usize, from: usize },
     /// It notices that nothing was heard of `of`, if the silence is still the one of then.
     Suspect { node: usize, of: usize, silence: u64 },
-    /// It learns what was applied then.
-    Learn { node: usize, applied: usize },
-    /// An engine is ready.
+    /// An engine is ready, or fails to be.
     Loaded { claim: ClaimId },
+    /// A crashed engine is started again.
+    Again { claim: ClaimId },
+    /// Those that are to serve in its place have answered.
+    Answered { claim: ClaimId, confirm: Vec<(NodeId, ClaimId)> },
     /// A replica has finished its last request.
     Drained { claim: ClaimId },
+    /// A claim that failed is shown no longer.
+    Forgotten { claim: ClaimId },
+    /// Its host is taken away, if it is still the start of then.
+    Gone { node: usize, generation: UnixMillis },
 }
 
+/// An event in the queue; of those at the same instant, the one that was queued first comes first.
 #[derive(Debug)]
-pub(super) struct Node {
-    pub(super) id: NodeId,
-    elector: Elector,
-    /// What it knows; of itself, the truth.
-    pub(super) view: View,
-    pub(super) up: bool,
-    step_at: UnixMillis,
-    pub(super) counter: u32,
-    /// All that it ever said, by version.
-    said: Vec<BTreeMap<ClaimId, Claim>>,
-    /// The last version that it heard of each other.
-    heard: Vec<u64>,
+struct Queued {
+    time: UnixMillis,
+    number: u64,
+    event: Event,
+}
+
+impl Ord for Queued {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.time, self.number).cmp(&(other.time, other.number))
+    }
+}
+
+impl PartialOrd for Queued {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Eq for Queued {}
+
+impl PartialEq for Queued {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
 }
 
 /// What it cost.
@@ -55,125 +75,164 @@ pub(super) struct Outcome {
     pub(super) started: usize,
     /// Engines that were stopped before they served.
     pub(super) abandoned: usize,
+    /// Replicas that drained.
+    pub(super) drained: usize,
 }
 
 #[derive(Debug)]
 pub(super) struct Mesh {
     pub(super) now: UnixMillis,
-    queue: BinaryHeap<Reverse<(UnixMillis, u64, Event)>>,
+    queue: BinaryHeap<Reverse<Queued>>,
     queued: u64,
     pub(super) nodes: Vec<Node>,
-    /// Nodes below this index hear only each other, and so do the rest.
-    pub(super) split: Option<usize>,
-    /// What was applied, in order.
-    pub(super) applied: Vec<Workload>,
-    /// Counts partitions and crashes.
-    silence: u64,
-    random: Random,
+    /// Nodes hear those of their island.
+    pub(super) islands: Vec<usize>,
+    /// Share of messages that are lost, from 0 to 1.
+    pub(super) loss: f64,
+    pub(super) random: Random,
     pub(super) outcome: Outcome,
+    /// The last action of anybody.
+    pub(super) acted: UnixMillis,
+    /// Writes so far.
+    pub(super) writes: u32,
+    /// Rules that were broken.
+    pub(super) broken: Vec<String>,
+    /// Since when nothing disturbs the mesh; `None` while something does.
+    pub(super) calm_since: Option<UnixMillis>,
+    pub(super) is_telling: bool,
+    /// Whether every other node ranks candidates in another way.
+    pub(super) is_mixed: bool,
 }
 
 impl Mesh {
     /// `nodes` hosts with eight GPUs each, in three zones and two clusters, that do not know each other yet.
     pub(super) fn start(nodes: usize, random: Random) -> Self {
         let node = |index: usize| {
-            let id = NodeId::from_bytes([index as u8 + 1; 16]);
-            let mut own = node_view(id, 8);
+            let mut own = node_view(NodeId::from_bytes([index as u8 + 1; 16]), 8);
             own.facts.labels.zone = Some(format!("z{}", index % 3));
             own.facts.labels.cluster = if index.is_multiple_of(2) { "home".to_owned() } else { "burst".to_owned() };
-            let view = View {
-                me: id,
-                mesh: MeshId::from_bytes([0; 16]),
-                nodes: [(id, Arc::new(own))].into(),
-                endpoints: Workload::new(),
-            };
-            let elector = Elector::new(id, Timing::default(), Memory::default());
-            Node { id, elector, view, up: true, step_at: NEVER, counter: 0, said: Vec::new(), heard: vec![0; nodes] }
+            own
         };
-        let nodes: Vec<Node> = (0..nodes).map(node).collect();
+        Self::of((0..nodes).map(node).collect(), random)
+    }
+
+    /// Nodes that do not know each other yet; the first has an id of ones, the second of twos, and so on.
+    pub(super) fn of(nodes: Vec<NodeView>, random: Random) -> Self {
+        let count = nodes.len();
         let mut mesh = Self {
             now: at(0),
             queue: BinaryHeap::new(),
             queued: 0,
-            nodes,
-            split: None,
-            applied: Vec::new(),
-            silence: 0,
+            nodes: nodes.into_iter().map(|own| Node::new(own, count)).collect(),
+            islands: vec![0; count],
+            loss: 0.0,
             random,
             outcome: Outcome::default(),
+            acted: at(0),
+            writes: 0,
+            broken: Vec::new(),
+            calm_since: Some(at(0)),
+            is_telling: false,
+            is_mixed: false,
         };
-        (0..mesh.nodes.len()).for_each(|node| mesh.say(node));
+        (0..count).for_each(|node| mesh.say(node));
         mesh
     }
 
     pub(super) fn run_until(&mut self, seconds: u64) {
-        while let Some(Reverse((time, _, event))) = self.queue.pop() {
-            if time > at(seconds) {
-                self.schedule(time, event);
+        while let Some(Reverse(next)) = self.queue.pop() {
+            if next.time > at(seconds) {
+                self.queue.push(Reverse(next));
                 break;
             }
-            self.now = time;
-            self.happen(event);
+            self.now = next.time;
+            self.happen(next.event);
         }
         self.now = at(seconds);
     }
 
-    /// Applies endpoints. Every node learns of them as it learns of anything.
+    /// Applies endpoints at a node that is there. The others learn of them as they learn of anything.
     pub(super) fn apply(&mut self, workload: Workload) {
-        self.applied.push(workload);
-        for node in 0..self.nodes.len() {
-            let delay = self.random.gossip_delay();
-            self.schedule(self.now.plus(delay), Event::Learn { node, applied: self.applied.len() - 1 });
-        }
+        let up: Vec<usize> = (0..self.nodes.len()).filter(|&node| self.nodes[node].up).collect();
+        let node = up[self.random.below(up.len())];
+        let writes = workload.into_iter().map(|(name, mut record)| {
+            self.writes += 1;
+            let version = Hlc { time: self.now, counter: self.writes, node: self.nodes[node].id };
+            Arc::make_mut(&mut record).version = version;
+            (name, Write { version, record: Some(record) })
+        });
+        let store = Arc::new(writes.collect());
+        self.nodes[node].merge(&store);
+        self.say(node);
+    }
+
+    pub(super) fn delete(&mut self, name: EndpointName) {
+        let node = self.nodes.iter().position(|node| node.up).unwrap();
+        self.writes += 1;
+        let version = Hlc { time: self.now, counter: self.writes, node: self.nodes[node].id };
+        self.nodes[node].merge(&Arc::new([(name, Write { version, record: None })].into()));
+        self.say(node);
     }
 
     pub(super) fn crash(&mut self, node: usize) {
-        self.nodes[node].up = false;
-        self.fall_silent(|_, of| of == node);
+        self.rearrange(|mesh| mesh.nodes[node].up = false);
+    }
+
+    /// Starts a node that is down.
+    pub(super) fn restart(&mut self, node: usize) {
+        let now = self.now;
+        self.rearrange(|mesh| mesh.nodes[node].restart(now));
+        self.say(node);
     }
 
     /// Cuts the first `split` nodes off from the rest.
     pub(super) fn partition(&mut self, split: usize) {
-        self.split = Some(split);
-        self.fall_silent(|node, of| (node < split) != (of < split));
+        self.separate((0..self.nodes.len()).map(|node| usize::from(node >= split)).collect());
+    }
+
+    pub(super) fn separate(&mut self, islands: Vec<usize>) {
+        self.rearrange(|mesh| mesh.islands = islands);
     }
 
     pub(super) fn heal(&mut self) {
-        self.split = None;
-        self.silence += 1;
-        (0..self.nodes.len()).for_each(|node| self.say(node));
+        self.separate(vec![0; self.nodes.len()]);
+        (0..self.nodes.len()).filter(|&node| self.nodes[node].up).collect::<Vec<_>>().into_iter().for_each(|node| {
+            self.say(node);
+        });
     }
 
     fn happen(&mut self, event: Event) {
         match event {
-            Event::Step { node } if self.nodes[node].up && self.nodes[node].step_at == self.now => self.step(node),
+            Event::Step { node } if self.nodes[node].up && self.nodes[node].step_at == Some(self.now) => {
+                self.step(node);
+            }
             Event::Step { .. } => {}
-            Event::Hear { node, from, version } => self.hear(node, from, version),
-            Event::Suspect { node, of, silence } if silence == self.silence => {
-                let of = self.nodes[of].id;
-                if let Some(quiet) = self.nodes[node].view.nodes.get_mut(&of) {
-                    Arc::make_mut(quiet).liveness = Liveness::Suspect { since: self.now };
-                }
-                self.step_soon(node);
-            }
+            Event::Hear { node, from, said } => self.hear(node, from, &said),
+            Event::Catch { node, from } => self.catch_up(node, from),
+            Event::Suspect { node, of, silence } if silence == self.nodes[node].silence[of] => self.suspect(node, of),
             Event::Suspect { .. } => {}
-            Event::Learn { node, applied } => {
-                self.nodes[node].view.endpoints.extend(self.applied[applied].clone());
-                self.step_soon(node);
-            }
-            Event::Loaded { claim } => self.set_state(claim, ReplicaState::Starting, Some(ReplicaState::Ready)),
-            Event::Drained { claim } => self.set_state(claim, ReplicaState::Draining, None),
+            Event::Loaded { claim } => self.loaded(claim),
+            Event::Again { claim } => self.start_again(claim),
+            Event::Answered { claim, confirm } => self.answered(claim, &confirm),
+            Event::Drained { claim } => self.drained(claim),
+            Event::Forgotten { claim } => self.forget(claim),
+            Event::Gone { node, generation } => self.take_away(node, generation),
         }
     }
 
     fn step(&mut self, node: usize) {
-        self.nodes[node].step_at = NEVER;
+        self.nodes[node].step_at = None;
+        let as_seen = self.is_mixed.then(|| self.seen_otherwise(node)).flatten();
         let Node { elector, view, .. } = &mut self.nodes[node];
-        let decision = elector.step(view, self.now);
+        let decision = elector.step(as_seen.as_ref().unwrap_or(view), self.now);
+        let before = Arc::clone(self.nodes[node].truth());
+        self.move_away(node, &decision.actions);
         for action in &decision.actions {
+            self.note_action(node, action);
             self.act(node, action);
         }
-        if !decision.actions.is_empty() {
+        if *self.nodes[node].truth() != before {
+            self.acted = self.now;
             self.say(node);
         }
         if let Some(wake) = decision.wake {
@@ -182,78 +241,25 @@ impl Mesh {
         }
     }
 
-    /// Publishes what is true of `node` now.
-    pub(super) fn say(&mut self, node: usize) {
-        let claims = self.claims(node).clone();
-        self.nodes[node].said.push(claims);
-        let version = self.nodes[node].said.len() as u64;
-        for other in (0..self.nodes.len()).filter(|&other| other != node) {
-            let delay = self.random.gossip_delay();
-            self.schedule(self.now.plus(delay), Event::Hear { node: other, from: node, version });
-        }
-        self.step_soon(node);
-    }
-
-    fn hear(&mut self, node: usize, from: usize, version: u64) {
-        if !self.hears(node, from) || self.nodes[node].heard[from] >= version {
-            return;
-        }
-        self.nodes[node].heard[from] = version;
-        let said = self.nodes[from].said[version as usize - 1].clone();
-        let from = self.nodes[from].id;
-        let index = self.index(from);
-        if !self.nodes[node].view.nodes.contains_key(&from) {
-            let facts = self.nodes[index].view.nodes[&from].clone();
-            self.nodes[node].view.nodes.insert(from, facts);
-        }
-        let known = Arc::make_mut(self.nodes[node].view.nodes.get_mut(&from).unwrap());
-        known.claims = said;
-        known.liveness = Liveness::Alive;
-        self.step_soon(node);
-    }
-
-    fn fall_silent(&mut self, silent: impl Fn(usize, usize) -> bool) {
-        self.silence += 1;
-        for node in 0..self.nodes.len() {
-            for of in (0..self.nodes.len()).filter(|&of| of != node && silent(node, of)) {
-                let noticed = self.now.plus(self.random.seconds(7.5, 9.5));
-                self.schedule(noticed, Event::Suspect { node, of, silence: self.silence });
-            }
-        }
-    }
-
-    pub(super) fn hears(&self, node: usize, from: usize) -> bool {
-        let together = self.split.is_none_or(|split| (node < split) == (from < split));
-        together && self.nodes[node].up && self.nodes[from].up
-    }
-
-    fn step_soon(&mut self, node: usize) {
-        let soon = self.now.plus(self.random.seconds(0.05, 0.25));
+    pub(super) fn step_soon(&mut self, node: usize) {
+        let latest = if self.nodes[node].slow { 4.0 } else { 0.25 };
+        let soon = self.now.plus(self.random.seconds(0.05, latest));
         self.step_by(node, soon);
     }
 
     fn step_by(&mut self, node: usize, time: UnixMillis) {
-        if time < self.nodes[node].step_at {
-            self.nodes[node].step_at = time;
+        if self.nodes[node].step_at.is_none_or(|planned| time < planned) {
+            self.nodes[node].step_at = Some(time);
             self.schedule(time, Event::Step { node });
         }
     }
 
     pub(super) fn schedule(&mut self, time: UnixMillis, event: Event) {
         self.queued += 1;
-        self.queue.push(Reverse((time, self.queued, event)));
+        self.queue.push(Reverse(Queued { time, number: self.queued, event }));
     }
 
     pub(super) fn index(&self, id: NodeId) -> usize {
         usize::from(id.as_bytes()[0]) - 1
-    }
-
-    pub(super) fn claims(&self, node: usize) -> &BTreeMap<ClaimId, Claim> {
-        &self.nodes[node].view.nodes[&self.nodes[node].id].claims
-    }
-
-    pub(super) fn claims_mut(&mut self, node: usize) -> &mut BTreeMap<ClaimId, Claim> {
-        let id = self.nodes[node].id;
-        &mut Arc::make_mut(self.nodes[node].view.nodes.get_mut(&id).unwrap()).claims
     }
 }

@@ -23,6 +23,16 @@ impl Random {
         (self.next() >> 33) as usize % end
     }
 
+    /// One of `all`.
+    pub(super) fn one_of<T: Copy>(&mut self, all: &[T]) -> T {
+        all[self.below(all.len())]
+    }
+
+    /// True so often, from 0 to 1. Costs no number where there is no choice.
+    pub(super) fn chance(&mut self, share: f64) -> bool {
+        share > 0.0 && self.unit() < share
+    }
+
     /// Evenly between `low` and `high` seconds.
     pub(super) fn seconds(&mut self, low: f64, high: f64) -> Duration {
         Duration::from_secs_f64(low + self.unit() * (high - low))

@@ -1,56 +1,101 @@
 //! What one who sees everything says about a mesh.
 
-use shoal_types::Claim;
+use std::collections::{BTreeMap, BTreeSet};
+
+use shoal_types::{Claim, EndpointName, EndpointRecord, ReplicaState, Revision};
 
 use super::{
     mesh::{Mesh, Outcome},
     workload::Workload,
 };
+use crate::candidates;
 
 impl Mesh {
     /// The node with the most replicas.
     pub(super) fn fullest(&self) -> usize {
-        (0..self.nodes.len()).max_by_key(|&node| self.claims(node).len()).unwrap()
+        (0..self.nodes.len()).max_by_key(|&node| self.nodes[node].claims().len()).unwrap()
     }
 
     pub(super) fn outcome(&self) -> &Outcome {
         &self.outcome
     }
 
-    /// Endpoints that do not have exactly what they want: so many replicas of the last revision that serve,
-    /// and nothing else.
+    /// Endpoints that do not have exactly what they want: so many replicas that serve, of each revision, and nothing
+    /// else. Everybody must agree on what that is.
     pub(super) fn unsettled(&self) -> Vec<String> {
-        let mut wrong = Vec::new();
-        for (endpoint, record) in &self.wanted() {
-            let live = (0..self.nodes.len()).filter(|&node| self.nodes[node].up);
-            let claims: Vec<&Claim> =
-                live.flat_map(|node| self.claims(node).values()).filter(|c| c.endpoint == *endpoint).collect();
-            let ready = claims.iter().filter(|c| c.state.serves() && c.revision == record.revision).count();
-            if ready != claims.len() || ready != record.endpoint.spec.replicas.min as usize {
-                wrong.push(format!("{endpoint}: {ready} ready of {}", claims.len()));
+        let wanted = self.wanted();
+        let strays = self.claims().filter(|claim| !wanted.contains_key(&claim.endpoint));
+        let mut wrong: Vec<String> = strays.map(|claim| format!("{} is wanted by nobody", claim.endpoint)).collect();
+        wrong.extend(wanted.iter().filter_map(|(name, record)| self.discord(name, record)));
+        wrong
+    }
+
+    fn discord(&self, name: &EndpointName, record: &EndpointRecord) -> Option<String> {
+        let mut held: BTreeMap<Revision, u32> = BTreeMap::new();
+        let mut others = 0;
+        for claim in self.claims().filter(|claim| claim.endpoint == *name) {
+            match claim.state {
+                ReplicaState::Ready if claim.leaving.is_none() => *held.entry(claim.revision).or_default() += 1,
+                _ => others += 1,
             }
         }
-        wrong
+        for node in self.nodes.iter().filter(|node| node.up) {
+            let desired = node.desired(record, self.now);
+            let shares: BTreeMap<Revision, u32> = desired.shares.into_iter().filter(|&(_, count)| count > 0).collect();
+            if shares != held || others > 0 {
+                let shares: Vec<u32> = shares.values().copied().collect();
+                let held: Vec<u32> = held.values().copied().collect();
+                return Some(format!(
+                    "{name}: {held:?} serve and {others} do not, {} wants {shares:?}",
+                    node.id.short()
+                ));
+            }
+        }
+        None
+    }
+
+    /// Endpoints that want more, of which no node can take one: the fleet is too full, or too broken up.
+    pub(super) fn starved(&self) -> BTreeSet<EndpointName> {
+        let node = self.nodes.iter().find(|node| node.up).unwrap();
+        let starved = |record: &EndpointRecord| candidates(&node.view, record, self.now).ranked.is_empty();
+        self.wanted().into_iter().filter(|(_, record)| starved(record)).map(|(name, _)| name).collect()
     }
 
     /// Endpoints that a side of a partition does not serve although a node on it has the GPUs free.
     pub(super) fn unserved(&self) -> Vec<String> {
         let mut wrong = Vec::new();
-        for (side, nodes) in [("left", 0..self.split.unwrap()), ("right", self.split.unwrap()..self.nodes.len())] {
+        for side in self.islands.iter().copied().collect::<BTreeSet<_>>() {
+            let nodes = || self.nodes.iter().zip(&self.islands).filter(|(_, island)| **island == side).map(|(n, _)| n);
             for (endpoint, record) in &self.wanted() {
-                let mut claims = nodes.clone().flat_map(|node| self.claims(node).values());
+                let mut claims = nodes().flat_map(|node| node.claims().values());
                 let served = claims.any(|claim| claim.endpoint == *endpoint && claim.state.serves());
-                let held = |node| self.claims(node).values().map(|claim| claim.gpus).sum::<u32>();
-                let room = nodes.clone().any(|node| 8 - held(node) >= record.endpoint.spec.resources.gpus);
+                let held = |claims: &BTreeMap<_, Claim>| claims.values().map(|claim| claim.gpus).sum::<u32>();
+                let room = nodes().any(|node| 8 - held(node.claims()) >= record.endpoint.spec.resources.gpus);
                 if !served && room {
-                    wrong.push(format!("{endpoint} on the {side}"));
+                    wrong.push(format!("{endpoint} on side {side}"));
                 }
             }
         }
         wrong
     }
 
-    fn wanted(&self) -> Workload {
-        self.applied.iter().flat_map(Clone::clone).collect()
+    /// All claims on nodes that are there, but for what sleeps.
+    pub(super) fn claims(&self) -> impl Iterator<Item = &Claim> {
+        self.nodes
+            .iter()
+            .filter(|node| node.up)
+            .flat_map(|node| node.claims().values())
+            .filter(|claim| claim.state != ReplicaState::Asleep)
+    }
+
+    /// The last that was applied, whoever knows of it.
+    pub(super) fn wanted(&self) -> Workload {
+        let mut store = super::node::Store::new();
+        for (name, write) in self.nodes.iter().flat_map(|node| node.store.iter()) {
+            if store.get(name).is_none_or(|known| known.version < write.version) {
+                store.insert(name.clone(), write.clone());
+            }
+        }
+        store.into_iter().filter_map(|(name, write)| Some((name, write.record?))).collect()
     }
 }

@@ -1,8 +1,10 @@
-//! Endpoints that fill a fleet.
+//! Endpoints that fill a fleet, and how they change.
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use shoal_types::{EndpointName, EndpointRecord, Spread};
+use shoal_types::{
+    EndpointName, EndpointRecord, EngineSpec, Hlc, HumanDuration, PastRevision, Revision, SimEngine, Sleep, Spread,
+};
 
 use super::random::Random;
 use crate::tests::fleet::{name, record};
@@ -44,8 +46,41 @@ pub(super) fn halves(mut workload: Workload) -> (Workload, Workload) {
 
 /// The same endpoints, each with a new revision.
 pub(super) fn revised(mut workload: Workload) -> Workload {
+    workload.values_mut().for_each(|record| revise(Arc::make_mut(record)));
+    workload
+}
+
+/// Gives `record` a revision that it never had.
+pub(super) fn revise(record: &mut EndpointRecord) {
+    let known = record.previous.iter().map(|past| past.revision).chain([record.revision]);
+    let last = known.map(|revision| revision.0.counter).max().unwrap_or(0);
+    let past = PastRevision { revision: record.revision, spec: record.endpoint.spec.clone() };
+    record.previous.insert(0, past);
+    record.previous.truncate(3);
+    record.revision = Revision(Hlc { counter: last + 1, ..record.revision.0 });
+    record.endpoint.spec.model = format!("test/model-{}", last + 1);
+}
+
+/// Takes `record` back to the revision before, if it had one.
+pub(super) fn undo(record: &mut EndpointRecord) {
+    if record.previous.is_empty() {
+        return;
+    }
+    let before = record.previous.remove(0);
+    let replaced = PastRevision { revision: record.revision, spec: record.endpoint.spec.clone() };
+    record.previous.insert(0, replaced);
+    record.revision = before.revision;
+    record.endpoint.spec.model = before.spec.model;
+}
+
+/// Endpoints as [`filling`] makes them, which differ in how long they wait for what is quiet, and whether they sleep.
+pub(super) fn varied(nodes: usize, fill: f64, random: &mut Random) -> Workload {
+    let mut workload = filling(nodes, fill, random);
     for record in workload.values_mut() {
-        Arc::make_mut(record).revision.0.counter += 1;
+        let spec = &mut Arc::make_mut(record).endpoint.spec;
+        let sleep = random.chance(0.2).then(Sleep::default);
+        spec.engine = EngineSpec::Sim(SimEngine { sleep, ..SimEngine::default() });
+        spec.placement.replace_after = HumanDuration::from_secs(random.one_of(&[0, 5, 10, 20]));
     }
     workload
 }
