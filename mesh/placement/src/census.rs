@@ -1,6 +1,8 @@
 //! Who holds an endpoint: which claims are kept, how many are missing, who can stand in for whom.
 
-use shoal_types::{Claim, ClaimId, EndpointName, EndpointRecord, NodeId, NodeView, Placement, ReplicaState, UnixMillis};
+use shoal_types::{
+    Claim, ClaimId, EndpointName, EndpointRecord, NodeId, NodeView, Placement, ReplicaState, UnixMillis,
+};
 
 use crate::{
     desired::Desired,
