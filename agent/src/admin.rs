@@ -3,6 +3,7 @@
 mod listen;
 mod logs;
 mod model;
+mod placement;
 mod problem;
 mod routes;
 mod serve;
@@ -14,5 +15,6 @@ pub(crate) use model::{
     AppliedStatus, DrainRequest, EndpointHealth, EndpointStatus, MeshStatus, NodeStatus, ReplicaStatus, TokenCreated,
     TokenRequest,
 };
+pub(crate) use placement::{PastRevisionStatus, RolloutAction};
 pub(crate) use problem::{Code, Problem};
 pub(crate) use routes::Admin;

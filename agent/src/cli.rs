@@ -9,10 +9,12 @@ mod identity;
 mod logs;
 mod node;
 mod output;
+mod rollout;
 mod schema;
 mod table;
 mod token;
 mod wait;
+mod why;
 
 use std::process::ExitCode;
 
@@ -23,12 +25,13 @@ pub(crate) use args::{AgentArgs, DevArgs, DevGpus, DevVerb, EngineExecArgs, Engi
 use args::{Cli, Command, Connection, EngineVerb, Verb};
 pub(crate) use client::Client;
 pub(crate) use identity::{IDENTITY_DIR, join_with, read_token};
-pub(crate) use output::{note, out};
+pub(crate) use output::{Output, note, out};
+pub(crate) use table::Table;
 pub(crate) use wait::ready as wait_until_ready;
 
 use crate::{
     admin::{Code, Problem},
-    daemon, dev,
+    daemon, dev, simulate,
 };
 
 /// Parses the arguments, runs the verb, prints what went wrong.
@@ -46,12 +49,12 @@ pub(crate) fn main() -> ExitCode {
         }
     };
     let ended = match cli.command {
-        Command::Engine(EngineVerb::EngineShim(args)) => daemon::engine_shim(args),
+        Command::Engine(EngineVerb::EngineShim(args)) => daemon::engine_shim(args).map(|()| ExitCode::SUCCESS),
         Command::Engine(EngineVerb::EngineExec(args)) => Err(daemon::engine_exec(args)),
         Command::Verb(verb) => runtime().and_then(|runtime| runtime.block_on(run(cli.connection, verb))),
     };
     match ended {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(problem) => fail(&problem),
     }
 }
@@ -68,9 +71,12 @@ fn fail(problem: &Problem) -> ExitCode {
     ExitCode::from(problem.code.exit_code())
 }
 
-async fn run(connection: Connection, verb: Verb) -> Result<(), Problem> {
+async fn run(connection: Connection, verb: Verb) -> Result<ExitCode, Problem> {
     let client = connection.client()?;
-    match verb {
+    let done = match verb {
+        Verb::Plan(args) => return why::plan(&client, args).await.map(ExitCode::from),
+        Verb::Why(args) => why::why(&client, args).await,
+        Verb::Rollout(verb) => rollout::run(&client, verb).await,
         Verb::Agent(args) => daemon::run(args, connection.socket).await,
         Verb::Init(args) => identity::init(args),
         Verb::Join(args) => identity::join(args).await,
@@ -86,6 +92,8 @@ async fn run(connection: Connection, verb: Verb) -> Result<(), Problem> {
         Verb::Status(args) => get::status(&client, args).await,
         Verb::Config(verb) => schema::run(verb),
         Verb::Dev(args) => dev::run(args).await,
+        Verb::Simulate(args) => simulate::run(&args),
         Verb::SimEngine(args) => daemon::sim_engine(args).await,
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }

@@ -2,6 +2,7 @@
 //!
 //! Strings end here: what leaves this module are addresses, durations, sizes and paths.
 
+mod capacity;
 mod engines;
 mod error;
 mod gpus;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use shoal_types::{HumanDuration, Labels, MemorySize, parse_documents};
 
 pub(crate) use self::{
+    capacity::{CapacityCommand, CapacityConfig, CapacityWebhook},
     engines::{CommandConfig, EnginesConfig, GatewayConfig, ProgramConfig},
     error::ConfigError,
     gpus::{FaultConfig, FaultVerdict, GpuConfig, SimulatedGpus},
@@ -30,6 +32,8 @@ use crate::notices::{COMMAND_INTERVAL_MIN, NoticesConfig};
 const DEFAULT_FILE: &str = "/etc/shoal/shoal.yaml";
 /// Default of `stateDir`.
 pub(crate) const DEFAULT_STATE_DIR: &str = "/var/lib/shoal";
+/// Least `capacity.interval`: whoever rents needs longer, and must not be flooded.
+const CAPACITY_INTERVAL_MIN: Duration = Duration::from_secs(10);
 /// Most simulated GPUs of one node.
 const SIMULATED_MAX: u64 = 64;
 /// Default of `admin.socket`.
@@ -59,6 +63,8 @@ pub(crate) struct Config {
     pub(crate) placement: PlacementConfig,
     /// Who says that this host will be taken away.
     pub(crate) notices: NoticesConfig,
+    /// Who is told that the mesh needs more capacity.
+    pub(crate) capacity: CapacityConfig,
     /// Logs of the daemon.
     pub(crate) log: LogConfig,
 }
@@ -209,6 +215,13 @@ impl Config {
         let url = self.weights.as_ref().and_then(|weights| weights.hub.as_ref()?.url.as_deref());
         if let Some(url) = url.filter(|url| !url.starts_with("https://") && !url.starts_with("http://")) {
             return wrong("weights.hub.url", format!("`{url}` does not start with https:// or http://"));
+        }
+        if self.capacity.interval.0 < CAPACITY_INTERVAL_MIN {
+            return wrong("capacity.interval", format!("must be at least {CAPACITY_INTERVAL_MIN:?}"));
+        }
+        let webhook = self.capacity.webhook.as_ref().map(|webhook| &webhook.url);
+        if let Some(url) = webhook.filter(|url| !url.starts_with("https://") && !url.starts_with("http://")) {
+            return wrong("capacity.webhook.url", format!("`{url}` does not start with https:// or http://"));
         }
         let simulated: u64 = self.gpus.simulated.iter().map(|gpus| u64::from(gpus.count)).sum();
         if simulated > SIMULATED_MAX {

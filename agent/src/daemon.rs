@@ -30,15 +30,18 @@ use tracing::{info, warn};
 use self::lock::StateLock;
 use crate::{
     admin::{Admin, AdminListeners, Code, Problem},
+    capacity::CapacityRequests,
     census,
     cli::{AgentArgs, IDENTITY_DIR, join_with, read_token},
     config::Config,
     inventory::{GpuInventory, ReadingsWatch, host, host_addresses, host_name},
+    memory::MemoryFile,
     metrics::Metrics,
     node::NodeControl,
     notices::{Notices, SigtermConfig, Termination, judge_sigterm},
     peer::{self, PeerClient},
     replicas::{Parts, Replicas, shutdown, streams_end_in, taken_away},
+    reports::Reports,
     routing::{MeshDial, Routes, tunnel},
     telemetry,
 };
@@ -195,6 +198,8 @@ impl Daemon {
             closing,
             stop: CancellationToken::new(),
         };
+        let file = MemoryFile::new(&config.state_dir());
+        let memory = watch::Sender::new(Arc::new(file.read()));
         let metrics = Metrics::new(&ingress, readings.clone(), inventory.xid_counts());
         let notices = watch::Sender::new(None);
         let replicas = Replicas::new(Parts {
@@ -207,11 +212,27 @@ impl Daemon {
             gpu_events: inventory.events(),
             notices: notices.subscribe(),
             timing: Timing { settle: config.placement.settle.0, step: config.placement.step.0, ..Timing::default() },
+            memory: memory.clone(),
             state_dir: config.state_dir(),
         });
-        let admin = Admin { mesh: Arc::clone(&mesh), control, peers, metrics, identity, ending: daemon.ending.clone() };
+        let reports =
+            Reports { mesh: Arc::clone(&mesh), ingress: Arc::clone(&ingress), supervisor: Arc::clone(&supervisor) };
+        let requests =
+            CapacityRequests { config: config.capacity.clone(), view: mesh.view(), memory: memory.subscribe() };
+        let admin = Admin {
+            memory: memory.subscribe(),
+            mesh: Arc::clone(&mesh),
+            control,
+            peers,
+            metrics,
+            identity,
+            ending: daemon.ending.clone(),
+        };
         daemon.tasks.spawn(Notices::new(&config.notices).keep(notices, daemon.stop.clone()));
         daemon.tasks.spawn(inventory.keep(known_gpus, daemon.stop.clone()));
+        daemon.tasks.spawn(file.keep(memory.subscribe(), daemon.stop.clone()));
+        daemon.tasks.spawn(reports.keep(daemon.stop.clone()));
+        daemon.tasks.spawn(requests.keep(daemon.stop.clone()));
         daemon.loops.spawn(replicas.run(commands));
         daemon.loops.spawn(routes.keep(daemon.stop.clone()));
         daemon.tasks.spawn(census::keep(mesh.view(), daemon.stop.clone()));
@@ -330,6 +351,7 @@ fn facts(
         host: host(),
         gpu_source: inventory.source(),
         issuer: identity.issuer().is_some(),
+        requests_capacity: config.capacity.is_set(),
         engines: supervisor.offers(),
         started: clock::now(),
     }

@@ -4,7 +4,6 @@
 
 mod choice;
 mod describe;
-mod file;
 #[cfg(test)]
 mod tests;
 
@@ -13,18 +12,24 @@ use std::{
     path::Path,
 };
 
+use serde::{Deserialize, Serialize};
 use shoal_placement::fits;
 use shoal_types::{ClaimId, Gpu, GpuId, GpuUse, Resources};
 use tracing::error;
 
-pub(crate) use self::file::LedgerError;
-use self::file::LedgerFile;
+use crate::state_file::{StateFile, StateFileError};
 
 /// Who holds which GPU.
 #[derive(Debug)]
 pub(crate) struct GpuLedger {
+    account: Account,
+    file: StateFile<Account>,
+}
+
+/// What is on disk of it.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct Account {
     held: BTreeMap<GpuId, ClaimId>,
-    file: LedgerFile,
 }
 
 /// GPUs that a claim was given.
@@ -44,19 +49,19 @@ pub(crate) enum ReserveError {
     NotFree,
     /// What is not on disk is not given.
     #[error(transparent)]
-    NotWritten(#[from] LedgerError),
+    NotWritten(#[from] StateFileError),
 }
 
 impl GpuLedger {
     /// The ledger of `state_dir`. One that cannot be read is told in the log and begun anew: replicas that still run
     /// come back by [`restore`](Self::restore).
     pub(crate) fn open(state_dir: &Path) -> Self {
-        let file = LedgerFile::new(state_dir);
-        let held = file.read().unwrap_or_else(|error| {
+        let file = StateFile::new(state_dir, "gpus.json", "which says who holds which GPU");
+        let account = file.read().unwrap_or_else(|error| {
             error!(%error, "Who holds which GPU is not known from before");
-            BTreeMap::new()
+            Account::default()
         });
-        Self { held, file }
+        Self { account, file }
     }
 
     /// Gives `claim` GPUs of `gpus`, the node's as last described, that are free, sound and fit `need`; where there are not
@@ -76,18 +81,18 @@ impl GpuLedger {
             return Ok(Reservation { gpus: Vec::new(), evicted: Vec::new() });
         }
         let usable = |gpu: &&Gpu| gpu.fault.is_none() && fits(gpu, need);
-        let is_free = |gpu: &&Gpu| gpu.is_free() && !self.held.contains_key(&gpu.id);
+        let is_free = |gpu: &&Gpu| gpu.is_free() && !self.account.held.contains_key(&gpu.id);
         let free: Vec<&Gpu> = gpus.iter().filter(usable).filter(is_free).collect();
         let holder = |gpu: &Gpu| {
-            let holder = *self.held.get(&gpu.id)?;
+            let holder = *self.account.held.get(&gpu.id)?;
             (evictable.contains(&holder) && gpu.used_by == GpuUse::Replica(holder)).then_some(holder)
         };
         let slept_on = gpus.iter().filter(usable).filter_map(|gpu| Some((holder(gpu)?, gpu))).collect();
         let chosen = choice::choose(gpus, free, slept_on, wanted).ok_or(ReserveError::NotFree)?;
-        let before = self.held.clone();
-        self.held.extend(chosen.gpus.iter().map(|gpu| (gpu.clone(), claim)));
-        if let Err(error) = self.file.write(&self.held) {
-            self.held = before;
+        let before = self.account.clone();
+        self.account.held.extend(chosen.gpus.iter().map(|gpu| (gpu.clone(), claim)));
+        if let Err(error) = self.file.write(&self.account) {
+            self.account = before;
             return Err(error.into());
         }
         Ok(chosen)
@@ -109,7 +114,7 @@ impl GpuLedger {
     pub(crate) fn restore(&mut self, claim: ClaimId, gpus: &[GpuId]) -> Vec<(GpuId, ClaimId)> {
         let mut taken = Vec::new();
         for gpu in gpus {
-            let holder = *self.held.entry(gpu.clone()).or_insert(claim);
+            let holder = *self.account.held.entry(gpu.clone()).or_insert(claim);
             if holder != claim {
                 taken.push((gpu.clone(), holder));
             }
@@ -121,20 +126,20 @@ impl GpuLedger {
     /// The claims that hold a GPU.
     #[cfg(test)]
     pub(crate) fn holders(&self) -> BTreeSet<ClaimId> {
-        self.held.values().copied().collect()
+        self.account.held.values().copied().collect()
     }
 
     fn keep_only(&mut self, stays: impl Fn(ClaimId) -> bool) {
-        let before = self.held.len();
-        self.held.retain(|_, holder| stays(*holder));
-        if self.held.len() != before {
+        let before = self.account.held.len();
+        self.account.held.retain(|_, holder| stays(*holder));
+        if self.account.held.len() != before {
             self.save();
         }
     }
 
     /// What is given back and not on disk is given back again after a restart, by [`retain`](Self::retain).
     fn save(&self) {
-        if let Err(error) = self.file.write(&self.held) {
+        if let Err(error) = self.file.write(&self.account) {
             error!(%error, "A restart of the daemon will find an old account of its GPUs");
         }
     }

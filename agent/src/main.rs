@@ -1,6 +1,7 @@
 //! The one binary: `shoal agent` is the daemon, every other verb talks to one.
 
 mod admin;
+mod capacity;
 mod census;
 mod cli;
 mod config;
@@ -9,12 +10,17 @@ mod detail;
 mod dev;
 mod inventory;
 mod ledger;
+mod memory;
 mod metrics;
 mod node;
 mod notices;
 mod peer;
+mod program;
 mod replicas;
+mod reports;
 mod routing;
+mod simulate;
+mod state_file;
 mod telemetry;
 
 use std::process::ExitCode;

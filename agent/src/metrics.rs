@@ -14,7 +14,8 @@ use prometheus_client::{
     registry::Registry,
 };
 use shoal_ingress::Ingress;
-use shoal_types::{GpuUse, Liveness, Load, UnixMillis, View};
+use shoal_placement::{Desired, Scene};
+use shoal_types::{GpuUse, Liveness, Load, UnixMillis};
 use tokio::sync::watch;
 
 use self::{epp::EppGauges, gpus::GpuMetrics};
@@ -69,7 +70,11 @@ impl Metrics {
         own.register("nodes", "Nodes that this node knows, by state", nodes);
         own.register("gpus", "GPUs of this node, by use", gpus);
         own.register("endpoint_replicas_desired", "Replicas wanted", desired);
-        own.register("endpoint_replicas_ready", "Replicas of the current revision that serve", ready);
+        own.register(
+            "endpoint_replicas_ready",
+            "Replicas of the revisions that are wanted, as far as they serve",
+            ready,
+        );
         own.register("certificate_expiry_seconds", "When the node's certificate ends, Unix time", certificate);
         own.register("build_info", "Version of this node", build);
         registry.register_collector(Box::new(GpuMetrics::new(readings, xids)));
@@ -79,9 +84,9 @@ impl Metrics {
     }
 
     /// All metrics in OpenMetrics text.
-    pub(crate) fn render(&self, view: &View, certificate_expires: UnixMillis) -> String {
+    pub(crate) fn render(&self, scene: &Scene<'_>, certificate_expires: UnixMillis) -> String {
         let _one_at_a_time = self.rendering.lock().unwrap_or_else(PoisonError::into_inner);
-        self.gauges.fill(view);
+        self.gauges.fill(scene);
         let expires = Duration::from_millis(certificate_expires.as_millis());
         self.gauges.certificate.set(expires.as_secs_f64());
         let mut text = String::new();
@@ -92,7 +97,8 @@ impl Metrics {
 }
 
 impl Gauges {
-    fn fill(&self, view: &View) {
+    fn fill(&self, scene: &Scene<'_>) {
+        let view = scene.view;
         for state in ["alive", "suspect", "left"] {
             let of_state = view.nodes.values().filter(|node| liveness(node.liveness) == state).count();
             set(&self.nodes.get_or_create(&StateLabel { state }), of_state);
@@ -107,11 +113,12 @@ impl Gauges {
         self.epp.clear();
         for (name, record) in view.endpoints.iter().take(ENDPOINTS_MAX) {
             let label = EndpointLabel { endpoint: name.to_string() };
-            let ready = view
-                .claims_of(name)
-                .filter(|(node, claim)| node.is_alive() && claim.state.serves() && claim.revision == record.revision);
+            let desired = Desired::of(scene, record);
+            let ready = view.claims_of(name).filter(|(node, claim)| {
+                node.is_alive() && claim.state.serves() && desired.of_revision(claim.revision) > 0
+            });
             set(&self.ready.get_or_create(&label), ready.count());
-            self.desired.get_or_create(&label).set(i64::from(record.endpoint.spec.replicas.min));
+            self.desired.get_or_create(&label).set(i64::from(desired.total()));
             // As requests are routed: to the replicas of all revisions.
             let serving = view.claims_of(name).filter(|(node, claim)| node.is_alive() && claim.state.serves());
             let loads: Vec<Option<Load>> = serving.map(|(node, claim)| node.loads.get(&claim.id).copied()).collect();

@@ -18,7 +18,6 @@ mod loopback;
 mod notice;
 mod pace;
 mod poll;
-mod process;
 mod sigterm;
 mod statement;
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod drain;
 mod ending;
 mod faults;
 mod leaving;
+mod past;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,7 +24,7 @@ use std::{
 use shoal_engine_supervisor::{EngineStatus, FailureClass, LaunchPlan, Supervisor};
 use shoal_ingress::Ingress;
 use shoal_mesh::{Mesh, clock};
-use shoal_placement::{Action, Decision, DrainReason, Elector, Memory, Timing};
+use shoal_placement::{Action, Decision, DrainReason, Elector, Memory, Scene, Steward, Timing, Word};
 use shoal_types::{Claim, ClaimId, Departure, EndpointName, Gpu, Load, Refusal, ReplicaState, Revision, View};
 use tokio::{
     select,
@@ -40,6 +41,7 @@ use self::{
     confirm::serve_all,
     departing::Departing,
     drain::DrainMark,
+    past::PastDepartures,
 };
 use crate::{
     inventory::{GpuEvent, GpuReading},
@@ -79,6 +81,8 @@ pub(crate) struct Parts {
     pub(crate) gpu_events: broadcast::Sender<GpuEvent>,
     pub(crate) notices: watch::Receiver<Option<Notice>>,
     pub(crate) timing: Timing,
+    /// What is remembered, from before and as it changes.
+    pub(crate) memory: watch::Sender<Arc<Memory>>,
     pub(crate) state_dir: PathBuf,
 }
 
@@ -98,32 +102,40 @@ enum Finished {
 pub(crate) struct Replicas {
     parts: Parts,
     elector: Elector,
+    steward: Steward,
     book: Book,
     ledger: GpuLedger,
     /// Endpoints of which it is being found out whether a replica can run here.
     judging: BTreeSet<EndpointName>,
     gpus: Vec<Gpu>,
+    /// Replicas that placement wants elsewhere, and why.
+    moving: BTreeMap<ClaimId, String>,
     loads: BTreeMap<ClaimId, Load>,
     refusals: Vec<Refusal>,
     failures: BTreeMap<(EndpointName, Revision), u32>,
     mark: DrainMark,
     departing: Departing,
+    past: PastDepartures,
     leaving: Option<oneshot::Sender<()>>,
     tasks: JoinSet<Finished>,
 }
 
 impl Replicas {
     pub(crate) fn new(parts: Parts) -> Self {
-        let elector = Elector::new(parts.mesh.me(), parts.timing, Memory::default());
+        let memory = Memory::clone(&parts.memory.borrow());
+        let elector = Elector::new(parts.mesh.me(), parts.timing, memory);
         let ledger = GpuLedger::open(&parts.state_dir);
         Self {
             book: Book::new(parts.mesh.me(), parts.mesh.generation()),
+            steward: Steward::new(parts.mesh.me()),
             mark: DrainMark::new(&parts.state_dir),
+            past: PastDepartures::open(&parts.state_dir),
             parts,
             elector,
             ledger,
             judging: BTreeSet::new(),
             gpus: Vec::new(),
+            moving: BTreeMap::new(),
             loads: BTreeMap::new(),
             refusals: Vec::new(),
             failures: BTreeMap::new(),
@@ -143,6 +155,7 @@ impl Replicas {
         let mut load_tick = interval(LOAD_PERIOD);
         load_tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.departing.drain(self.mark.is_set());
+        self.parts.mesh.publish_departures(&self.past.told(clock::now())).await;
         self.take_up().await;
         self.refresh_gpus().await;
         loop {
@@ -220,16 +233,26 @@ impl Replicas {
             self.apply(change).await;
         }
         let view = view.borrow_and_update().clone();
-        self.failures.retain(|(name, revision), _| view.endpoints.get(name).is_some_and(|e| e.revision == *revision));
+        self.failures
+            .retain(|(name, revision), _| view.endpoints.get(name).is_some_and(|e| e.spec_of(*revision).is_some()));
         let now = clock::now();
-        let wanted = |claim: &Claim| view.endpoints.get(&claim.endpoint).is_some_and(|e| e.revision == claim.revision);
+        let wanted =
+            |claim: &Claim| view.endpoints.get(&claim.endpoint).is_some_and(|e| e.spec_of(claim.revision).is_some());
         for claim in self.book.outdated(wanted, now) {
             self.close(claim).await;
         }
         let Decision { actions, wake } = self.elector.step(&view, now);
+        if let Some(memory) = self.elector.take_news() {
+            self.parts.memory.send_replace(Arc::new(memory.clone()));
+        }
+        self.set_moving(&actions).await;
         for action in actions {
             self.act(action, &view).await;
         }
+        let scene = Scene { view: &view, memory: self.elector.memory(), now };
+        let Word { mandates, wake: speaks } = self.steward.step(&scene);
+        self.parts.mesh.publish_mandates(&mandates).await;
+        let wake = wake.into_iter().chain(speaks).min();
         let nap = wake.map_or(NAP_MAX, |wake| wake.since(now).clamp(NAP_MIN, NAP_MAX));
         Instant::now() + nap
     }
@@ -240,6 +263,8 @@ impl Replicas {
             Action::Start(claim) => self.start(claim).await,
             Action::Wake(claim) => self.wake(claim).await,
             Action::Withdraw { claim, reason } => self.withdraw(claim, &reason.to_string()).await,
+            // All of them together, before any is acted on.
+            Action::Move { .. } => {}
             Action::Drain { claim, reason, confirm } => {
                 let surplus = reason == DrainReason::Surplus;
                 if self.book.ask(claim, &reason.to_string(), surplus) {

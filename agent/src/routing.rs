@@ -1,7 +1,8 @@
 //! Between the mesh and the ingress: the view becomes a routing table, mesh streams become tunnels.
 
+mod table;
+
 use std::{
-    collections::BTreeMap,
     io,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
@@ -10,10 +11,10 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
-use shoal_engine_supervisor::{EnginePhase, EngineStatus, Supervisor};
-use shoal_ingress::{Dial, DialError, Ingress, Place, Replica, Route, RoutingTable, Tunnel, TunnelSend};
+use shoal_engine_supervisor::Supervisor;
+use shoal_ingress::{Dial, DialError, Ingress, Tunnel, TunnelSend};
 use shoal_mesh::{Mesh, SendStream, Stream, StreamKind};
-use shoal_types::{Claim, ClaimId, EndpointRecord, NodeId, NodeView, View};
+use shoal_types::{NodeId, View};
 use tokio::{
     io::AsyncWrite,
     select,
@@ -21,10 +22,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use self::table::table;
+
 /// How long a node that has just started says "not known yet" of a model that it has not heard of.
 const SETTLE_PATIENCE: Duration = Duration::from_secs(5);
-
-type Engines = BTreeMap<ClaimId, EngineStatus>;
 
 /// Keeps the ingress's table in line with the view and the engines.
 #[derive(Debug)]
@@ -80,38 +81,6 @@ impl Routes {
 fn agrees_with_another(view: &View) -> bool {
     let own = view.nodes.get(&view.me).map(|node| &node.specs);
     view.nodes.values().any(|node| node.id != view.me && node.is_alive() && Some(&node.specs) == own)
-}
-
-/// All endpoints with the replicas that can be given new requests.
-fn table(view: &View, engines: &Engines) -> RoutingTable {
-    RoutingTable::new(view.endpoints.values().map(|record| route(view, engines, record)))
-}
-
-fn route(view: &View, engines: &Engines, record: &EndpointRecord) -> Route {
-    let spec = &record.endpoint.spec;
-    let name = &record.endpoint.metadata.name;
-    Route {
-        endpoint: name.clone(),
-        model: spec.model.clone(),
-        aliases: spec.aliases.clone(),
-        created: record.version.time,
-        timeout: spec.routing.timeout.0,
-        replicas: view.claims_of(name).filter_map(|(node, claim)| replica(view, engines, node, claim)).collect(),
-    }
-}
-
-fn replica(view: &View, engines: &Engines, node: &NodeView, claim: &Claim) -> Option<Replica> {
-    if !claim.state.serves() || !node.is_alive() {
-        return None;
-    }
-    let place = if node.id == view.me {
-        // Gossip may be behind an engine that has just died.
-        let engine = engines.get(&claim.id).filter(|engine| engine.phase == EnginePhase::Ready)?;
-        Place::Local(engine.backend.clone())
-    } else {
-        Place::Remote
-    };
-    Some(Replica { claim: claim.id, node: node.id, place, load: node.loads.get(&claim.id).copied() })
 }
 
 /// Opens tunnels over mesh connections.

@@ -24,7 +24,7 @@ use shoal_engine_supervisor::{
 };
 use shoal_types::{
     Backend, ClaimId, EndpointSpec, EngineOffer, EngineSpec, GatewayEngine, GatewayTarget, Hlc, Load, NodeId,
-    Placement, Replicas, Resources, Revision, Routing, UnixMillis,
+    Placement, Replicas, Resources, Revision, Rollout, Routing, Scaling, UnixMillis,
 };
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -257,7 +257,9 @@ fn spec(engine: GatewayEngine) -> EndpointSpec {
         engine: EngineSpec::Gateway(engine),
         resources: Resources::default(),
         replicas: Replicas::default(),
+        scaling: Scaling::default(),
         placement: Placement::default(),
+        rollout: Rollout::default(),
         routing: Routing::default(),
     }
 }

@@ -19,7 +19,7 @@ use shoal_engine_supervisor::{
 };
 use shoal_types::{
     Backend, ClaimId, CommandEngine, EndpointSpec, EngineAddress, EngineSpec, GpuId, Hlc, HumanDuration, NodeId,
-    Placement, Replicas, Resources, Revision, Routing, SimEngine, UnixMillis, VllmEngine,
+    Placement, Replicas, Resources, Revision, Rollout, Routing, Scaling, SimEngine, UnixMillis, VllmEngine,
 };
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -146,7 +146,9 @@ fn plan(counter: u32, engine: EngineSpec) -> LaunchPlan {
         engine,
         resources: Resources::default(),
         replicas: Replicas::default(),
+        scaling: Scaling::default(),
         placement: Placement::default(),
+        rollout: Rollout::default(),
         routing: Routing::default(),
     };
     let claim = claim(counter);

@@ -7,8 +7,9 @@ use shoal_types::EndpointName;
 use tokio::time::Instant;
 
 use crate::{
+    demand::{Tally, Visit},
     metrics::{Code, Metrics, Served},
-    routes::Place,
+    routes::{Place, Replica},
 };
 
 /// The account of one request; it is entered when this is dropped.
@@ -16,6 +17,8 @@ use crate::{
 pub(crate) struct Account {
     metrics: Metrics,
     endpoint: Option<Arc<str>>,
+    /// What the endpoint's tally knows of it.
+    visit: Option<Visit>,
     stream: bool,
     started: Instant,
     status: Option<StatusCode>,
@@ -37,24 +40,37 @@ enum End {
 impl Account {
     /// The account of a request that arrived at `started`.
     pub(crate) fn open(metrics: Metrics, started: Instant) -> Self {
-        Self { metrics, endpoint: None, stream: false, started, status: None, served: Served::Nowhere, end: End::Open }
+        Self {
+            metrics,
+            endpoint: None,
+            visit: None,
+            stream: false,
+            started,
+            status: None,
+            served: Served::Nowhere,
+            end: End::Open,
+        }
     }
 
-    /// It is for `endpoint`.
-    pub(crate) fn routed(&mut self, endpoint: &EndpointName, stream: bool) {
+    /// It is for `endpoint`, whose `tally` counts it.
+    pub(crate) fn routed(&mut self, endpoint: &EndpointName, tally: Arc<Tally>, stream: bool) {
         let endpoint: Arc<str> = endpoint.as_str().into();
         self.metrics.entered(&endpoint);
         self.endpoint = Some(endpoint);
+        self.visit = Some(Visit::begin(tally, Instant::now()));
         self.stream = stream;
     }
 
-    /// A replica at `place` began to answer with `status` at `now`.
-    pub(crate) fn answered(&mut self, status: StatusCode, place: &Place, now: Instant) {
+    /// `replica` began to answer with `status` at `now`.
+    pub(crate) fn answered(&mut self, status: StatusCode, replica: &Replica, now: Instant) {
         self.status = Some(status);
-        self.served = match place {
+        self.served = match replica.place {
             Place::Local(_) => Served::Local,
             Place::Remote => Served::Remote,
         };
+        if let Some(visit) = &mut self.visit {
+            visit.answered_by(replica.revision);
+        }
         if let Some(endpoint) = &self.endpoint {
             self.metrics.first_byte(endpoint, self.stream, now - self.started);
         }
@@ -71,9 +87,26 @@ impl Account {
         self.end = End::Finished;
     }
 
+    /// `tokens` more of the answer were passed on.
+    pub(crate) fn streamed(&self, tokens: u32) {
+        if tokens > 0
+            && let Some(visit) = &self.visit
+        {
+            visit.streamed(tokens, Instant::now());
+        }
+    }
+
     /// The answer broke off.
     pub(crate) const fn broke(&mut self) {
         self.end = End::Broken;
+    }
+
+    /// The replica broke the answer off.
+    pub(crate) fn lost(&mut self) {
+        self.broke();
+        if let Some(visit) = &self.visit {
+            visit.broke(Instant::now());
+        }
     }
 }
 

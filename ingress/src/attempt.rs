@@ -3,7 +3,8 @@
 use std::fmt;
 
 use bytes::Bytes;
-use shoal_types::{Backend, EndpointName, NodeId};
+use http::StatusCode;
+use shoal_types::{Backend, NodeId, Revision};
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
@@ -11,16 +12,21 @@ use crate::{
     choose::{Candidate, choose},
     error::RequestError,
     failure::Failure,
+    headers::is_event_stream,
     inflight::Serving,
     loads,
     opening::hold_back,
-    routes::{Place, Replica, Route},
+    pending::Pending,
+    routes::{Place, Replica, Wanted},
     tunnel::NotServing,
     upstream::{Head, Outgoing, RemoteCall, UpstreamBody, send_local},
 };
 
-/// Replicas that one request tries at most, each once: more would turn an outage into a flood.
+/// Replicas that may fail one request, each once: more would turn an outage into a flood.
 const ATTEMPTS_MAX: usize = 3;
+/// Replicas that may send it on besides, because they are about to leave: that costs them nothing, and a node that drains
+/// has several at once.
+const REFUSALS_MAX: usize = 8;
 
 /// An answer that has begun, and can from now on only be passed on.
 #[derive(Debug)]
@@ -33,9 +39,20 @@ pub(crate) struct Opened {
     pub(crate) serving: Serving,
 }
 
+impl Opened {
+    /// Whether it is a stream of tokens, the first of which has come.
+    pub(crate) fn is_token_stream(&self) -> bool {
+        self.head.status == StatusCode::OK && is_event_stream(&self.head.headers)
+    }
+}
+
 /// The replicas that failed a request, in order.
 #[derive(Debug, Default)]
-pub(crate) struct Tried(Vec<Attempt>);
+pub(crate) struct Tried {
+    failed: Vec<Attempt>,
+    /// Of which revision the replica is that is being tried.
+    current: Option<Revision>,
+}
 
 #[derive(Debug)]
 struct Attempt {
@@ -46,25 +63,31 @@ struct Attempt {
 
 impl Tried {
     pub(crate) const fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.failed.is_empty()
+    }
+
+    /// Whether no further replica is tried.
+    fn is_exhausted(&self) -> bool {
+        let refusals = self.failed.iter().filter(|attempt| attempt.failure.is_refusal()).count();
+        refusals >= REFUSALS_MAX || self.failed.len() - refusals >= ATTEMPTS_MAX
     }
 
     fn contains(&self, replica: &Replica) -> bool {
-        self.0.iter().any(|attempt| attempt.replica.claim == replica.claim)
+        self.failed.iter().any(|attempt| attempt.replica.claim == replica.claim)
     }
 
     fn all_loops(&self) -> bool {
-        self.0.iter().all(|attempt| attempt.failure.is_loop())
+        self.failed.iter().all(|attempt| attempt.failure.is_loop())
     }
 
     fn all_busy(&self) -> bool {
-        self.0.iter().all(|attempt| attempt.failure.is_busy())
+        self.failed.iter().all(|attempt| attempt.failure.is_busy())
     }
 }
 
 impl fmt::Display for Tried {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, Attempt { name, replica, failure }) in self.0.iter().enumerate() {
+        for (index, Attempt { name, replica, failure }) in self.failed.iter().enumerate() {
             let separator = if index == 0 { "" } else { "; " };
             write!(f, "{separator}{name} on node {}: {failure}", replica.node.short())?;
         }
@@ -73,59 +96,65 @@ impl fmt::Display for Tried {
 }
 
 impl Ingress {
-    /// Sends `request` to replicas of `route`'s endpoint, one after the other, until one answers.
-    pub(crate) async fn forward(
-        &self,
-        route: &Route,
-        request: &Outgoing,
-        deadline: Instant,
-    ) -> Result<Opened, RequestError> {
-        let (endpoint, timeout) = (route.endpoint.clone(), route.timeout);
+    /// Sends `pending` to replicas that may answer it, one after the other, until one does.
+    pub(crate) async fn forward(&self, pending: &Pending) -> Result<Opened, RequestError> {
+        let (endpoint, timeout) = (pending.wanted.endpoint.clone(), pending.timeout);
         let mut tried = Tried::default();
-        match timeout_at(deadline, self.try_replicas(&endpoint, request, deadline, &mut tried)).await {
+        match timeout_at(pending.deadline, self.try_replicas(pending, &mut tried)).await {
             Ok(Some(opened)) => Ok(opened),
             Ok(None) if tried.is_empty() => Err(RequestError::NoReadyReplica { endpoint }),
             Ok(None) if tried.all_loops() => Err(RequestError::Loop { endpoint, tried }),
             Ok(None) if tried.all_busy() => Err(RequestError::Busy { endpoint, tried }),
             Ok(None) => Err(RequestError::Failed { endpoint, tried }),
-            Err(_) => Err(RequestError::TimedOut { endpoint, timeout, tried }),
+            Err(_) => {
+                if let Some(revision) = tried.current {
+                    pending.tally.failed(revision, Instant::now());
+                }
+                Err(RequestError::TimedOut { endpoint, timeout, tried })
+            }
         }
     }
 
-    async fn try_replicas(
-        &self,
-        endpoint: &EndpointName,
-        request: &Outgoing,
-        deadline: Instant,
-        tried: &mut Tried,
-    ) -> Option<Opened> {
-        while tried.0.len() < ATTEMPTS_MAX {
-            let replica = self.choose_replica(endpoint, tried)?;
-            match Box::pin(self.attempt(&replica, request, deadline)).await {
-                Ok(opened) => return Some(opened),
-                Err(failure) => self.note_failure(endpoint, replica, failure, tried),
+    async fn try_replicas(&self, pending: &Pending, tried: &mut Tried) -> Option<Opened> {
+        while !tried.is_exhausted() {
+            let replica = self.choose_replica(&pending.wanted, tried)?;
+            let (sent, revision) = (Instant::now(), replica.revision);
+            tried.current = Some(revision);
+            match Box::pin(self.attempt(&replica, &pending.outgoing, pending.deadline)).await {
+                Ok(opened) => {
+                    let (status, now) = (opened.head.status, Instant::now());
+                    let ttft = opened.is_token_stream().then(|| now - sent);
+                    pending.tally.answered(revision, status, ttft, now);
+                    return Some(opened);
+                }
+                Err(failure) => self.note_failure(pending, replica, failure, tried),
             }
         }
         None
     }
 
     /// Looks at the routes as they are now: an attempt can take so long that they have changed.
-    fn choose_replica(&self, endpoint: &EndpointName, tried: &Tried) -> Option<Replica> {
+    fn choose_replica(&self, wanted: &Wanted, tried: &Tried) -> Option<Replica> {
         let (routes, now) = (self.routes.load(), Instant::now());
-        let route = routes.route(endpoint.as_str())?;
-        let candidates: Vec<Candidate> = route
-            .replicas
-            .iter()
-            .map(|replica| Candidate {
-                // What a gateway stands for is neither near nor for free.
-                local: matches!(replica.place, Place::Local(Backend::Engine(_))),
-                suspect: self.suspicions.suspects(replica.node, replica.claim, now),
-                tried: tried.contains(replica),
-                own: self.inflight.count(replica.claim),
-                known: self.loads.get(replica.claim, now).or(replica.load).as_ref().map(loads::requests),
-            })
-            .collect();
-        choose(&candidates, rand::random()).map(|index| route.replicas[index].clone())
+        let route = routes.route(wanted.endpoint.as_str())?;
+        let weights: Vec<u8> = route.revisions.iter().map(|revision| revision.weight).collect();
+        let (replicas, candidates): (Vec<&Replica>, Vec<Candidate>) = route
+            .replicas_for(wanted)
+            .map(|(revision, replica)| (replica, self.candidate(revision, replica, tried, now)))
+            .unzip();
+        choose(&candidates, &weights, rand::random()).map(|index| replicas[index].clone())
+    }
+
+    fn candidate(&self, revision: usize, replica: &Replica, tried: &Tried, now: Instant) -> Candidate {
+        Candidate {
+            revision,
+            // What a gateway stands for is neither near nor for free.
+            local: matches!(replica.place, Place::Local(Backend::Engine(_))),
+            suspect: self.suspicions.suspects(replica.node, replica.claim, now),
+            tried: tried.contains(replica),
+            own: self.inflight.count(replica.claim),
+            known: self.loads.get(replica.claim, now).or(replica.load).as_ref().map(loads::requests),
+        }
     }
 
     async fn attempt(&self, replica: &Replica, request: &Outgoing, deadline: Instant) -> Result<Opened, Failure> {
@@ -171,13 +200,17 @@ impl Ingress {
         Ok((head, UpstreamBody::Remote(body)))
     }
 
-    fn note_failure(&self, endpoint: &EndpointName, replica: Replica, failure: Failure, tried: &mut Tried) {
-        let name = replica.claim.replica_name(endpoint);
+    fn note_failure(&self, pending: &Pending, replica: Replica, failure: Failure, tried: &mut Tried) {
+        let (name, now) = (replica.claim.replica_name(&pending.wanted.endpoint), Instant::now());
         tracing::debug!(replica = %name, node = %replica.node, error = %failure, "a replica gave no answer");
         self.metrics.failed_attempt(failure.reason());
         if let Some(suspect) = failure.suspect(replica.node, replica.claim) {
-            self.suspicions.note(suspect, Instant::now());
+            self.suspicions.note(suspect, now);
         }
-        tried.0.push(Attempt { name, replica, failure });
+        if failure.is_replicas_fault() {
+            pending.tally.failed(replica.revision, now);
+        }
+        tried.current = None;
+        tried.failed.push(Attempt { name, replica, failure });
     }
 }

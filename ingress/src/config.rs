@@ -28,6 +28,10 @@ pub struct Limits {
     pub connections: usize,
     /// Requests of other nodes served at once; further ones are told to go elsewhere.
     pub tunnels: usize,
+    /// Requests held at once until a replica is ready; beyond it 503. Their bodies count among `bodies`.
+    pub held: usize,
+    /// Of those, requests for one endpoint.
+    pub held_per_endpoint: u32,
     /// Idle connections kept per engine.
     pub idle_per_engine: usize,
 }
@@ -40,6 +44,9 @@ impl Default for Limits {
             head: 64 << 10,
             connections: 8192,
             tunnels: 4096,
+            held: 1024,
+            // What one replica can be given at once when it comes.
+            held_per_endpoint: 256,
             // An engine runs some hundred sequences; what is over this reconnects, which is cheap on one host.
             idle_per_engine: 64,
         }
@@ -60,6 +67,9 @@ pub struct Timeouts {
     /// For another node to say that it takes a request, from when the stream was opened. It says so before it touches
     /// the engine, so this is a round trip and nothing else; a node that needs longer is avoided for a while.
     pub accept: Duration,
+    /// For a replica to become ready where none is; the endpoint's own timeout, if that is shorter. Until then a request
+    /// is held.
+    pub hold: Duration,
     /// For running requests to finish once the ingress is told to stop; then they are cut off.
     pub stop: Duration,
 }
@@ -73,6 +83,8 @@ impl Default for Timeouts {
             connect: Duration::from_secs(3),
             // Three times the longest round trip between continents.
             accept: Duration::from_secs(1),
+            // The weights of a large model from a local disk.
+            hold: Duration::from_secs(300),
             stop: Duration::from_secs(30),
         }
     }

@@ -10,26 +10,33 @@
 //! | `request_timeout` | 408 | the body did not arrive in time |
 //! | `request_too_large` | 413 | the body is over the limit |
 //! | `overloaded` | 503 | this node holds as many bodies as it may |
-//! | `no_ready_replica` | 503 | the endpoint is known, none of its replicas serves |
+//! | `no_ready_replica` | 503, or an event in a stream | no replica serves, and none may come, or none came in time |
+//! | `too_many_waiting` | 503 | as many requests wait for a replica as may |
+//! | `stopping` | 503, or an event in a stream | this node stops, and no replica has come before |
 //! | `replicas_busy` | 503 | all replicas tried are full or leaving |
 //! | `replicas_failed` | 502 | replicas were tried, none answered |
 //! | `loop_detected` | 508 | the request has come through more gateways than it may |
 //! | `timeout` | 504, or an event in a stream | the endpoint's timeout has passed |
 //! | `replica_lost` | an event in a stream | the replica broke off after the answer had begun |
+//! | `no_stream` | an event in a stream | a held request was answered, but neither by a stream nor in OpenAI's shape |
 //!
-//! What an engine answers is passed on as it is, whatever its shape.
+//! A stream whose client has been told that it waits has its head already: it ends with an event for whatever of these
+//! happens then. What an engine answers is passed on as it is, whatever its shape, or as the last event of such a stream.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 use shoal_types::EndpointName;
 
-use crate::{attempt::Tried, head::HeadError, headers::HOPS_MAX, reply::ReplyBody};
+use crate::{attempt::Tried, head::HeadError, headers::HOPS_MAX, holding::Full, reply::ReplyBody, routes::Wanted};
 
 /// Says in one word why a request was not served.
 pub(crate) const REASON: HeaderName = HeaderName::from_static("x-shoal-reason");
+
+/// Longest part of an engine's answer that is repeated in an error, in bytes.
+const EXCERPT_MAX: usize = 300;
 
 /// Why a request gets no answer from an engine.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +59,15 @@ pub(crate) enum RequestError {
     NotKnownYet { model: String },
     #[error("no replica of `{endpoint}` is ready; `shoal get endpoints` shows why")]
     NoReadyReplica { endpoint: EndpointName },
+    #[error(
+        "no replica of {} has become ready in the {} s that the request was held; `shoal get endpoints` shows why",
+        Waited(.wanted), .held.as_secs()
+    )]
+    NeverReady { wanted: Wanted, held: Duration },
+    #[error("no replica of {} is ready, and {full}; try again later, or another node", Waited(.wanted))]
+    TooManyWaiting { wanted: Wanted, full: Full },
+    #[error("this node is stopping, and no replica of {} has become ready before; try again", Waited(.wanted))]
+    Stopping { wanted: Wanted },
     #[error("all replicas of `{endpoint}` that were tried are busy or leaving: {tried}")]
     Busy { endpoint: EndpointName, tried: Tried },
     #[error("no replica of `{endpoint}` answered: {tried}")]
@@ -65,6 +81,16 @@ pub(crate) enum RequestError {
     Loop { endpoint: EndpointName, tried: Tried },
     #[error("`{endpoint}` gave no answer within its timeout of {timeout:?}{}", after(.tried))]
     TimedOut { endpoint: EndpointName, timeout: Duration, tried: Tried },
+}
+
+/// What a request waited for.
+struct Waited<'a>(&'a Wanted);
+
+impl fmt::Display for Waited<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}`", self.0.endpoint)?;
+        self.0.model.as_ref().map_or(Ok(()), |model| write!(f, " with the model `{model}`"))
+    }
 }
 
 fn did_you_mean(nearest: Option<&str>) -> String {
@@ -115,9 +141,13 @@ impl RequestError {
             Self::Overloaded => {
                 Terms::of_server(StatusCode::SERVICE_UNAVAILABLE, "overloaded", "request-bodies", Some(1))
             }
-            Self::NoReadyReplica { .. } => {
+            Self::NoReadyReplica { .. } | Self::NeverReady { .. } => {
                 Terms::of_server(StatusCode::SERVICE_UNAVAILABLE, "no_ready_replica", "no-ready-replica", Some(5))
             }
+            Self::TooManyWaiting { .. } => {
+                Terms::of_server(StatusCode::SERVICE_UNAVAILABLE, "too_many_waiting", "too-many-waiting", Some(5))
+            }
+            Self::Stopping { .. } => Terms::of_server(StatusCode::SERVICE_UNAVAILABLE, "stopping", "stopping", Some(1)),
             Self::Busy { .. } => {
                 Terms::of_server(StatusCode::SERVICE_UNAVAILABLE, "replicas_busy", "replicas-busy", Some(1))
             }
@@ -151,6 +181,12 @@ impl RequestError {
         }
         response
     }
+
+    /// The same as the event that ends a stream whose head has been sent.
+    pub(crate) fn event(&self) -> Bytes {
+        let Terms { status, code, param, .. } = self.terms();
+        data(&body(&self.to_string(), status, param, code))
+    }
 }
 
 #[derive(Serialize)]
@@ -175,8 +211,25 @@ fn body(message: &str, status: StatusCode, param: Option<&str>, code: &str) -> B
 
 /// The event that ends a stream which cannot be finished. SDKs raise on it.
 pub(crate) fn event(code: &str, message: &str) -> Bytes {
-    let body = body(message, StatusCode::BAD_GATEWAY, None, code);
-    [b"data: ".as_slice(), &body, b"\n\n"].concat().into()
+    data(&body(message, StatusCode::BAD_GATEWAY, None, code))
+}
+
+/// The event that ends a stream whose head has been sent, where the engine then answered with `status` and `answer`: that
+/// answer, if SDKs raise on it, else one that says so.
+pub(crate) fn event_of_answer(status: StatusCode, answer: &[u8]) -> Bytes {
+    match serde_json::from_slice::<serde_json::Value>(answer) {
+        Ok(value) if value.get("error").is_some_and(|error| !error.is_null()) => data(value.to_string().as_bytes()),
+        Ok(_) | Err(_) => {
+            let excerpt = String::from_utf8_lossy(&answer[..answer.len().min(EXCERPT_MAX)]);
+            let message = format!("the engine answered {status} instead of a stream: {excerpt}");
+            data(&body(&message, status, None, "no_stream"))
+        }
+    }
+}
+
+/// An event with `json`, which is one line.
+fn data(json: &[u8]) -> Bytes {
+    [b"data: ".as_slice(), json, b"\n\n"].concat().into()
 }
 
 #[cfg(test)]
@@ -199,6 +252,32 @@ mod tests {
         let none = RequestError::NoReadyReplica { endpoint: "llama".parse().unwrap() }.response();
         assert_eq!((none.status().as_u16(), none.headers()[REASON].as_bytes()), (503, b"no-ready-replica".as_slice()));
         assert_eq!(none.headers()[header::RETRY_AFTER], "5");
+    }
+
+    #[test]
+    fn an_engines_error_is_an_event_as_it_is_and_anything_else_is_named() {
+        let own = event_of_answer(StatusCode::BAD_REQUEST, b"{\n \"error\": {\"code\": 400}\n}");
+        assert_eq!(own, "data: {\"error\":{\"code\":400}}\n\n");
+        for odd in [r#"{"error":null}"#, r#"{"object":"error"}"#, "oops\n\ndata: x", &"x".repeat(10_000)] {
+            let event = event_of_answer(StatusCode::BAD_REQUEST, odd.as_bytes());
+            let text = std::str::from_utf8(&event).unwrap();
+            assert!(text.len() < 1_000 && text.trim_end().lines().count() == 1, "{text}");
+            let value: serde_json::Value = serde_json::from_str(text.strip_prefix("data: ").unwrap()).unwrap();
+            assert_eq!(
+                (&value["error"]["code"], &value["error"]["type"]),
+                (&"no_stream".into(), &"invalid_request_error".into())
+            );
+        }
+    }
+
+    #[test]
+    fn an_error_as_an_event_says_the_same() {
+        let wanted = Wanted { endpoint: "llama".parse().unwrap(), model: Some("meta/Llama".into()) };
+        let error = RequestError::NeverReady { wanted, held: Duration::from_secs(300) };
+        let event = error.event();
+        let text = std::str::from_utf8(&event).unwrap();
+        assert!(text.contains("no_ready_replica") && text.contains("server_error"), "{text}");
+        assert!(text.contains("`llama` with the model `meta/Llama` has become ready in the 300 s"), "{text}");
     }
 
     #[test]

@@ -91,6 +91,11 @@ impl Failure {
         }
     }
 
+    /// Whether its node only sent the request on, without having touched an engine.
+    pub(crate) const fn is_refusal(&self) -> bool {
+        matches!(self, Self::NotServing(reason) if reason.is_passing())
+    }
+
     /// Whether the replica is well, and only has no room or is about to leave.
     pub(crate) fn is_busy(&self) -> bool {
         match self {
@@ -107,6 +112,24 @@ impl Failure {
             | Self::ErrorEvent(_)
             | Self::NoTokens
             | Self::BrokeOff(_) => false,
+        }
+    }
+
+    /// Whether the replica failed. One that had no room, or whose node did not take the request, was not asked for an
+    /// answer.
+    pub(crate) fn is_replicas_fault(&self) -> bool {
+        match self {
+            Self::NotServing(_) => false,
+            Self::Status(_) => !self.is_busy() && !self.is_loop(),
+            Self::Unreachable(_)
+            | Self::DialTimeout(_)
+            | Self::NotAccepted(_)
+            | Self::Tunnel(_)
+            | Self::Engine(_)
+            | Self::RemoteEngine(_)
+            | Self::ErrorEvent(_)
+            | Self::NoTokens
+            | Self::BrokeOff(_) => true,
         }
     }
 }

@@ -14,14 +14,16 @@ use crate::{
     error::RequestError,
     head::Head,
     headers::{HOPS_MAX, NODE, REQUEST_ID, for_engine, hops, request_id},
+    holding::Begun,
     models,
+    pending::Pending,
     reply::{Reply, ReplyBody},
-    routes::{Route, RoutingTable},
+    routes::{Route, Wanted},
     upstream::{Outgoing, is_inference},
 };
 
-/// Longest model name that is repeated in an error, in characters.
-const NAME_MAX: usize = 100;
+/// Longest path that is repeated in an error, in characters.
+const PATH_MAX: usize = 100;
 
 impl Ingress {
     /// The answer to `request`.
@@ -39,7 +41,7 @@ impl Ingress {
     }
 
     async fn route_request(
-        &self,
+        self: &Arc<Self>,
         request: Request<Incoming>,
         id: &HeaderValue,
     ) -> Result<Response<ReplyBody>, RequestError> {
@@ -50,9 +52,9 @@ impl Ingress {
             (&Method::GET, "/readyz") => Ok(plain(StatusCode::SERVICE_UNAVAILABLE, "stopping")),
             (&Method::GET, "/v1/models") => Ok(json(models::list(&self.routes.load()))),
             (&Method::GET, path) if path.starts_with("/v1/models/") => self.model(path),
-            (&Method::POST, path) if is_inference(path) => self.infer(request, id).await,
+            (&Method::POST, path) if is_inference(path) => Arc::clone(self).infer(request, id).await,
             (method, path) => {
-                Err(RequestError::NoSuchRoute { method: method.clone(), path: path.chars().take(NAME_MAX).collect() })
+                Err(RequestError::NoSuchRoute { method: method.clone(), path: path.chars().take(PATH_MAX).collect() })
             }
         }
     }
@@ -60,14 +62,19 @@ impl Ingress {
     fn model(&self, path: &str) -> Result<Response<ReplyBody>, RequestError> {
         let name = models::unescape(path.trim_start_matches("/v1/models/"));
         let routes = self.routes.load();
-        models::one(&routes, &name).map(json).ok_or_else(|| unknown_model(&routes, &name))
+        models::one(&routes, &name).map(json).ok_or_else(|| models::unknown(&routes, &name))
     }
 
-    async fn infer(&self, request: Request<Incoming>, id: &HeaderValue) -> Result<Response<ReplyBody>, RequestError> {
+    async fn infer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        id: &HeaderValue,
+    ) -> Result<Response<ReplyBody>, RequestError> {
         let started = Instant::now();
         let mut account = Account::open(self.metrics.clone(), started);
-        match Box::pin(self.forward_to_replica(request, id, started, &mut account)).await {
-            Ok((opened, deadline)) => Ok(self.pass_on(opened, deadline, account)),
+        match Box::pin(self.begin(request, id, started, &mut account)).await {
+            Ok((pending, Begun::Answer(opened))) => Ok(self.pass_on(opened, pending.deadline, account)),
+            Ok((pending, Begun::Waiting(hold))) => Ok(self.answer_late(pending, hold, account)),
             Err(error) => {
                 account.refused(error.status());
                 Err(error)
@@ -75,52 +82,62 @@ impl Ingress {
         }
     }
 
-    async fn forward_to_replica(
+    async fn begin(
         &self,
         request: Request<Incoming>,
         id: &HeaderValue,
         started: Instant,
         account: &mut Account,
-    ) -> Result<(Opened, Instant), RequestError> {
+    ) -> Result<(Pending, Begun), RequestError> {
+        let pending = self.admit(request, id, started).await?;
+        account.routed(&pending.wanted.endpoint, Arc::clone(&pending.tally), pending.stream);
+        let begun = self.forward_or_hold(&pending).await?;
+        Ok((pending, begun))
+    }
+
+    async fn admit(
+        &self,
+        request: Request<Incoming>,
+        id: &HeaderValue,
+        started: Instant,
+    ) -> Result<Pending, RequestError> {
         let (mut parts, admitted) = self.admission.read(request).await?;
         if hops(&parts.headers) > HOPS_MAX {
             return Err(RequestError::TooManyHops);
         }
-        let head = Head::parse(&admitted.body)?;
-        let route = self.find_route(&head)?;
-        account.routed(&route.endpoint, head.stream);
-        let deadline = started + route.timeout;
+        let Head { model, stream } = Head::parse(&admitted.body)?;
+        let route = self.find_route(&model)?;
+        let wanted = Wanted::new(&route, &model);
         let target = parts.uri.into_parts().path_and_query.unwrap_or(PathAndQuery::from_static("/"));
         parts.headers.insert(REQUEST_ID, id.clone());
-        let request = Outgoing { target, headers: for_engine(parts.headers), body: admitted.body.clone() };
-        Ok((self.forward(&route, &request, deadline).await?, deadline))
+        let outgoing = Outgoing { target, headers: for_engine(parts.headers), body: admitted.body.clone() };
+        Ok(Pending {
+            tally: self.tallies.of(&route.endpoint, Instant::now()),
+            wanted,
+            stream,
+            may_wake: route.may_wake,
+            outgoing,
+            timeout: route.timeout,
+            deadline: started + route.timeout,
+            _room: admitted,
+        })
     }
 
-    fn find_route(&self, head: &Head<'_>) -> Result<Arc<Route>, RequestError> {
+    fn find_route(&self, model: &str) -> Result<Arc<Route>, RequestError> {
         let routes = self.routes.load();
-        routes.route(&head.model).cloned().ok_or_else(|| unknown_model(&routes, &head.model))
+        routes.route(model).cloned().ok_or_else(|| models::unknown(&routes, model))
     }
 
     fn pass_on(&self, opened: Opened, deadline: Instant, mut account: Account) -> Response<ReplyBody> {
         let status = opened.head.status;
         let mut headers: HeaderMap = opened.head.headers.clone();
         headers.insert(NODE, text(opened.replica.node.to_string()));
-        account.answered(status, &opened.replica.place, Instant::now());
+        account.answered(status, &opened.replica, Instant::now());
         let reply = Reply::new(opened, deadline, account, Arc::clone(&self.suspicions));
         let mut response = Response::new(ReplyBody::Stream(Box::new(reply)));
         *response.status_mut() = status;
         *response.headers_mut() = headers;
         response
-    }
-}
-
-fn unknown_model(routes: &RoutingTable, model: &str) -> RequestError {
-    let nearest = routes.nearest(model).map(str::to_owned);
-    let model = model.chars().take(NAME_MAX).collect();
-    if routes.is_complete() {
-        RequestError::UnknownModel { model, nearest }
-    } else {
-        RequestError::NotKnownYet { model }
     }
 }
 

@@ -11,13 +11,16 @@ use std::{
 
 use arc_swap::ArcSwap;
 use prometheus_client::registry::Registry;
-use shoal_types::{ClaimId, NodeId};
-use tokio::sync::Semaphore;
+use shoal_types::{ClaimId, Demand, NodeId};
+use tokio::{
+    sync::{Semaphore, watch},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    IngressConfig, RoutingTable, admission::Admission, inflight::InFlight, loads::FreshLoads, metrics::Metrics,
-    suspicion::Suspicions, tunnel::Dial, upstream::EnginePool,
+    IngressConfig, RoutingTable, admission::Admission, demand::Tallies, holding::WaitingRoom, inflight::InFlight,
+    loads::FreshLoads, metrics::Metrics, suspicion::Suspicions, tunnel::Dial, upstream::EnginePool,
 };
 
 /// The gateway of one node. Serves clients ([`Ingress::serve`]) and other nodes ([`Ingress::serve_tunnel`]).
@@ -26,6 +29,10 @@ pub struct Ingress {
     pub(crate) node: NodeId,
     pub(crate) dial: Arc<dyn Dial>,
     pub(crate) routes: ArcSwap<RoutingTable>,
+    /// Changes after `routes` has.
+    pub(crate) rerouted: watch::Sender<()>,
+    pub(crate) tallies: Tallies,
+    pub(crate) waiting: WaitingRoom,
     pub(crate) engines: Arc<EnginePool>,
     pub(crate) inflight: Arc<InFlight>,
     pub(crate) loads: Arc<FreshLoads>,
@@ -50,10 +57,14 @@ impl fmt::Debug for Ingress {
 impl Ingress {
     /// An ingress of `node` without routes, which reaches other nodes by `dial`.
     pub fn new(config: IngressConfig, node: NodeId, dial: Arc<dyn Dial>) -> Arc<Self> {
+        let metrics = Metrics::new();
         Arc::new(Self {
             node,
             dial,
             routes: ArcSwap::default(),
+            rerouted: watch::Sender::default(),
+            tallies: Tallies::default(),
+            waiting: WaitingRoom::new(&config.limits, metrics.clone()),
             engines: Arc::new(EnginePool::new(
                 config.limits.idle_per_engine,
                 config.timeouts.connect,
@@ -64,7 +75,7 @@ impl Ingress {
             suspicions: Arc::default(),
             admission: Admission::new(&config.limits, config.timeouts.body),
             tunnels: Arc::new(Semaphore::new(config.limits.tunnels)),
-            metrics: Metrics::new(),
+            metrics,
             listening: AtomicBool::new(false),
             stopping: CancellationToken::new(),
             cut_off: CancellationToken::new(),
@@ -72,7 +83,8 @@ impl Ingress {
         })
     }
 
-    /// Routes new requests by `table` from now on. Running ones stay where they are.
+    /// Routes new requests by `table` from now on, and held ones that it has a replica for. Running ones stay where they
+    /// are.
     pub fn set_routes(&self, table: RoutingTable) {
         let table = Arc::new(table);
         let before = self.routes.swap(Arc::clone(&table));
@@ -82,6 +94,22 @@ impl Ingress {
         for gone in before.routes().filter(|route| !endpoints.contains(&route.endpoint)) {
             self.metrics.forget(gone.endpoint.as_str());
         }
+        self.tallies.retain(&endpoints);
+        self.rerouted.send_replace(());
+    }
+
+    /// What clients of this ingress ask of the endpoints that there are, in the order of their names; requests that it
+    /// serves for other nodes are demand there. Rounded, so that it changes seldom; an endpoint that nobody asks is left
+    /// out.
+    pub fn demands(&self) -> Vec<Demand> {
+        let routes = self.routes.load();
+        self.tallies.demands(routes.routes().map(|route| &route.endpoint), Instant::now())
+    }
+
+    /// Changes when the first request for an endpoint is held: then a replica is wanted at once, and whoever publishes
+    /// [`Self::demands`] should not wait for its next turn.
+    pub fn demand_changed(&self) -> watch::Receiver<()> {
+        self.waiting.first_held()
     }
 
     /// Requests that a replica has from this ingress: those of its clients and, if the replica is on this node, those

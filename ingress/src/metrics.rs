@@ -74,6 +74,44 @@ impl Served {
     }
 }
 
+/// What became of a request that was held because no replica was ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HeldEnd {
+    /// A replica became ready.
+    Ready,
+    /// None became ready in time.
+    Expired,
+    /// Nothing can become ready: the endpoint or the model is gone, or may have no replicas any more.
+    Gone,
+    /// The node stopped.
+    Stopped,
+    /// Given up by the client.
+    Cancelled,
+    /// It was not held, as too many were.
+    Refused,
+}
+
+impl HeldEnd {
+    const ALL: [Self; 6] = [Self::Ready, Self::Expired, Self::Gone, Self::Stopped, Self::Cancelled, Self::Refused];
+
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Expired => "expired",
+            Self::Gone => "gone",
+            Self::Stopped => "stopped",
+            Self::Cancelled => "cancelled",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HeldLabels {
+    endpoint: Arc<str>,
+    outcome: &'static str,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
     endpoint: Arc<str>,
@@ -104,6 +142,9 @@ type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 pub(crate) struct Metrics {
     requests: Family<RequestLabels, Counter>,
     inflight: Family<EndpointLabels, Gauge>,
+    held: Family<EndpointLabels, Gauge>,
+    held_ended: Family<HeldLabels, Counter>,
+    held_for: Histograms<EndpointLabels>,
     failed_attempts: Family<ReasonLabels, Counter>,
     first_byte: Histograms<FirstByteLabels>,
     duration: Histograms<EndpointLabels>,
@@ -114,6 +155,10 @@ impl Metrics {
         Self {
             requests: Family::default(),
             inflight: Family::default(),
+            held: Family::default(),
+            held_ended: Family::default(),
+            // 100 ms to 7 min: from a replica that is just about to be ready to the loading of a large model.
+            held_for: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.1, 2.0, 13))),
             failed_attempts: Family::default(),
             // 5 ms to 40 s, 10 ms to 11 min: cached prompts to long generations.
             first_byte: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.005, 2.0, 14))),
@@ -124,9 +169,12 @@ impl Metrics {
     /// Makes `registry` show them, as `shoal_ingress_…`.
     pub(crate) fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("shoal_ingress");
-        let Self { requests, inflight, failed_attempts, first_byte, duration } = self;
+        let Self { requests, inflight, held, held_ended, held_for, failed_attempts, first_byte, duration } = self;
         registry.register("requests", "Requests that ended, by how and where", requests.clone());
-        registry.register("requests_in_flight", "Requests being served", inflight.clone());
+        registry.register("requests_in_flight", "Requests being served or held", inflight.clone());
+        registry.register("requests_held", "Requests that wait for a replica to become ready", held.clone());
+        registry.register("held_requests", "Requests that waited, by what came of it", held_ended.clone());
+        registry.register("held_seconds", "How long requests waited for a replica to become ready", held_for.clone());
         registry.register(
             "failed_attempts",
             "Replicas that gave no answer, so that another was tried",
@@ -149,6 +197,20 @@ impl Metrics {
     pub(crate) fn first_byte(&self, endpoint: &Arc<str>, stream: bool, after: Duration) {
         let labels = FirstByteLabels { endpoint: Arc::clone(endpoint), stream };
         self.first_byte.get_or_create(&labels).observe(after.as_secs_f64());
+    }
+
+    /// `held` requests for `endpoint` wait for a replica.
+    pub(crate) fn held(&self, endpoint: &Arc<str>, held: u32) {
+        self.held.get_or_create(&EndpointLabels { endpoint: Arc::clone(endpoint) }).set(held.into());
+    }
+
+    /// A request for `endpoint` no longer waits, or does not wait at all.
+    pub(crate) fn held_ended(&self, endpoint: &Arc<str>, end: HeldEnd, after: Duration) {
+        self.held_ended.get_or_create(&HeldLabels { endpoint: Arc::clone(endpoint), outcome: end.label() }).inc();
+        if end != HeldEnd::Refused {
+            let labels = EndpointLabels { endpoint: Arc::clone(endpoint) };
+            self.held_for.get_or_create(&labels).observe(after.as_secs_f64());
+        }
     }
 
     /// A replica gave no answer.
@@ -178,8 +240,14 @@ impl Metrics {
         for stream in [false, true] {
             self.first_byte.remove(&FirstByteLabels { endpoint: Arc::clone(&endpoint), stream });
         }
-        self.inflight.remove(&EndpointLabels { endpoint: Arc::clone(&endpoint) });
-        self.duration.remove(&EndpointLabels { endpoint });
+        for end in HeldEnd::ALL {
+            self.held_ended.remove(&HeldLabels { endpoint: Arc::clone(&endpoint), outcome: end.label() });
+        }
+        let labels = EndpointLabels { endpoint };
+        self.inflight.remove(&labels);
+        self.held.remove(&labels);
+        self.held_for.remove(&labels);
+        self.duration.remove(&labels);
     }
 }
 
@@ -201,6 +269,8 @@ mod tests {
         let endpoint: Arc<str> = "llama".into();
         metrics.entered(&endpoint);
         metrics.first_byte(&endpoint, true, Duration::from_millis(1));
+        metrics.held(&endpoint, 1);
+        metrics.held_ended(&endpoint, HeldEnd::Ready, Duration::from_millis(1));
         metrics.ended(Some(&endpoint), Code::of(StatusCode::OK), Served::Remote, Duration::from_millis(2));
         let text = shown(&metrics);
         assert!(

@@ -3,7 +3,13 @@
 use bytes::Bytes;
 use serde::Serialize;
 
-use crate::routes::{Route, RoutingTable};
+use crate::{
+    error::RequestError,
+    routes::{Route, RoutingTable},
+};
+
+/// Longest name that is repeated in an error, in characters.
+const NAME_MAX: usize = 100;
 
 #[derive(Serialize)]
 struct List<'a> {
@@ -18,13 +24,19 @@ struct Model<'a> {
     /// Seconds since the epoch.
     created: u64,
     owned_by: &'static str,
-    /// What the name stands for.
+    /// The model that the name stands for.
     root: &'a str,
 }
 
 impl<'a> Model<'a> {
     fn new(id: &'a str, route: &'a Route) -> Self {
-        Self { id, object: "model", created: route.created.as_millis() / 1000, owned_by: "shoal", root: &route.model }
+        Self {
+            id,
+            object: "model",
+            created: route.created.as_millis() / 1000,
+            owned_by: "shoal",
+            root: route.model(id),
+        }
     }
 }
 
@@ -37,6 +49,17 @@ pub(crate) fn list(routes: &RoutingTable) -> Bytes {
 /// The one called `name`.
 pub(crate) fn one(routes: &RoutingTable, name: &str) -> Option<Bytes> {
     routes.route(name).map(|route| json(&Model::new(name, route)))
+}
+
+/// Why there is nothing called `name`.
+pub(crate) fn unknown(routes: &RoutingTable, name: &str) -> RequestError {
+    let nearest = routes.nearest(name).map(str::to_owned);
+    let model = name.chars().take(NAME_MAX).collect();
+    if routes.is_complete() {
+        RequestError::UnknownModel { model, nearest }
+    } else {
+        RequestError::NotKnownYet { model }
+    }
 }
 
 fn json(value: &impl Serialize) -> Bytes {
@@ -65,18 +88,28 @@ fn hex_byte(digits: &[u8; 2]) -> Option<u8> {
 mod tests {
     use std::time::Duration;
 
-    use shoal_types::UnixMillis;
+    use shoal_types::{Hlc, NodeId, Revision, UnixMillis};
 
     use super::*;
+    use crate::RouteRevision;
 
     #[test]
     fn all_names_are_listed_as_the_sdk_expects() {
         let table = RoutingTable::new([Route {
             endpoint: "llama".parse().unwrap(),
-            model: "meta/Llama".into(),
-            aliases: ["gpt-4".to_owned()].into(),
             created: UnixMillis::from_millis(5_500),
             timeout: Duration::from_secs(1),
+            may_wake: true,
+            revisions: vec![RouteRevision {
+                revision: Revision(Hlc {
+                    time: UnixMillis::from_millis(1),
+                    counter: 0,
+                    node: NodeId::from_bytes([1; 16]),
+                }),
+                model: "meta/Llama".into(),
+                aliases: ["gpt-4".to_owned()].into(),
+                weight: 100,
+            }],
             replicas: Vec::new(),
         }]);
         let value: serde_json::Value = serde_json::from_slice(&list(&table)).unwrap();

@@ -21,16 +21,18 @@ use crate::{
     attempt::Opened,
     error,
     headers::is_event_stream,
+    holding::HeldStream,
     inflight::Serving,
     routes::Place,
     sse::Boundary,
     suspicion::{Suspect, Suspicions},
+    tokens::TokenCounter,
     upstream::{BrokenBody, UpstreamBody},
 };
 
 /// Between the last event of a broken stream and the end of its connection: the event must have left hyper's buffer,
 /// and nobody is told when it has. The client has read it by then and raised.
-const LAST_WORDS: Duration = Duration::from_millis(250);
+pub(crate) const LAST_WORDS: Duration = Duration::from_millis(250);
 
 /// The body of an answer to a client.
 #[derive(Debug)]
@@ -39,6 +41,8 @@ pub(crate) enum ReplyBody {
     Full(Full<Bytes>),
     /// One that a replica makes.
     Stream(Box<Reply>),
+    /// A stream that a replica is to make, once there is one.
+    Held(Box<HeldStream>),
 }
 
 impl ReplyBody {
@@ -60,13 +64,14 @@ impl Body for ReplyBody {
         match self.get_mut() {
             Self::Full(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
             Self::Stream(reply) => reply.poll_bytes(cx).map_ok(Frame::data),
+            Self::Held(stream) => stream.poll_bytes(cx).map_ok(Frame::data),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Full(body) => body.is_end_stream(),
-            Self::Stream(_) => false,
+            Self::Stream(_) | Self::Held(_) => false,
         }
     }
 
@@ -74,7 +79,7 @@ impl Body for ReplyBody {
         match self {
             Self::Full(body) => body.size_hint(),
             // Where the engine gave a length, the header says so.
-            Self::Stream(_) => http_body::SizeHint::default(),
+            Self::Stream(_) | Self::Held(_) => http_body::SizeHint::default(),
         }
     }
 }
@@ -109,6 +114,9 @@ struct Passing {
     last: Option<Bytes>,
     /// Where the client stands, if it is reading events.
     events: Option<Boundary>,
+    counter: TokenCounter,
+    /// Tokens that are on their way to the client and in no account yet.
+    tokens: u32,
     deadline: Pin<Box<Sleep>>,
     _serving: Serving,
 }
@@ -129,6 +137,8 @@ impl Reply {
             left: content_length(&head.headers),
             last: None,
             events: is_event_stream(&head.headers).then(Boundary::default),
+            counter: TokenCounter::default(),
+            tokens: 0,
             deadline: Box::pin(sleep_until(deadline)),
             _serving: serving,
         };
@@ -142,11 +152,16 @@ impl Reply {
         Self { phase: Phase::Passing(passing), account, node: replica.node, suspect, suspicions }
     }
 
-    fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Aborted>>> {
+    /// The next bytes for the client.
+    pub(crate) fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Aborted>>> {
         match &mut self.phase {
             Phase::Passing(passing) => match ready!(passing.poll(cx)) {
-                Ok(Next::Some(bytes)) => Poll::Ready(Some(Ok(bytes))),
+                Ok(Next::Some(bytes)) => {
+                    self.account.streamed(std::mem::take(&mut passing.tokens));
+                    Poll::Ready(Some(Ok(bytes)))
+                }
                 Ok(Next::Last(last)) => {
+                    self.account.streamed(passing.tokens);
                     self.phase = Phase::Ended;
                     self.account.finished();
                     Poll::Ready(last.map(Ok))
@@ -164,13 +179,16 @@ impl Reply {
 
     /// Gives up the answer: a stream of events ends with one that says why, anything else is cut.
     fn lose(&mut self, loss: &Loss) -> Result<Bytes, Aborted> {
-        self.account.broke();
         let message = match loss {
             Loss::Replica(why) => {
+                self.account.lost();
                 self.suspicions.note(self.suspect, Instant::now());
                 format!("the replica on node {} was lost in the middle of its answer: {why}", self.node.short())
             }
-            Loss::Deadline => "the endpoint's timeout has passed in the middle of the answer".to_owned(),
+            Loss::Deadline => {
+                self.account.broke();
+                "the endpoint's timeout has passed in the middle of the answer".to_owned()
+            }
         };
         tracing::info!(node = %self.node, error = %message, "an answer was broken off");
         let Phase::Passing(passing) = std::mem::replace(&mut self.phase, Phase::Ended) else { return Err(Aborted) };
@@ -231,6 +249,7 @@ impl Passing {
     fn is_last(&mut self, bytes: &Bytes) -> bool {
         if let Some(events) = &mut self.events {
             events.push(bytes);
+            self.tokens = self.tokens.saturating_add(self.counter.push(bytes));
         }
         self.left = self.left.map(|left| left.saturating_sub(bytes.len() as u64));
         self.left == Some(0)

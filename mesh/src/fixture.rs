@@ -1,8 +1,15 @@
 //! What tests of whole meshes have in common.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
-use shoal_types::{Endpoint, GpuSource, Host, Labels, MemorySize, NodeFacts, UnixMillis, parse_endpoints};
+use shoal_types::{
+    Endpoint, GpuSource, Host, Labels, Liveness, MemorySize, NodeFacts, NodeId, NodeView, UnixMillis, parse_endpoints,
+};
 use tokio::{sync::watch, time::timeout};
 
 use crate::{
@@ -11,7 +18,7 @@ use crate::{
 };
 
 /// Longest wait for anything in a test, on a machine that does other things as well.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A new mesh whose first node lives in `dir`.
 pub(crate) fn first_node(dir: &Path) -> Arc<Identity> {
@@ -35,8 +42,30 @@ pub(crate) fn facts(name: &str) -> NodeFacts {
         host: Host { cpus: 1, memory: MemorySize::from_gib(1), os: "test".to_owned() },
         gpu_source: GpuSource::None,
         issuer: false,
+        requests_capacity: false,
         engines: Vec::new(),
         started: UnixMillis::default(),
+    }
+}
+
+/// A node that says who it is, and nothing else.
+pub(crate) fn node_view(id: NodeId, facts: NodeFacts) -> NodeView {
+    NodeView {
+        id,
+        facts,
+        gpus: Vec::new(),
+        claims: BTreeMap::new(),
+        loads: BTreeMap::new(),
+        refusals: Vec::new(),
+        departure: None,
+        liveness: Liveness::Alive,
+        demands: BTreeMap::new(),
+        mandates: BTreeMap::new(),
+        departures: Vec::new(),
+        distances: BTreeMap::new(),
+        models: BTreeSet::new(),
+        specs: String::new(),
+        heard: UnixMillis::default(),
     }
 }
 

@@ -13,6 +13,7 @@ mod goodbye;
 mod handle;
 mod incarnations;
 mod key;
+mod known;
 mod peers;
 mod presence;
 mod protocol;

@@ -1,17 +1,19 @@
 //! The mesh as the rest of the program sees it: transport, store and gossip, started and stopped together.
 
 mod admission;
+mod distances;
 mod error;
 mod facts;
 mod link;
+mod publish;
 mod router;
 
 #[cfg(test)]
 mod tests;
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use shoal_types::{Claim, ClaimId, Departure, Gpu, Load, NodeFacts, NodeId, Refusal, UnixMillis, View};
+use shoal_types::{NodeFacts, NodeId, UnixMillis, View};
 use tokio::{
     sync::{mpsc, watch},
     time::timeout,
@@ -26,7 +28,7 @@ pub use self::error::MeshError;
 use self::{admission::StoreAdmission, facts::Addresses, link::TransportLink, router::Router};
 use crate::{
     clock,
-    gossip::{Gossip, GossipConfig, GossipParts, Key, next_generation},
+    gossip::{Gossip, GossipConfig, GossipParts, next_generation},
     identity::{Identity, JoinToken, TokenId, TokenLimits},
     store::{
         Store, TokenStatus,
@@ -164,57 +166,16 @@ impl Mesh {
         self.transport.peers()
     }
 
+    /// How far other clusters are, in milliseconds of round trip to the peer in the middle, in steps of 10. What was
+    /// published stands until it is off by more than 10 ms and a fifth, so that gossip is silent.
+    pub fn distances(&self) -> BTreeMap<String, u32> {
+        let measured = self.peers().into_iter().filter_map(|peer| Some((peer.node, peer.rtt?)));
+        distances::distances(&self.view().borrow(), measured)
+    }
+
     /// The replicated endpoint specs.
     pub const fn store(&self) -> &Store {
         &self.store
-    }
-
-    /// Says who this node is. Facts without addresses get those of the mesh port.
-    pub async fn publish_facts(&self, facts: NodeFacts) {
-        self.gossip.publish(Key::Facts, &self.addresses.complete(facts)).await;
-    }
-
-    /// Says which GPUs this node has, in NVML's order.
-    pub async fn publish_gpus(&self, gpus: &[Gpu]) {
-        let before = self.view().borrow().nodes.get(&self.me()).map_or(0, |node| node.gpus.len());
-        let index = |index: usize| u16::try_from(index).ok().map(Key::Gpu);
-        let present = gpus.iter().enumerate().filter_map(|(at, gpu)| Some((index(at)?, Some(gpu))));
-        let gone = (gpus.len()..before).filter_map(|at| Some((index(at)?, None)));
-        self.gossip.publish_all(present.chain(gone)).await;
-    }
-
-    /// Says what this node runs or is about to run. The own view shows it when this returns. `claim.id` must be of
-    /// this node; its counter names it. A reason that does not fit is left out.
-    pub async fn publish_claim(&self, claim: &Claim) {
-        let key = Key::Claim(claim.id.counter);
-        self.gossip.publish(key, &facts::sayable(claim, key.value_max())).await;
-    }
-
-    /// Takes a claim back, and the load with it.
-    pub async fn retract_claim(&self, claim: ClaimId) {
-        self.gossip.retract([Key::Load(claim.counter), Key::Claim(claim.counter)]).await;
-    }
-
-    /// Says what a replica of this node has to do. Gossiped only when it differs from what was said last.
-    pub async fn publish_load(&self, claim: ClaimId, load: Load) {
-        self.gossip.publish(Key::Load(claim.counter), &load).await;
-    }
-
-    /// Says what this node will not run for now. Of more than fit, those that last longest are said.
-    pub async fn publish_refusals(&self, refusals: &[Refusal]) {
-        let fitting = facts::fitting(refusals, Key::Refusals.value_max());
-        if fitting.len() < refusals.len() {
-            warn!(said = fitting.len(), of = refusals.len(), "not all refusals of this node fit its gossip");
-        }
-        self.gossip.publish(Key::Refusals, &fitting).await;
-    }
-
-    /// Says that this node is leaving, or that it stays after all.
-    pub async fn publish_departure(&self, departure: Option<&Departure>) {
-        match departure {
-            Some(departure) => self.gossip.publish(Key::Departure, departure).await,
-            None => self.gossip.retract([Key::Departure]).await,
-        }
     }
 
     /// Makes a join token that leads to this node, on record in the store before it is returned.

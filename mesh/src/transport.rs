@@ -14,6 +14,7 @@ mod join;
 mod link;
 mod peer;
 mod pool;
+mod pulse;
 mod receive;
 mod renewal;
 mod stream;

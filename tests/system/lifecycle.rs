@@ -179,7 +179,8 @@ async fn a_replica_that_failed_is_shown_and_keeps_no_drain_waiting() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_placed_says_why() {
     let mesh = Mesh::start(1).await;
-    let yaml = endpoint("big", 1, "5ms").replace("gpus: 1", "gpus: 8");
+    // A request for it is held in case that a replica comes, for as long as the endpoint gives it.
+    let yaml = endpoint("big", 1, "5ms").replace("gpus: 1}", "gpus: 8}, routing: {timeout: 1s}");
     let output = mesh.nodes[0].run(&["apply", "-f", "-", "--wait", "--timeout", "30s"], &yaml);
     assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
     assert!(stderr(&output).contains("node-0"), "{}", stderr(&output));

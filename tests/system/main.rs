@@ -14,4 +14,7 @@ mod gpus;
 mod join;
 mod lifecycle;
 mod openai;
+mod placing;
+mod rollout;
+mod scaling;
 mod serving;

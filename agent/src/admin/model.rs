@@ -87,14 +87,17 @@ pub(crate) struct EndpointStatus {
 pub(crate) struct EndpointCondition {
     /// In a word.
     pub(crate) health: EndpointHealth,
-    /// Replicas wanted.
+    /// Replicas wanted, of all revisions that are.
     pub(crate) desired: u32,
-    /// Replicas of the current revision that serve.
+    /// Replicas of those revisions that serve.
     pub(crate) ready: u32,
     /// Which processes it needs.
     pub(crate) revision: Revision,
     /// The write that made it what it is.
     pub(crate) version: Hlc,
+    /// Why so many are wanted, in its steward's words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<String>,
     /// All its replicas.
     pub(crate) replicas: Vec<ReplicaStatus>,
     /// Nodes that may not run a replica, and why; by name.
@@ -103,7 +106,7 @@ pub(crate) struct EndpointCondition {
 
 /// How an endpoint is, in a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum EndpointHealth {
     /// All wanted replicas serve.
     Ready,
@@ -111,6 +114,12 @@ pub(crate) enum EndpointHealth {
     Progressing,
     /// Replicas are missing and no node may run one.
     Unplaceable,
+    /// None is wanted now: the next request starts one, or the spec allows none.
+    Idle,
+    /// Its rollout stands still.
+    Paused,
+    /// Its new revision went badly; the old one serves.
+    RolledBack,
 }
 
 impl EndpointHealth {
@@ -120,6 +129,9 @@ impl EndpointHealth {
             Self::Ready => "ready",
             Self::Progressing => "progressing",
             Self::Unplaceable => "unplaceable",
+            Self::Idle => "idle",
+            Self::Paused => "paused",
+            Self::RolledBack => "rolled back",
         }
     }
 }

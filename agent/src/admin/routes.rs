@@ -13,8 +13,10 @@ use axum::{
 use futures_util::StreamExt;
 use serde::Deserialize;
 use shoal_mesh::{Identity, Mesh, MeshError, StoreError, TokenLimits, TokenStatus, clock};
+use shoal_placement::{Memory, Scene};
 use shoal_types::{Claim, Endpoint, EndpointName, GpuId, Hlc, NodeId, NodeView, SpecError, View, parse_endpoints};
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -23,6 +25,7 @@ use super::{
         AppliedStatus, ApplyOutcome, DrainRequest, EndpointStatus, MeshStatus, NodeStatus, ReplicaStatus, TokenCreated,
         TokenRequest,
     },
+    placement,
     problem::{Code, Problem},
     view,
 };
@@ -32,6 +35,7 @@ use crate::{detail::NodeDetail, metrics::Metrics, node::NodeControl, peer::PeerC
 #[derive(Debug)]
 pub(crate) struct Admin {
     pub(crate) mesh: Arc<Mesh>,
+    pub(crate) memory: watch::Receiver<Arc<Memory>>,
     pub(crate) control: NodeControl,
     pub(crate) peers: PeerClient,
     pub(crate) metrics: Metrics,
@@ -40,8 +44,8 @@ pub(crate) struct Admin {
     pub(crate) ending: CancellationToken,
 }
 
-type Shared = State<Arc<Admin>>;
-type Answer<T> = Result<Json<T>, Problem>;
+pub(super) type Shared = State<Arc<Admin>>;
+pub(super) type Answer<T> = Result<Json<T>, Problem>;
 
 /// The API; who may reach it is the listener's business.
 pub(crate) fn api_router(admin: Arc<Admin>) -> Router {
@@ -54,6 +58,10 @@ pub(crate) fn api_router(admin: Arc<Admin>) -> Router {
         .route("/v1/nodes/{node}/gpus/{gpu}/fault", delete(clear_fault))
         .route("/v1/endpoints", get(endpoints).post(apply))
         .route("/v1/endpoints/{name}", delete(delete_endpoint))
+        .route("/v1/endpoints/{name}/why", get(placement::why))
+        .route("/v1/endpoints/{name}/rollout", get(placement::rollout).post(placement::steer))
+        .route("/v1/endpoints/{name}/rollout/history", get(placement::history))
+        .route("/v1/plan", post(placement::dry_run))
         .route("/v1/replicas", get(replicas))
         .route("/v1/replicas/{replica}/logs", get(replica_logs))
         .route("/v1/tokens", get(tokens).post(create_token))
@@ -71,8 +79,13 @@ pub(crate) fn open_router(admin: Arc<Admin>) -> Router {
 }
 
 impl Admin {
-    fn view(&self) -> Arc<View> {
+    pub(super) fn view(&self) -> Arc<View> {
         self.mesh.view().borrow().clone()
+    }
+
+    /// What placement decides by, now.
+    pub(super) fn scene<'a>(&self, view: &'a View, memory: &'a Memory) -> Scene<'a> {
+        Scene { view, memory, now: clock::now() }
     }
 
     fn nodes(&self) -> Vec<NodeStatus> {
@@ -102,7 +115,8 @@ impl Admin {
 async fn status(State(admin): Shared) -> Json<MeshStatus> {
     let view = admin.view();
     let nodes = admin.nodes();
-    let endpoints = view::endpoints(&view, clock::now());
+    let memory = admin.memory.borrow().clone();
+    let endpoints = view::endpoints(&admin.scene(&view, &memory));
     let refusals = admin.mesh.peers().into_iter().filter_map(|peer| Some((peer.node, peer.refusal?))).collect();
     let problems = view::problems(&nodes, &endpoints, &refusals, clock::now());
     let own = view.nodes.get(&view.me);
@@ -122,7 +136,8 @@ async fn nodes(State(admin): Shared) -> Json<Vec<NodeStatus>> {
 }
 
 async fn endpoints(State(admin): Shared) -> Json<Vec<EndpointStatus>> {
-    Json(view::endpoints(&admin.view(), clock::now()))
+    let (view, memory) = (admin.view(), admin.memory.borrow().clone());
+    Json(view::endpoints(&admin.scene(&view, &memory)))
 }
 
 async fn replicas(State(admin): Shared) -> Json<Vec<ReplicaStatus>> {
@@ -273,7 +288,8 @@ async fn readyz(State(admin): Shared) -> (StatusCode, &'static str) {
 }
 
 async fn metrics(State(admin): Shared) -> Response {
-    let text = admin.metrics.render(&admin.view(), admin.identity.not_after());
+    let (view, memory) = (admin.view(), admin.memory.borrow().clone());
+    let text = admin.metrics.render(&admin.scene(&view, &memory), admin.identity.not_after());
     ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response()
 }
 

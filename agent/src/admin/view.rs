@@ -2,9 +2,10 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use shoal_placement::candidates;
+use shoal_placement::{Desired, Scene, candidates};
 use shoal_types::{
-    Claim, DepartureReason, EndpointRecord, GpuSource, Liveness, NodeId, NodeView, ReplicaState, UnixMillis, View,
+    Claim, DepartureReason, EndpointRecord, GpuSource, Liveness, NodeId, NodeView, ReplicaState, RolloutPhase,
+    UnixMillis, View,
 };
 
 use super::model::{EndpointCondition, EndpointHealth, EndpointStatus, NodeStatus, ReplicaStatus};
@@ -61,38 +62,44 @@ fn replica(node: &NodeView, claim: &Claim, now: UnixMillis) -> ReplicaStatus {
 }
 
 /// All endpoints.
-pub(crate) fn endpoints(view: &View, now: UnixMillis) -> Vec<EndpointStatus> {
-    view.endpoints.values().map(|record| endpoint(view, record, now)).collect()
+pub(crate) fn endpoints(scene: &Scene<'_>) -> Vec<EndpointStatus> {
+    scene.view.endpoints.values().map(|record| endpoint(scene, record)).collect()
 }
 
-fn endpoint(view: &View, record: &EndpointRecord, now: UnixMillis) -> EndpointStatus {
-    let name = &record.endpoint.metadata.name;
-    let current = |node: &NodeView, claim: &Claim| node.is_alive() && claim.revision == record.revision;
+fn endpoint(scene: &Scene<'_>, record: &EndpointRecord) -> EndpointStatus {
+    let (view, name) = (scene.view, &record.endpoint.metadata.name);
+    let desired = Desired::of(scene, record);
+    let wanted = |node: &NodeView, claim: &Claim| node.is_alive() && desired.of_revision(claim.revision) > 0;
     let counted = |state: fn(ReplicaState) -> bool| {
-        view.claims_of(name).filter(|(node, claim)| current(node, claim) && state(claim.state)).count()
+        view.claims_of(name).filter(|(node, claim)| wanted(node, claim) && state(claim.state)).count()
     };
     let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
     let ready = count(counted(ReplicaState::serves));
     let coming = count(counted(|state| state.counts() && state != ReplicaState::Draining));
-    let desired = record.endpoint.spec.replicas.min;
-    let candidates = candidates(view, record, now);
-    let health = if ready >= desired {
-        EndpointHealth::Ready
-    } else if coming < desired && candidates.ranked.is_empty() {
-        EndpointHealth::Unplaceable
-    } else {
-        EndpointHealth::Progressing
+    let candidates = candidates(view, record, scene.now);
+    let mandate = scene.memory.mandate(name).map(|heard| &heard.mandate);
+    let health = match mandate.filter(|mandate| mandate.version >= record.version).map(|mandate| mandate.rollout) {
+        Some(RolloutPhase::RolledBack) => EndpointHealth::RolledBack,
+        Some(RolloutPhase::Paused { .. }) => EndpointHealth::Paused,
+        Some(RolloutPhase::Complete) if desired.total() == 0 => EndpointHealth::Idle,
+        Some(RolloutPhase::Complete) if ready >= desired.total() => EndpointHealth::Ready,
+        // The steward has not spoken yet, or what it wants is not there yet.
+        Some(RolloutPhase::Complete | RolloutPhase::Progressing { .. }) | None => {
+            let unplaceable = coming < desired.total() && candidates.ranked.is_empty();
+            if unplaceable { EndpointHealth::Unplaceable } else { EndpointHealth::Progressing }
+        }
     };
     let node_name = |id: &NodeId| view.nodes.get(id).map_or_else(|| id.short(), |node| node.facts.name.clone());
     EndpointStatus {
         endpoint: record.endpoint.clone(),
         status: EndpointCondition {
             health,
-            desired,
+            desired: desired.total(),
             ready,
             revision: record.revision,
             version: record.version,
-            replicas: view.claims_of(name).map(|(node, claim)| replica(node, claim, now)).collect(),
+            reason: mandate.map(|mandate| mandate.reason.clone()).filter(|reason| !reason.is_empty()),
+            replicas: view.claims_of(name).map(|(node, claim)| replica(node, claim, scene.now)).collect(),
             excluded: candidates.excluded.iter().map(|(id, why)| (node_name(id), why.to_string())).collect(),
         },
     }
@@ -139,7 +146,13 @@ pub(crate) fn problems(
         let name = &endpoint.endpoint.metadata.name;
         let status = &endpoint.status;
         match status.health {
-            EndpointHealth::Ready => None,
+            EndpointHealth::Ready | EndpointHealth::Idle => None,
+            // Somebody wanted it so.
+            EndpointHealth::Paused if endpoint.endpoint.spec.rollout.paused => None,
+            EndpointHealth::Paused | EndpointHealth::RolledBack => {
+                let why = status.reason.as_deref().unwrap_or_default();
+                Some(format!("endpoint {name}: its rollout is {}: {why}; see `shoal rollout status {name}`", status.health.text()))
+            }
             EndpointHealth::Progressing => {
                 Some(format!("endpoint {name}: {} of {} replicas ready", status.ready, status.desired))
             }

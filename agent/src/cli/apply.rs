@@ -61,14 +61,14 @@ pub(super) async fn delete(client: &Client, args: DeleteArgs) -> Result<(), Prob
 }
 
 /// Checks before anything is sent, so that the message names the file.
-fn parse(text: &str, path: &Path) -> Result<Vec<Endpoint>, Problem> {
+pub(super) fn parse(text: &str, path: &Path) -> Result<Vec<Endpoint>, Problem> {
     parse_endpoints(text).map_err(|error| {
         Problem::new(Code::Invalid, format!("{}: {error}", path.display()))
             .hint("`shoal config schema endpoint` prints all fields")
     })
 }
 
-fn read(path: &Path) -> Result<String, Problem> {
+pub(super) fn read(path: &Path) -> Result<String, Problem> {
     let mut text = String::new();
     let result = if path == Path::new("-") {
         io::stdin().lock().take(DOCUMENT_MAX).read_to_string(&mut text)

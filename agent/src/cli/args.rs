@@ -3,12 +3,13 @@
 use std::{collections::BTreeMap, ffi::OsString, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use shoal_types::{Hlc, HumanDuration};
+use shoal_types::{EndpointName, Hlc, HumanDuration};
 
 use super::{client::Client, output::Output};
 use crate::{
     admin::Problem,
     config::{DEFAULT_SOCKET, DEFAULT_STATE_DIR, LogFormat},
+    simulate::SimulateArgs,
 };
 
 const EXIT_CODES: &str = "Exit codes: 0 done; 1 failed, or degraded (status); 2 accepted, but not ready; \
@@ -84,6 +85,13 @@ pub(super) enum Verb {
     Undrain(UndrainArgs),
     /// Shut a node out of the mesh for good
     Revoke(NodeArgs),
+    /// Show why replicas of an endpoint are where they are, and what would change that
+    Why(WhyArgs),
+    /// Show what applying a file would do; exit 0 nothing, 1 changes, 2 something finds no place
+    Plan(PlanArgs),
+    /// Watch and steer how a new revision takes the place of the one before
+    #[command(subcommand)]
+    Rollout(RolloutVerb),
     /// Show the mesh in one screen; exit 1 if it needs attention
     Status(OutputArgs),
     /// Print JSON Schemas for editors
@@ -91,6 +99,8 @@ pub(super) enum Verb {
     Config(ConfigVerb),
     /// Run a whole mesh of real daemons on this host, to try shoal
     Dev(DevArgs),
+    /// Run the spot policy, and others, against a trace of capacity
+    Simulate(SimulateArgs),
     /// The simulated engine, as the daemon starts it
     #[command(hide = true)]
     SimEngine(SimEngineArgs),
@@ -263,6 +273,61 @@ pub(super) struct DeleteArgs {
     pub(super) filename: Option<PathBuf>,
     #[command(flatten)]
     pub(super) wait: WaitArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct WhyArgs {
+    /// `endpoint/NAME`
+    #[arg(value_name = "endpoint/NAME")]
+    pub(super) target: String,
+    #[command(flatten)]
+    pub(super) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PlanArgs {
+    /// YAML file; `-` reads standard input
+    #[arg(short, long, value_name = "PATH")]
+    pub(super) filename: PathBuf,
+    #[command(flatten)]
+    pub(super) output: OutputArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum RolloutVerb {
+    /// Show how far the rollout has come, and how both revisions do
+    Status(RolloutTarget),
+    /// Let both revisions stand as they are
+    Pause(RolloutEndpoint),
+    /// Go on, or try again what was rolled back
+    Resume(RolloutEndpoint),
+    /// Go back to the revision before, or to another
+    Undo(RolloutUndo),
+    /// List the revisions that can be gone back to
+    History(RolloutTarget),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RolloutEndpoint {
+    /// Name of the endpoint
+    pub(super) endpoint: EndpointName,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RolloutTarget {
+    /// Name of the endpoint
+    pub(super) endpoint: EndpointName,
+    #[command(flatten)]
+    pub(super) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RolloutUndo {
+    /// Name of the endpoint
+    pub(super) endpoint: EndpointName,
+    /// Revision to go back to, as `history` shows it; default the one before
+    #[arg(long, value_name = "REVISION")]
+    pub(super) to: Option<String>,
 }
 
 #[derive(Debug, Args)]

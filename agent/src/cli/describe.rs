@@ -175,6 +175,7 @@ fn endpoint(endpoint: &EndpointStatus) -> Result<String, Problem> {
     let mut text = fields(&[
         ("Name", endpoint.endpoint.metadata.name.to_string()),
         ("State", format!("{}, {} of {} replicas ready", status.health.text(), status.ready, status.desired)),
+        ("Wanted", or_dash(status.reason.as_ref())),
         ("Revision", status.revision.to_string()),
         ("Updated", format!("{} by node {}", status.version.time, status.version.node.short())),
     ]);

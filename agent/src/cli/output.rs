@@ -23,7 +23,7 @@ pub(crate) enum Output {
 
 impl Output {
     /// Prints `value` as JSON or YAML, or the table that `table` makes of it; its argument says whether it is wide.
-    pub(super) fn print<T: Serialize>(self, value: &T, table: impl FnOnce(bool) -> Table) -> Result<(), Problem> {
+    pub(crate) fn print<T: Serialize>(self, value: &T, table: impl FnOnce(bool) -> Table) -> Result<(), Problem> {
         let failed = |error: &dyn std::fmt::Display| Problem::new(Code::Failed, format!("cannot print: {error}"));
         let text = match self {
             Self::Table => table(false).to_string(),

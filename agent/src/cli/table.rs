@@ -4,19 +4,19 @@ use std::{fmt, time::Duration};
 
 /// A table of text.
 #[derive(Debug)]
-pub(super) struct Table {
+pub(crate) struct Table {
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
     /// A table with these heads; `wide` heads are only there where `is_wide`.
-    pub(super) fn new(heads: &[&str], wide: &[&str], is_wide: bool) -> Self {
+    pub(crate) fn new(heads: &[&str], wide: &[&str], is_wide: bool) -> Self {
         let wide: &[&str] = if is_wide { wide } else { &[] };
         Self { rows: vec![heads.iter().chain(wide).map(|&head| head.to_owned()).collect()] }
     }
 
     /// Adds a row; cells beyond the heads are left out, which is how wide ones disappear.
-    pub(super) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+    pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         let columns = self.rows.first().map_or(0, Vec::len);
         self.rows.push(cells.into_iter().take(columns).collect());
     }

@@ -33,9 +33,17 @@ pub(crate) async fn ready(
         }
         let unplaceable = endpoints.iter().find(|endpoint| endpoint.status.health == EndpointHealth::Unplaceable);
         if endpoints.len() == applied.len()
-            && endpoints.iter().all(|endpoint| endpoint.status.health == EndpointHealth::Ready)
+            && endpoints
+                .iter()
+                .all(|endpoint| matches!(endpoint.status.health, EndpointHealth::Ready | EndpointHealth::Idle))
         {
             return Ok(());
+        }
+        let stuck = |endpoint: &&EndpointStatus| {
+            matches!(endpoint.status.health, EndpointHealth::Paused | EndpointHealth::RolledBack)
+        };
+        if let Some(endpoint) = endpoints.iter().find(stuck) {
+            return Err(is_stuck(endpoint));
         }
         match unplaceable {
             Some(endpoint) if placeable.elapsed() > UNPLACEABLE_GRACE => return Err(cannot_be_placed(endpoint)),
@@ -104,6 +112,13 @@ fn show(replica: &ReplicaStatus, elapsed: Duration, shown: &mut BTreeMap<String,
             replica.node
         ));
     }
+}
+
+fn is_stuck(endpoint: &EndpointStatus) -> Problem {
+    let (name, status) = (&endpoint.endpoint.metadata.name, &endpoint.status);
+    let why = status.reason.as_deref().unwrap_or("it does not say why");
+    Problem::new(Code::NotReady, format!("endpoint {name}: its rollout is {}: {why}", status.health.text()))
+        .hint(format!("shoal rollout status {name}"))
 }
 
 fn cannot_be_placed(endpoint: &EndpointStatus) -> Problem {

@@ -18,7 +18,7 @@ impl GpuLedger {
 
     fn gpu(&self, reading: &GpuReading, ours: &impl Fn(u32) -> bool) -> Gpu {
         let vitals = &reading.vitals;
-        let held = self.held.get(&reading.id).map(|&claim| GpuUse::Replica(claim));
+        let held = self.account.held.get(&reading.id).map(|&claim| GpuUse::Replica(claim));
         Gpu {
             id: reading.id.clone(),
             name: reading.name.clone(),

@@ -6,9 +6,9 @@ use super::{
     config::NoticeCommandConfig,
     finding::{Finding, one_line},
     poll::{Ask, AskError},
-    process::{Finished, run},
     statement::{notice_text, statement},
 };
+use crate::program::{Finished, run};
 
 /// Longest run of the program.
 pub(super) const DEADLINE: Duration = Duration::from_secs(10);
@@ -28,7 +28,7 @@ pub(super) struct NoticeCommand {
 impl Ask for NoticeCommand {
     async fn ask(&mut self) -> Result<Option<Finding>, AskError> {
         let NoticeCommandConfig { program, args, .. } = &self.config;
-        let Finished { status, stdout, stderr } = run(program, args, self.deadline).await?;
+        let Finished { status, stdout, stderr } = run(program, args, b"", self.deadline).await?;
         let refused = || AskError::Status { program: program.clone(), status, stderr: one_line(&stderr) };
         parse(status.code(), &stdout, program).ok_or_else(refused)
     }

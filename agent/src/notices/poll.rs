@@ -12,9 +12,9 @@ use super::{
     finding::{Finding, Standing, one_line},
     notice::{Notice, Source},
     pace::{Change, Pace},
-    process::ProcessError,
     url::MetadataUrl,
 };
+use crate::program::ProcessError;
 
 /// Why a source did not answer.
 #[derive(Debug, thiserror::Error)]

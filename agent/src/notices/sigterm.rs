@@ -11,8 +11,8 @@ use shoal_types::UnixMillis;
 use super::{
     config::{SigtermConfig, SigtermMeaning},
     notice::{Notice, NoticeKind, Source},
-    process::run,
 };
+use crate::program::run;
 
 /// Files that container runtimes put into every container: Docker, Podman.
 const CONTAINER_FILES: [&str; 2] = [".dockerenv", "run/.containerenv"];
@@ -103,7 +103,7 @@ fn container(root: &Path, is_set: impl Fn(&str) -> bool) -> Option<ContainerSign
 
 /// No where there is no systemd. Its exit status says only that all is well, which it is not while stopping.
 async fn host_is_stopping(program: &str, args: &[&str]) -> bool {
-    let asked = run(Path::new(program), args, SYSTEMCTL_DEADLINE).await;
+    let asked = run(Path::new(program), args, b"", SYSTEMCTL_DEADLINE).await;
     asked.is_ok_and(|finished| finished.stdout.trim() == STOPPING)
 }
 

@@ -49,6 +49,8 @@ struct Entry {
     shown_until: Option<UnixMillis>,
     /// Why its engine was last started again.
     crash: Option<String>,
+    /// Crashes in a row that the engine last told of.
+    in_a_row: u32,
 }
 
 /// All claims of this node.
@@ -219,6 +221,8 @@ impl Book {
         let Some(entry) = self.entries.get_mut(&claim) else { return };
         entry.enter(ReplicaState::Failed, Some(reason.to_owned()), now);
         entry.claim.gpus = 0;
+        // What never came to run has crashed, too.
+        entry.claim.crashes = entry.claim.crashes.max(1);
         entry.shown_until = Some(now.plus(FAILED_SHOWN));
     }
 
@@ -291,6 +295,7 @@ impl Entry {
             unheard_until: None,
             shown_until: None,
             crash: None,
+            in_a_row: 0,
         }
     }
 
@@ -310,7 +315,7 @@ impl Entry {
         } else {
             None
         };
-        self.remember_crash(&engine.phase);
+        self.remember_crash(engine);
         let before = self.crash.as_ref().map(|crash| format!("started again after: {crash}"));
         let (state, reason) = match &engine.phase {
             EnginePhase::Preparing(_) => (ReplicaState::Preparing, before),
@@ -334,10 +339,14 @@ impl Entry {
     }
 
     /// That an engine was started again, and why, is still worth knowing when it serves.
-    fn remember_crash(&mut self, phase: &EnginePhase) {
-        if let EnginePhase::Backoff { reason } = phase {
+    fn remember_crash(&mut self, engine: &EngineStatus) {
+        if let EnginePhase::Backoff { reason } = &engine.phase {
             self.crash = Some(reason.clone());
         }
+        // The engine's own count begins anew after a long service; the claim's does not.
+        let more = engine.crashes.saturating_sub(self.in_a_row);
+        self.claim.crashes = self.claim.crashes.saturating_add(more);
+        self.in_a_row = engine.crashes;
     }
 
     /// Returns whether anything changed.

@@ -29,7 +29,7 @@ pub(super) struct Intent {
 
 impl Replicas {
     pub(super) async fn claim(&mut self, endpoint: &EndpointName, revision: Revision, view: &View) {
-        let Some(record) = view.endpoints.get(endpoint).filter(|record| record.revision == revision) else { return };
+        let Some(record) = view.endpoints.get(endpoint) else { return };
         let now = clock::now();
         let refused = |refusal: &Refusal| refusal.endpoint == *endpoint && refusal.revision == revision;
         if self.refusals.iter().any(|refusal| refused(refusal) && refusal.until > now) {
@@ -39,7 +39,7 @@ impl Replicas {
         if !self.judging.insert(endpoint.clone()) {
             return;
         }
-        let spec = record.endpoint.spec.clone();
+        let Some(spec) = record.spec_of(revision).cloned() else { return };
         let id = self.book.next_id();
         let Reservation { gpus, evicted } =
             match self.ledger.reserve(id, &spec.resources, &self.gpus, &self.book.asleep()) {
@@ -67,7 +67,7 @@ impl Replicas {
         let Intent { id, endpoint, revision, spec, gpus } = intent;
         self.judging.remove(&endpoint);
         let view = self.parts.mesh.view().borrow().clone();
-        let wanted = view.endpoints.get(&endpoint).is_some_and(|record| record.revision == revision);
+        let wanted = view.endpoints.get(&endpoint).is_some_and(|record| record.spec_of(revision).is_some());
         if let Some(reason) = refused {
             self.ledger.release(id);
             return self.refuse(&endpoint, revision, REFUSAL, reason).await;

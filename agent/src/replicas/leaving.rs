@@ -3,6 +3,7 @@
 use std::{io, time::Duration};
 
 use shoal_mesh::clock;
+use shoal_placement::Action;
 use shoal_types::Departure;
 use tracing::{info, warn};
 
@@ -41,6 +42,32 @@ impl Replicas {
         self.say_departure().await;
     }
 
+    /// Says which replicas placement wants elsewhere, and takes it back of those that it no longer does.
+    pub(super) async fn set_moving(&mut self, actions: &[Action]) {
+        let moves = actions.iter().filter_map(|action| match action {
+            Action::Move { claim, reason } => Some((*claim, reason.to_string())),
+            Action::Claim { .. }
+            | Action::Start(_)
+            | Action::Wake(_)
+            | Action::Withdraw { .. }
+            | Action::Drain { .. } => None,
+        });
+        let moving = moves.collect();
+        if self.moving != moving {
+            self.moving = moving;
+            self.say_leaving().await;
+        }
+    }
+
+    /// Publishes which replicas must go although the node stays: a fault of a GPU is a graver reason than a move.
+    async fn say_leaving(&mut self) {
+        let mut leaving = self.moving.clone();
+        leaving.extend(faults::leaving(&self.gpus, self.book.holdings()));
+        for claim in self.book.set_leaving(&leaving) {
+            self.publish(claim).await;
+        }
+    }
+
     /// Publishes why this node leaves, or that it stays, if that is news.
     pub(super) async fn say_departure(&mut self) {
         let Some(departure) = self.departing.news(clock::now()) else { return };
@@ -52,6 +79,10 @@ impl Replicas {
             None => info!("This node stays"),
         }
         self.parts.mesh.publish_departure(departure.as_ref()).await;
+        if let Some(departure) = &departure {
+            self.past.note(departure, clock::now());
+            self.parts.mesh.publish_departures(&self.past.told(clock::now())).await;
+        }
         if departure.is_some_and(|departure| departure.deadline.is_some()) {
             // Those that drain already were given the time of their endpoint.
             for claim in self.book.draining() {
@@ -70,10 +101,7 @@ impl Replicas {
             self.gpus = gpus;
             self.parts.mesh.publish_gpus(&self.gpus).await;
         }
-        let leaving = faults::leaving(&self.gpus, self.book.holdings());
-        for claim in self.book.set_leaving(&leaving) {
-            self.publish(claim).await;
-        }
+        self.say_leaving().await;
         self.departing.fault(faults::of_node(&self.gpus));
         self.say_departure().await;
     }

@@ -7,7 +7,7 @@ use std::{fs, path::Path};
 
 use shoal_types::{
     ClaimId, CommandEngine, GpuId, Hlc, Load, NodeId, Placement, ProcessEngine, Progress, ProgressUnit, Replicas,
-    Resources, Revision, Routing, SimEngine, UnixMillis, VllmEngine,
+    Resources, Revision, Rollout, Routing, Scaling, SimEngine, UnixMillis, VllmEngine,
 };
 
 use super::*;
@@ -24,7 +24,9 @@ fn spec(model: &str, engine: EngineSpec) -> EndpointSpec {
         engine,
         resources: Resources::default(),
         replicas: Replicas::default(),
+        scaling: Scaling::default(),
         placement: Placement::default(),
+        rollout: Rollout::default(),
         routing: Routing::default(),
     }
 }

@@ -80,7 +80,7 @@ fn key_file(config: &GatewayConfig, name: &str) -> Result<KeyFile, KeyError> {
 mod tests {
     use std::sync::Arc;
 
-    use shoal_types::{EngineSpec, Placement, Replicas, Resources, Routing};
+    use shoal_types::{EngineSpec, Placement, Replicas, Resources, Rollout, Routing, Scaling};
     use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
     use super::*;
@@ -108,7 +108,9 @@ mod tests {
             engine: EngineSpec::Gateway(engine.clone()),
             resources: Resources::default(),
             replicas: Replicas::default(),
+            scaling: Scaling::default(),
             placement: Placement::default(),
+            rollout: Rollout::default(),
             routing: Routing::default(),
         }
     }

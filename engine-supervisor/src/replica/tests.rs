@@ -3,7 +3,7 @@ use std::{os::unix::fs::symlink, time::Duration};
 use futures_util::future::BoxFuture;
 use shoal_types::{
     ClaimId, CommandEngine, EndpointSpec, EngineSpec, Hlc, NodeId, Placement, ProgressUnit, Replicas, Resources,
-    Revision, Routing, UnixMillis,
+    Revision, Rollout, Routing, Scaling, UnixMillis,
 };
 use tokio::{
     sync::{oneshot, watch},
@@ -37,7 +37,9 @@ fn replica(directory: &Path) -> (Replica, oneshot::Sender<Result<(), Crash>>) {
         engine: EngineSpec::Command(CommandEngine { name: "sleep".to_owned() }),
         resources: Resources::default(),
         replicas: Replicas::default(),
+        scaling: Scaling::default(),
         placement: Placement::default(),
+        rollout: Rollout::default(),
         routing: Routing::default(),
     };
     let mut config = SupervisorConfig::new(directory.to_owned(), "/bin/sh".into());

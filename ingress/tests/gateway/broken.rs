@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use shoal_ingress::{Route, RoutingTable};
 
-use super::support::{Answer, Client, Engine, Node, Reply, SSE, local, node_id, remote, route};
+use super::support::{Answer, Client, Engine, Node, Reply, SSE, error_of, local, node_id, remote, route};
 
 const EVENT: &str = "data: {\"choices\":[]}\n\n";
 
@@ -19,12 +19,6 @@ async fn begun(node: &Node, engine: &mut Engine, content_type: &str) -> (Client,
     let (mut answer, reply) = tokio::join!(client.chat(), begin);
     assert_eq!(answer.text().await, EVENT);
     (client, answer, reply)
-}
-
-fn error_of(event: &str) -> serde_json::Value {
-    let data = event.trim_start().strip_prefix("data: ").unwrap();
-    assert!(data.ends_with("\n\n"), "{data:?}");
-    serde_json::from_str::<serde_json::Value>(data).unwrap()["error"].take()
 }
 
 async fn a_lost_replica_is_told(node: &Node, engine: &mut Engine) {

@@ -8,11 +8,17 @@ mod broken;
 #[cfg(test)]
 mod cancel;
 #[cfg(test)]
+mod demand;
+#[cfg(test)]
+mod holding;
+#[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
 mod provider;
 #[cfg(test)]
 mod retry;
+#[cfg(test)]
+mod revisions;
 #[cfg(test)]
 mod streaming;
 #[cfg(test)]

@@ -206,6 +206,16 @@ async fn attempts_are_bounded_and_told() {
     assert!(engines.iter().all(|engine| !engine.has_call()));
 }
 
+/// A node that drains has several replicas that leave at once, and each of them only sends the request on.
+#[tokio::test]
+async fn replicas_that_leave_do_not_use_up_the_attempts() {
+    let mut good = Engine::start();
+    let leaving = (2..7).map(|number| remote(number, 0));
+    let node = Node::start(leaving.chain([local(9, good.address(), 100)])).await;
+    let _peers: Vec<_> = (2..7).map(|number| node.peer(number, [])).collect();
+    is_answered_by(&node, &mut good).await;
+}
+
 #[tokio::test]
 async fn replicas_that_are_all_full_are_worth_another_try_later() {
     let mut engine = Engine::start();

@@ -1,133 +1,62 @@
 //! Which nodes may run a replica, and why the others may not.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::collections::BTreeMap;
 
-use shoal_types::{
-    CapacityType, EndpointRecord, EndpointSpec, EngineSpec, Liveness, NodeId, NodeView, UnixMillis, View,
-};
+use shoal_types::{EndpointRecord, NodeId, NodeView, UnixMillis, View};
 
 use crate::{
-    capacity::Room,
-    census::Census,
+    capacity::{GpuKinds, Room},
     exclusion::Exclusion,
-    memory::Memory,
-    opening::Planned,
-    presence::Patience,
+    ground::{Ground, Site},
+    memory::NOTHING,
+    muster::muster,
+    need::Need,
     rank::Ranking,
     scene::Scene,
-    want::{Class, Want},
+    want::Want,
 };
 
 /// Who could run one more replica of an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Candidates {
+pub struct Candidates<'a> {
     /// Nodes that could, best first.
     pub ranked: Vec<NodeId>,
     /// All other nodes, each with the first reason found.
-    pub excluded: BTreeMap<NodeId, Exclusion>,
+    pub excluded: BTreeMap<NodeId, Exclusion<'a>>,
 }
 
-/// Who could run one more replica of `record` at `now`, and why the others could not: what an
-/// [`Elector`](crate::Elector) sees, put for people. The same view gives the same answer on every node.
-pub fn candidates(view: &View, record: &EndpointRecord, now: UnixMillis) -> Candidates {
-    let claims: Vec<_> = view.claims_of(&record.endpoint.metadata.name).collect();
-    let memory = Memory::default();
-    let scene = Scene { view, memory: &memory, now };
-    let census = Census::new(&scene, record, &claims, &Patience { now, guard: None });
-    let want = census.want();
-    let (ranking, excluded) = Ranking::new(&scene, &want, census.kept_beside(&want), &Planned::new());
-    Candidates { ranked: ranking.nodes(), excluded }
+/// Who could run one more replica of the present revision of `record` at `now`, and why the others could not, as far as
+/// that follows from the view alone; [`explain`](crate::explain()) says all of it. The same view gives the same answer on
+/// every node.
+pub fn candidates<'a>(view: &'a View, record: &'a EndpointRecord, now: UnixMillis) -> Candidates<'a> {
+    let scene = Scene { view, memory: &NOTHING, now };
+    let Some(post) = muster(&scene, record, view.claims_of(&record.endpoint.metadata.name)).posts.into_iter().next()
+    else {
+        return Candidates { ranked: Vec::new(), excluded: BTreeMap::new() };
+    };
+    let (ranking, excluded) = Ranking::on(&Ground::new(&scene), &post.want, post.kept.iter().map(|held| held.node));
+    let excluded = excluded.into_iter().map(|(node, exclusion)| (node.id, exclusion)).collect();
+    Candidates { ranked: ranking.ranked().into_iter().map(|ranked| ranked.node.id).collect(), excluded }
 }
 
 /// The room that `node` has for a replica as `want` asks for.
-pub(crate) fn admit(node: &NodeView, want: &Want<'_>, now: UnixMillis) -> Result<Room, Exclusion> {
-    is_staying(node)?;
-    offers_engine(node, &want.spec.engine)?;
-    is_of_class(node, want.class)?;
-    matches_labels(node, want.spec)?;
-    let room = has_gpus(node, want.spec)?;
-    is_willing(node, want, now)?;
-    let needed = want.spec.resources.gpus;
-    if room.fitting < needed as usize {
-        return Err(Exclusion::GpusTaken { needed, free: room.fitting, matching: room.matching });
-    }
-    Ok(room)
-}
-
-fn is_staying(node: &NodeView) -> Result<(), Exclusion> {
-    match (node.liveness, &node.departure) {
-        (Liveness::Left, _) => Err(Exclusion::Left),
-        (Liveness::Suspect { since }, _) => Err(Exclusion::Suspect { since }),
-        (Liveness::Alive, Some(departure)) => Err(Exclusion::Departing(departure.reason)),
-        (Liveness::Alive, None) => Ok(()),
-    }
-}
-
-fn offers_engine(node: &NodeView, engine: &EngineSpec) -> Result<(), Exclusion> {
-    let needed = match engine {
-        EngineSpec::Command(command) => Cow::Owned(format!("{}/{}", engine.kind(), command.name)),
-        EngineSpec::Vllm(_)
-        | EngineSpec::Sglang(_)
-        | EngineSpec::Trtllm(_)
-        | EngineSpec::Llamacpp(_)
-        | EngineSpec::Gateway(_)
-        | EngineSpec::Sim(_) => Cow::Borrowed(engine.kind()),
-    };
-    if node.facts.engines.iter().any(|offer| offer.0 == needed) {
-        return Ok(());
-    }
-    let offered = node.facts.engines.iter().map(|offer| offer.0.clone()).collect();
-    Err(Exclusion::EngineNotOffered { needed: needed.into_owned(), offered })
-}
-
-fn is_of_class(node: &NodeView, class: Class) -> Result<(), Exclusion> {
-    let types = [CapacityType::Reserved, CapacityType::OnDemand, CapacityType::Spot];
-    let of = |capacity_type| class.contains_type(capacity_type);
-    let own = node.facts.labels.capacity_type;
-    if of(own) {
-        return Ok(());
-    }
-    let allowed = types.into_iter().filter(|&allowed| of(allowed)).map(|allowed| allowed.to_string()).collect();
-    Err(Exclusion::Label { key: "capacityType".to_owned(), value: Some(own.to_string()), allowed })
-}
-
-fn matches_labels(node: &NodeView, spec: &EndpointSpec) -> Result<(), Exclusion> {
-    for (key, allowed) in &spec.placement.require {
-        let value = node.facts.labels.get(key);
-        if !value.as_ref().is_some_and(|value| allowed.iter().any(|allowed| allowed == value)) {
-            let value = value.map(Cow::into_owned);
-            return Err(Exclusion::Label { key: key.clone(), value, allowed: allowed.clone() });
-        }
-    }
-    Ok(())
-}
-
-fn has_gpus(node: &NodeView, spec: &EndpointSpec) -> Result<Room, Exclusion> {
-    let needed = &spec.resources;
-    let room = Room::of(node, needed);
-    if room.matching < needed.gpus as usize {
-        return Err(Exclusion::TooFewGpus { needed: needed.clone(), matching: room.matching, all: node.gpus.len() });
-    }
-    Ok(room)
-}
-
-fn is_willing(node: &NodeView, want: &Want<'_>, now: UnixMillis) -> Result<(), Exclusion> {
-    let refusal = node.refusals.iter().find(|refusal| {
-        refusal.endpoint == want.record.endpoint.metadata.name
-            && refusal.revision == want.revision
-            && now < refusal.until
-    });
-    refusal.map_or(Ok(()), |refusal| Err(Exclusion::Refused { until: refusal.until, reason: refusal.reason.clone() }))
+pub(crate) fn admit<'a>(node: &'a NodeView, want: &Want<'a>, now: UnixMillis) -> Result<Room, Exclusion<'a>> {
+    let mut kinds = GpuKinds::default();
+    let site = Site::new(node, &mut kinds);
+    Need::new(want, &kinds, now).admit(&site)
 }
 
 #[cfg(test)]
 mod tests {
-    use shoal_types::{Departure, DepartureReason, EngineOffer, Refusal};
+    use shoal_types::{Decimal, Departure, DepartureReason, EngineOffer, Liveness, Refusal};
 
     use super::*;
-    use crate::tests::fleet::{Fleet, at, id};
+    use crate::{
+        tests::fleet::{Fleet, at, id},
+        want::Class,
+    };
 
-    fn exclusion(fleet: &Fleet, now: UnixMillis) -> Option<Exclusion> {
+    fn exclusion(fleet: &Fleet, now: UnixMillis) -> Option<Exclusion<'_>> {
         candidates(&fleet.view, fleet.record("a"), now).excluded.remove(&id(1))
     }
 
@@ -154,6 +83,13 @@ mod tests {
         });
         assert!(matches!(exclusion(&elsewhere, at(0)), Some(Exclusion::Label { .. })));
 
+        let dear = fleet().price(1, 4.5).spec("a", |spec| spec.placement.max_price = Some(Decimal::from_whole(4)));
+        let price = Decimal::from_f64(4.5);
+        assert_eq!(exclusion(&dear, at(0)), Some(Exclusion::Price { price, most: Decimal::from_whole(4) }));
+        assert_eq!(exclusion(&dear.price(1, 4.0), at(0)), None);
+        let untold = fleet().spec("a", |spec| spec.placement.max_price = Some(Decimal::from_whole(4)));
+        assert!(matches!(exclusion(&untold, at(0)), Some(Exclusion::Price { price: None, .. })));
+
         let large = fleet().spec("a", |spec| spec.resources.gpus = 8);
         assert!(matches!(exclusion(&large, at(0)), Some(Exclusion::TooFewGpus { matching: 4, all: 4, .. })));
 
@@ -175,5 +111,21 @@ mod tests {
         assert!(matches!(exclusion(&fleet, at(29)), Some(Exclusion::Refused { .. })));
         assert_eq!(exclusion(&fleet, at(30)), None);
         assert_eq!(exclusion(&fleet.revise("a"), at(1)), None);
+    }
+
+    #[test]
+    fn each_class_has_its_capacity() {
+        let fleet = Fleet::new().node(1, 4).node(2, 4).spot(2).endpoint("a", 2, 1);
+        let record = fleet.record("a");
+        let admitted = |node: u8, class| {
+            let spec = &record.endpoint.spec;
+            let want = Want { record, spec, revision: record.revision, class, count: 1 };
+            admit(&fleet.view.nodes[&id(node)], &want, at(0)).map(|room| room.fitting)
+        };
+        assert_eq!([Class::Any, Class::Firm].map(|class| admitted(1, class)), [Ok(4), Ok(4)]);
+        assert_eq!([Class::Any, Class::Spot].map(|class| admitted(2, class)), [Ok(4), Ok(4)]);
+        for (node, class) in [(1, Class::Spot), (2, Class::Firm)] {
+            assert!(matches!(admitted(node, class), Err(Exclusion::CapacityType { .. })));
+        }
     }
 }

@@ -1,6 +1,8 @@
 //! How many GPUs of a node a new replica could take.
 
-use shoal_types::{Gpu, GpuUse, NodeView, ReplicaState, Resources};
+use std::collections::BTreeSet;
+
+use shoal_types::{ClaimId, Gpu, GpuUse, NodeView, ReplicaState, Resources};
 
 /// Whether `gpu` is of the kind that `resources` asks for, whoever has it. MIG slices are only for those that ask.
 pub fn fits(gpu: &Gpu, resources: &Resources) -> bool {
@@ -25,15 +27,9 @@ pub(crate) struct Room {
 
 impl Room {
     pub(crate) fn of(node: &NodeView, resources: &Resources) -> Self {
-        let promised = promised(node);
-        let available = |gpu: &&Gpu| gpu.is_free() || is_slept_on(node, gpu);
-        let fitting = node.gpus.iter().filter(available).filter(|gpu| fits(gpu, resources)).count();
-        Self {
-            free: node.gpus.iter().filter(available).count().saturating_sub(promised),
-            // A claim that is not on the inventory yet may take any of them, so assume it takes those that fit.
-            fitting: fitting.saturating_sub(promised),
-            matching: node.gpus.iter().filter(|gpu| fits(gpu, resources)).count(),
-        }
+        let mut kinds = GpuKinds::default();
+        let stock = Stock::of(node, &mut kinds, &BTreeSet::new());
+        stock.room(&kinds.fitting(resources))
     }
 
     /// The room that is left when a replica takes `gpus` of those that fit.
@@ -42,18 +38,88 @@ impl Room {
     }
 }
 
-/// Whether a sleeping replica has `gpu`: it makes room for whoever is wanted.
-fn is_slept_on(node: &NodeView, gpu: &Gpu) -> bool {
-    let GpuUse::Replica(claim) = gpu.used_by else { return false };
-    gpu.fault.is_none() && node.claims.get(&claim).is_some_and(|claim| claim.state == ReplicaState::Asleep)
+/// The kinds of GPUs that a mesh has: few, so that whether one fits an endpoint is asked once, not for every GPU.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct GpuKinds<'a> {
+    /// One GPU of each.
+    samples: Vec<&'a Gpu>,
 }
 
-/// GPUs that claims of `node` hold and that its inventory still shows as free: claims and inventory are separate facts,
-/// and the claim is published first.
-fn promised(node: &NodeView) -> usize {
-    let held: usize = node.claims.values().map(|claim| claim.gpus as usize).sum();
-    let shows = |gpu: &&Gpu| matches!(gpu.used_by, GpuUse::Replica(claim) if node.claims.contains_key(&claim));
-    held.saturating_sub(node.gpus.iter().filter(shows).count())
+impl<'a> GpuKinds<'a> {
+    fn index(&mut self, gpu: &'a Gpu) -> usize {
+        let same = |sample: &&Gpu| sample.memory == gpu.memory && sample.mig == gpu.mig && sample.name == gpu.name;
+        self.samples.iter().position(same).unwrap_or_else(|| {
+            self.samples.push(gpu);
+            self.samples.len() - 1
+        })
+    }
+
+    /// For each kind, whether it is what `resources` asks for.
+    pub(crate) fn fitting(&self, resources: &Resources) -> Vec<bool> {
+        self.samples.iter().map(|gpu| fits(gpu, resources)).collect()
+    }
+}
+
+/// The GPUs of one node, counted by kind.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Stock {
+    shelves: Vec<Shelf>,
+    /// GPUs that claims hold and that the inventory still shows as free: claims and inventory are separate facts, and the
+    /// claim is published first.
+    promised: usize,
+}
+
+/// GPUs of one kind.
+#[derive(Debug, Clone, Copy)]
+struct Shelf {
+    kind: usize,
+    all: usize,
+    /// Of those, what nobody holds, and what a sleeping replica makes room on.
+    available: usize,
+}
+
+impl Stock {
+    /// The stock of `node`, as if its claims `gone` had ended.
+    pub(crate) fn of<'a>(node: &'a NodeView, kinds: &mut GpuKinds<'a>, gone: &BTreeSet<ClaimId>) -> Self {
+        let mut stock = Self::default();
+        let mut shown = 0;
+        for gpu in &node.gpus {
+            let kind = kinds.index(gpu);
+            let holder = match gpu.used_by {
+                GpuUse::Replica(claim) => node.claims.get(&claim).filter(|claim| !gone.contains(&claim.id)),
+                GpuUse::Free | GpuUse::Foreign(_) | GpuUse::Partitioned | GpuUse::Unknown => None,
+            };
+            shown += usize::from(holder.is_some());
+            let asleep = holder.is_some_and(|claim| claim.state == ReplicaState::Asleep);
+            let ended = matches!(gpu.used_by, GpuUse::Replica(claim) if gone.contains(&claim));
+            stock.put(kind, gpu.is_free() || (gpu.fault.is_none() && (asleep || ended)));
+        }
+        let held = node.claims.values().filter(|claim| !gone.contains(&claim.id)).map(|claim| claim.gpus as usize);
+        stock.promised = held.sum::<usize>().saturating_sub(shown);
+        stock
+    }
+
+    fn put(&mut self, kind: usize, available: bool) {
+        let shelf = match self.shelves.iter_mut().find(|shelf| shelf.kind == kind) {
+            Some(shelf) => shelf,
+            None => self.shelves.push_mut(Shelf { kind, all: 0, available: 0 }),
+        };
+        shelf.all += 1;
+        shelf.available += usize::from(available);
+    }
+
+    /// The room for an endpoint that `fits`, by kind.
+    pub(crate) fn room(&self, fits: &[bool]) -> Room {
+        let (mut free, mut fitting, mut matching) = (0, 0, 0);
+        for shelf in &self.shelves {
+            let fits = usize::from(fits.get(shelf.kind).copied().unwrap_or(false));
+            free += shelf.available;
+            fitting += shelf.available * fits;
+            matching += shelf.all * fits;
+        }
+        // A claim that is not on the inventory yet may take any of them, so assume it takes those that fit.
+        Room { free, fitting, matching }.less(self.promised)
+    }
 }
 
 #[cfg(test)]

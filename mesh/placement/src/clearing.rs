@@ -61,9 +61,9 @@ impl<'s, 'a> Site<'s, 'a> {
 
     /// Whether the replica fits once the claims `gone` have ended.
     pub(crate) fn fits_without(&self, gone: &BTreeSet<ClaimId>) -> bool {
-        let room = admit(&without(self.node, gone), self.want, self.now);
+        let node = without(self.node, gone);
         let needed = self.want.spec.resources.gpus as usize;
-        room.is_ok_and(|room| room.less(self.planned).fitting >= needed)
+        admit(&node, self.want, self.now).is_ok_and(|room| room.less(self.planned).fitting >= needed)
     }
 
     /// Adds of `claims`, in their order, until the replica fits without them and those that are `gone` already; `None`

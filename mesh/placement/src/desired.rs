@@ -1,6 +1,6 @@
 //! How many replicas of which revision there should be, as every node reads it (DESIGN rule 5).
 
-use shoal_types::{Claim, EndpointRecord, EndpointSpec, NodeView, ReplicaState, Revision};
+use shoal_types::{Claim, EndpointRecord, EndpointSpec, NodeView, ReplicaState, Revision, RolloutPhase};
 
 use crate::{memory::Heard, scene::Scene};
 
@@ -25,7 +25,8 @@ impl Desired {
 
     /// The same, where the claims on it have been looked up.
     pub(crate) fn given(scene: &Scene<'_>, record: &EndpointRecord, claims: &[(&NodeView, &Claim)]) -> Self {
-        let mut shares = match scene.memory.mandate(&record.endpoint.metadata.name) {
+        let heard = scene.memory.mandate(&record.endpoint.metadata.name);
+        let mut shares = match heard {
             Some(Heard { mandate, .. }) => {
                 let known = mandate.shares.iter().filter(|share| record.spec_of(share.revision).is_some());
                 known.map(|share| (share.revision, share.replicas)).collect()
@@ -35,7 +36,7 @@ impl Desired {
         if shares.is_empty() {
             shares.push((record.revision, 0));
         }
-        clamp(&mut shares, &record.endpoint.spec);
+        clamp(&mut shares, &record.endpoint.spec, compares(heard));
         Self { shares }
     }
 
@@ -65,9 +66,16 @@ fn claimed(record: &EndpointRecord, claims: &[(&NodeView, &Claim)]) -> u32 {
     u32::try_from(count.count()).unwrap_or(u32::MAX)
 }
 
+/// Whether two revisions are compared: then neither may lose its last replica to the bounds.
+const fn compares(heard: Option<&Heard>) -> bool {
+    let Some(heard) = heard else { return false };
+    matches!(heard.mandate.rollout, RolloutPhase::Progressing { .. } | RolloutPhase::Paused { .. })
+}
+
 /// Brings the sum of `shares` within the bounds: what is missing goes to the largest share, what is too much is taken
-/// from the last ones, which are on their way out.
-fn clamp(shares: &mut [(Revision, u32)], spec: &EndpointSpec) {
+/// from the last ones, which are on their way out. Of shares that are `compared` one replica each is left, so that an
+/// endpoint of one replica has two.
+fn clamp(shares: &mut [(Revision, u32)], spec: &EndpointSpec, compared: bool) {
     let total = shares.iter().fold(0_u32, |sum, (_, replicas)| sum.saturating_add(*replicas));
     let bounded = spec.replicas.clamp(total);
     if let Some(missing) = bounded.checked_sub(total) {
@@ -78,8 +86,9 @@ fn clamp(shares: &mut [(Revision, u32)], spec: &EndpointSpec) {
         return;
     }
     let mut surplus = total - bounded;
+    let left = u32::from(compared && bounded > 0);
     for (_, replicas) in shares.iter_mut().rev() {
-        let taken = surplus.min(*replicas);
+        let taken = surplus.min(replicas.saturating_sub(left));
         *replicas -= taken;
         surplus -= taken;
     }
@@ -96,7 +105,11 @@ mod tests {
     };
 
     /// What endpoint `a` of `fleet` should have, after node 1 has said `shares` (by age of the revision, 0 the newest).
-    fn desired(mut fleet: Fleet, shares: &[(usize, u32)]) -> Vec<u32> {
+    fn desired(fleet: Fleet, shares: &[(usize, u32)]) -> Vec<u32> {
+        desired_in(RolloutPhase::Complete, fleet, shares)
+    }
+
+    fn desired_in(rollout: RolloutPhase, mut fleet: Fleet, shares: &[(usize, u32)]) -> Vec<u32> {
         let record = fleet.record("a").clone();
         let revision = |age: usize| match age {
             0 => record.revision,
@@ -109,7 +122,7 @@ mod tests {
                 epoch: 3,
                 version: record.version,
                 shares: shares.iter().map(share).collect(),
-                rollout: RolloutPhase::Complete,
+                rollout,
                 reason: String::new(),
                 since: at(0),
             };
@@ -135,6 +148,14 @@ mod tests {
         assert_eq!(desired(fleet(1, 3), &[(0, 4)]), [3]);
         assert_eq!(desired(fleet(5, 9), &[(0, 1), (1, 2)]), [1, 4], "what is missing goes to the larger share");
         assert_eq!(desired(fleet(1, 2), &[(0, 2), (1, 2)]), [2, 0], "what goes anyhow goes first");
+    }
+
+    #[test]
+    fn rule_5_the_bounds_do_not_end_a_comparison() {
+        let canary = RolloutPhase::Progressing { step: 0, ready: None };
+        assert_eq!(desired_in(canary, fleet(1, 1), &[(0, 1), (1, 1)]), [1, 1]);
+        assert_eq!(desired_in(canary, fleet(1, 3), &[(0, 3), (1, 2)]), [2, 1]);
+        assert_eq!(desired_in(canary, fleet(0, 0), &[(0, 1), (1, 1)]), [0, 0]);
     }
 
     #[test]

@@ -6,6 +6,8 @@
 //!
 //! * [`Elector::step`] takes a view and says what this node should do now, and when to ask again.
 //! * [`Action`] is one such thing: claim, start, withdraw, drain, move.
+//! * [`Steward::step`] says how many replicas of which revision there should be, for the endpoints that this node is the
+//!   steward of; [`Desired::of`] is how every node reads it.
 //! * [`candidates()`] explains: which nodes could run a replica, best first, and why the others could not.
 //! * [`making_room`] says which replicas go so that others find a place.
 //!
@@ -18,19 +20,27 @@ mod census;
 mod clearing;
 mod decision;
 mod desired;
+mod distance;
 mod elector;
 mod exclusion;
+mod ground;
 mod group;
 mod membership;
 mod memory;
 mod moves;
+mod muster;
+mod need;
 mod opening;
 mod order;
 mod preempt;
 mod presence;
 mod rank;
 mod register;
+mod risk;
 mod scene;
+mod score;
+pub mod spot;
+mod steward;
 mod tenure;
 mod timing;
 mod vacancy;
@@ -45,7 +55,10 @@ pub use capacity::fits;
 pub use decision::{Action, Decision, DrainReason, MoveReason, WithdrawReason};
 pub use desired::Desired;
 pub use elector::Elector;
-pub use exclusion::Exclusion;
+pub use exclusion::{Capacity, Exclusion};
 pub use memory::{Heard, Memory};
+pub use muster::Standing;
+pub use need::Filter;
 pub use scene::Scene;
+pub use steward::{RevisionStatus, RolloutStatus, Steward, Word, rollout_status, steward_of};
 pub use timing::Timing;

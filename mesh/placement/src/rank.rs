@@ -1,16 +1,21 @@
 //! Which candidate is the best place for a missing replica.
 
-use std::{cmp::Reverse, collections::BTreeMap};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BinaryHeap},
+};
 
-use shoal_types::{NodeId, NodeView, rendezvous_weight};
+use shoal_types::{Decimal, NodeId, NodeView, ScoreWeights, rendezvous_weight};
 
 use crate::{
-    candidates::admit,
     capacity::Room,
     exclusion::Exclusion,
+    ground::Ground,
+    need::Need,
     opening::Planned,
-    order::{is_overflow, spread_domain},
+    order::is_overflow,
     scene::Scene,
+    score::{self, Merits, Micros, Terms},
     want::Want,
 };
 
@@ -18,19 +23,12 @@ use crate::{
 const PARTS: usize = 4;
 
 /// How good a place is; the lesser is the better. Fields compare from the top: first what the user wrote, then that
-/// losing one node must not lose the endpoint, then the fleet's interest, then a choice that costs nothing. Nothing in
-/// it changes with load: load routes requests, it does not move replicas.
+/// losing one node must not lose the endpoint, then what it costs, then a choice that costs nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Score {
-    /// Outside the home cluster: `home` means "fill this first", so no fit elsewhere makes up for it.
-    overflow: bool,
-    /// Replicas already in this zone, where the endpoint is spread.
-    in_zone: usize,
-    /// Quarters of the endpoint that this node has already. In quarters, not replicas, so that an endpoint of sixty
-    /// small replicas fills hosts instead of opening sixty.
-    crowding: usize,
-    /// GPUs that would be left over: small replicas fill broken hosts, and whole ones stay whole for large replicas.
-    left_over: usize,
+    tiers: Tiers,
+    /// All terms together. One of them is what is left over on the host, which alone decides where nobody tells prices.
+    cost: Micros,
     /// Replicas that this node has already: decides for endpoints without GPUs.
     held: usize,
     /// Rendezvous weight: the same on every node, different for every endpoint, stable when others come and go.
@@ -39,70 +37,142 @@ struct Score {
     node: NodeId,
 }
 
+/// What no saving makes up for; compares from the top.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Tiers {
+    /// Outside the home cluster: `home` means "fill this first".
+    pub(crate) overflow: bool,
+    /// Replicas already in this zone, where the endpoint is spread.
+    pub(crate) in_zone: usize,
+    /// Quarters of the endpoint that this node has already. In quarters, not replicas, so that an endpoint of sixty
+    /// small replicas fills hosts instead of opening sixty.
+    pub(crate) crowding: usize,
+}
+
 /// A node that may run a replica.
 #[derive(Debug)]
 struct Place<'a> {
-    node: NodeId,
+    node: &'a NodeView,
     overflow: bool,
-    domain: Option<&'a str>,
+    zone: usize,
     room: Room,
     held: usize,
     weight: u64,
+    merits: Merits,
+    terms: Terms,
 }
+
+/// A candidate and what speaks for it.
+#[derive(Debug)]
+pub(crate) struct Ranked<'a> {
+    pub(crate) node: &'a NodeView,
+    pub(crate) tiers: Tiers,
+    pub(crate) merits: Merits,
+    pub(crate) terms: Terms,
+    /// GPUs of the host that nobody would hold.
+    pub(crate) left_over: usize,
+    pub(crate) fit: Micros,
+}
+
+/// The other nodes, each with the first reason against it.
+pub(crate) type Excluded<'a> = Vec<(&'a NodeView, Exclusion<'a>)>;
 
 /// All nodes that may run a replica of one endpoint.
 #[derive(Debug)]
 pub(crate) struct Ranking<'a> {
     places: Vec<Place<'a>>,
-    in_zone: BTreeMap<&'a str, usize>,
+    /// Replicas in each zone; empty if the endpoint is not spread.
+    in_zone: Vec<usize>,
     gpus: usize,
     desired: usize,
+    weights: &'a ScoreWeights,
 }
 
 impl<'a> Ranking<'a> {
     /// All nodes that may run a replica as `want` asks for, with the room that is left once what is `planned` has its
     /// GPUs; and why the others may not. `kept` are the nodes of those that there are, one for each.
+    ///
+    /// Whoever ranks for several wants of one view makes the [`Ground`] once and uses [`Self::on`].
     pub(crate) fn new(
         scene: &Scene<'a>,
         want: &Want<'a>,
         kept: impl IntoIterator<Item = &'a NodeView>,
         planned: &Planned,
-    ) -> (Self, BTreeMap<NodeId, Exclusion>) {
-        let mut ranking = Self {
-            places: Vec::new(),
-            in_zone: BTreeMap::new(),
-            gpus: want.spec.resources.gpus as usize,
-            desired: want.count.max(1),
-        };
-        let mut held: BTreeMap<NodeId, usize> = BTreeMap::new();
-        for node in kept {
-            *held.entry(node.id).or_default() += 1;
-            ranking.count_in_zone(spread_domain(node, want.record));
-        }
-        let mut excluded = BTreeMap::new();
-        for node in scene.view.nodes.values() {
-            match admit(node, want, scene.now) {
-                Ok(room) => {
-                    let room = room.less(planned.get(&node.id).copied().unwrap_or(0));
-                    ranking.add(node, want, room, held.get(&node.id).copied().unwrap_or(0));
-                }
-                Err(exclusion) => {
-                    excluded.insert(node.id, exclusion);
-                }
-            }
+    ) -> (Self, Excluded<'a>) {
+        let (mut ranking, excluded) = Self::on(&Ground::new(scene), want, kept);
+        for place in &mut ranking.places {
+            place.room = place.room.less(planned.get(&place.node.id).copied().unwrap_or(0));
         }
         (ranking, excluded)
     }
 
-    fn add(&mut self, node: &'a NodeView, want: &Want<'a>, room: Room, held: usize) {
-        self.places.push(Place {
-            node: node.id,
-            overflow: is_overflow(node, want.record),
-            domain: spread_domain(node, want.record),
-            room,
-            held,
-            weight: rendezvous_weight(want.record.endpoint.metadata.name.as_str(), node.id),
-        });
+    /// All nodes of `ground` that may run a replica as `want` asks for, and why the others may not. `kept` are the nodes
+    /// of those that there are, one for each.
+    pub(crate) fn on(
+        ground: &Ground<'a>,
+        want: &Want<'a>,
+        kept: impl IntoIterator<Item = &'a NodeView>,
+    ) -> (Self, Excluded<'a>) {
+        let need = ground.need(want);
+        let spread = need.placement().spread.is_some();
+        let mut ranking = Self {
+            places: Vec::new(),
+            in_zone: vec![0; if spread { ground.zones() } else { 0 }],
+            gpus: need.gpus(),
+            desired: want.count.max(1),
+            weights: &need.placement().weights,
+        };
+        let mut held: BTreeMap<NodeId, usize> = BTreeMap::new();
+        for node in kept {
+            *held.entry(node.id).or_default() += 1;
+            ground.zone_of(node).into_iter().for_each(|zone| ranking.count_in_zone(zone));
+        }
+        let excluded = ranking.admit(ground, &need, &held);
+        ranking.appraise();
+        (ranking, excluded)
+    }
+
+    fn admit(&mut self, ground: &Ground<'a>, need: &Need<'a>, held: &BTreeMap<NodeId, usize>) -> Excluded<'a> {
+        let record = need.want.record;
+        let name = &record.endpoint.metadata.name;
+        let clients = ground.distances.clients_of(name);
+        let model = score::loads_weights(need.spec()).then(|| need.spec().cache_key());
+        let mut excluded = Excluded::new();
+        for (index, site) in ground.sites.iter().enumerate() {
+            let node = site.node;
+            let room = match need.admit(site) {
+                Ok(room) => room,
+                Err(exclusion) => {
+                    excluded.push((node, exclusion));
+                    continue;
+                }
+            };
+            let merits = Merits {
+                price: site.price,
+                risk: site.risk,
+                fetches: model.as_ref().is_some_and(|model| !node.models.contains(model)),
+                distance: clients.distance(index),
+            };
+            self.places.push(Place {
+                node,
+                overflow: is_overflow(node, record),
+                zone: site.zone,
+                room,
+                held: held.get(&node.id).copied().unwrap_or(0),
+                weight: rendezvous_weight(name.as_str(), node.id),
+                terms: merits.terms(self.weights, Decimal::default()),
+                merits,
+            });
+        }
+        excluded
+    }
+
+    /// A price that a node does not tell is taken for the dearest of the candidates, so it takes all of them to know it.
+    fn appraise(&mut self) {
+        let dearest = self.places.iter().filter_map(|place| place.merits.price).max().unwrap_or_default();
+        for place in self.places.iter_mut().filter(|place| place.merits.price.is_none()) {
+            place.terms = place.merits.terms(self.weights, dearest);
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -111,49 +181,91 @@ impl<'a> Ranking<'a> {
 
     /// Whether `node` may run a replica.
     pub(crate) fn contains(&self, node: NodeId) -> bool {
-        self.places.iter().any(|place| place.node == node)
+        // The places are in the order of the view's nodes.
+        self.places.binary_search_by_key(&node, |place| place.node.id).is_ok()
     }
 
-    /// The nodes, best first, each once.
-    pub(crate) fn nodes(mut self) -> Vec<NodeId> {
-        let mut scored: Vec<Score> = self.places.iter().map(|place| self.score(place)).collect();
-        self.places.clear();
-        scored.sort_unstable();
-        scored.into_iter().map(|score| score.node).collect()
+    /// The candidates, best first, each once.
+    pub(crate) fn ranked(&self) -> Vec<Ranked<'a>> {
+        let mut places: Vec<(Score, &Place<'a>)> = self.places.iter().map(|place| (self.score(place), place)).collect();
+        places.sort_unstable_by_key(|(score, _)| *score);
+        let ranked = |(score, place): (Score, &Place<'a>)| Ranked {
+            node: place.node,
+            tiers: score.tiers,
+            merits: place.merits,
+            terms: place.terms,
+            left_over: self.left_over(place),
+            fit: self.fit(place),
+        };
+        places.into_iter().map(ranked).collect()
     }
 
     /// Where the next `count` replicas would go if they were placed one after the other. A node with room for several
     /// can be in it several times; fewer than `count` if there is no more room.
     pub(crate) fn slots(mut self, count: usize) -> Vec<NodeId> {
-        (0..count).map_while(|_| self.take_best()).collect()
+        let roomy = self.places.iter().enumerate().filter(|(_, place)| self.has_room(place));
+        let mut heap: BinaryHeap<_> = roomy.map(|(index, place)| Reverse((self.score(place), index))).collect();
+        let mut slots = Vec::new();
+        while slots.len() < count
+            && let Some(Reverse((score, index))) = heap.pop()
+        {
+            let present = self.score(&self.places[index]);
+            // Its zone has got a replica meanwhile. A place that nobody took never becomes better, so the first one that
+            // is as good as it was is the best.
+            if present != score {
+                heap.push(Reverse((present, index)));
+                continue;
+            }
+            slots.push(self.take(index));
+            if self.has_room(&self.places[index]) {
+                heap.push(Reverse((self.score(&self.places[index]), index)));
+            }
+        }
+        slots
     }
 
-    fn take_best(&mut self) -> Option<NodeId> {
-        let fitting = self.places.iter().enumerate().filter(|(_, place)| place.room.fitting >= self.gpus);
-        let (best, _) = fitting.min_by_key(|(_, place)| self.score(place))?;
-        let place = &mut self.places[best];
+    fn take(&mut self, index: usize) -> NodeId {
+        let place = &mut self.places[index];
         place.held += 1;
         place.room = place.room.less(self.gpus);
-        let (node, domain) = (place.node, place.domain);
-        self.count_in_zone(domain);
-        Some(node)
+        let (node, zone) = (place.node.id, place.zone);
+        self.count_in_zone(zone);
+        node
     }
 
-    fn count_in_zone(&mut self, domain: Option<&'a str>) {
-        if let Some(zone) = domain {
-            *self.in_zone.entry(zone).or_default() += 1;
+    fn count_in_zone(&mut self, zone: usize) {
+        if let Some(replicas) = self.in_zone.get_mut(zone) {
+            *replicas += 1;
         }
+    }
+
+    const fn has_room(&self, place: &Place<'_>) -> bool {
+        place.room.fitting >= self.gpus
+    }
+
+    const fn left_over(&self, place: &Place<'_>) -> usize {
+        if self.gpus == 0 { 0 } else { place.room.free.saturating_sub(self.gpus) }
+    }
+
+    fn fit(&self, place: &Place<'_>) -> Micros {
+        score::fit(self.left_over(place), self.weights)
     }
 
     fn score(&self, place: &Place<'_>) -> Score {
-        Score {
+        let tiers = Tiers {
             overflow: place.overflow,
-            in_zone: place.domain.and_then(|zone| self.in_zone.get(zone).copied()).unwrap_or(0),
+            in_zone: self.in_zone.get(place.zone).copied().unwrap_or(0),
             crowding: place.held * PARTS / self.desired.max(PARTS),
-            left_over: if self.gpus == 0 { 0 } else { place.room.free.saturating_sub(self.gpus) },
+        };
+        Score {
+            tiers,
+            cost: place.terms.total().saturating_add(self.fit(place)),
             held: place.held,
             weight: Reverse(place.weight),
-            node: place.node,
+            node: place.node.id,
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

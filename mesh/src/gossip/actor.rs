@@ -21,9 +21,10 @@ use super::{
     handle::{Change, Command},
     incarnations::Incarnations,
     peers::PeerBook,
-    presence::{Now, Patience},
+    presence::{Now, Patience, SILENT_AFTER},
     protocol::Voice,
     roster::{Circumstances, Roster},
+    said::Said,
     wire::Wire,
 };
 use crate::{clock, store::Snapshot};
@@ -44,6 +45,8 @@ pub(super) struct Actor {
     link: Arc<dyn Link>,
     wire: Arc<Wire>,
     connected: watch::Receiver<BTreeSet<NodeId>>,
+    /// The connected peers from which nothing came as of this round.
+    silent: BTreeSet<NodeId>,
     specs: watch::Receiver<Arc<Snapshot>>,
     inbox: mpsc::Receiver<Command>,
     tasks: TaskTracker,
@@ -84,12 +87,10 @@ impl Actor {
     ) -> Result<(Self, watch::Receiver<Arc<View>>), GossipError> {
         let GossipConfig { me, mesh, generation, interval, state_dir } = config;
         let voice = Voice { me, mesh, interval };
-        let mut roster = Roster::new(me, mesh, Patience::new(interval));
         let specs = parts.specs.borrow().clone();
         let own = BTreeMap::from([(Key::Facts, facts), (Key::Specs, digest_text(&specs))]);
-        for (key, text) in &own {
-            roster.own.set(me, *key, text).map_err(|_| GossipError::Facts)?;
-        }
+        let said = said(me, &own)?;
+        let roster = Roster::new(me, mesh, Patience::new(interval), said, clock::now()).ok_or(GossipError::Facts)?;
         let wire = Arc::new(Wire::new(parts.link.clone(), parts.inbound));
         let directory = state_dir.clone();
         let loading = tasks.spawn_blocking(move || PeerBook::load(&directory));
@@ -100,7 +101,7 @@ impl Actor {
         }
         let chitchat = Incarnations::start(voice, generation, state_dir, &own, wire.clone(), tasks.clone()).await;
         let chitchat = chitchat.map_err(GossipError::Start)?;
-        let (view, views) = watch::channel(Arc::new(roster.view(&specs, clock::now())));
+        let (view, views) = watch::channel(Arc::new(roster.view(&specs)));
         let now = Instant::now();
         let mut tick = tokio::time::interval(interval);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -109,6 +110,7 @@ impl Actor {
             link: parts.link,
             wire,
             connected: parts.connected,
+            silent: BTreeSet::new(),
             specs: parts.specs,
             inbox,
             tasks,
@@ -180,6 +182,7 @@ impl Actor {
             self.be_deaf();
         }
         self.knock();
+        self.silent = self.link.silent_for(SILENT_AFTER);
         self.refresh().await;
         if now.saturating_duration_since(self.saved) >= SAVE_EVERY {
             self.saved = now;
@@ -193,27 +196,36 @@ impl Actor {
         }
     }
 
-    /// Changes own keys: in the own view at once, and with chitchat.
+    /// Changes own keys: in the own view at once, and with chitchat. What is said already is not said again.
     async fn change(&mut self, changes: Vec<Change>) {
+        let mut changed = false;
         for (key, text) in changes {
-            match &text {
-                Some(text) => match self.roster.own.set(self.voice.me, key, text) {
-                    Ok(()) => drop(self.own.insert(key, text.clone())),
-                    Err(error) => {
-                        error!(%key, %error, "an own value cannot be read back and is not gossiped");
-                        continue;
-                    }
-                },
-                None => {
-                    self.roster.own.clear(key);
-                    self.own.remove(&key);
+            if self.own.get(&key) != text.as_ref() && self.say(key, text.as_deref()) {
+                changed = true;
+                if let Some(protocol) = self.chitchat.current() {
+                    protocol.set(key, text.as_deref()).await;
                 }
             }
-            if let Some(protocol) = self.chitchat.current() {
-                protocol.set(key, text.as_deref()).await;
-            }
         }
-        self.show();
+        if changed {
+            self.roster.own.show(clock::now());
+            self.show();
+        }
+    }
+
+    /// Notes what this node says from now on. Returns whether it can be said.
+    fn say(&mut self, key: Key, text: Option<&str>) -> bool {
+        let Some(text) = text else {
+            self.roster.own.clear(key);
+            self.own.remove(&key);
+            return true;
+        };
+        if let Err(error) = self.roster.own.set(key, text) {
+            error!(%key, %error, "an own value cannot be read back and is not gossiped");
+            return false;
+        }
+        self.own.insert(key, text.to_owned());
+        true
     }
 
     /// Looks at what chitchat knows, and shows a new view if it differs.
@@ -230,7 +242,8 @@ impl Actor {
         let changed = {
             let (connected, specs) = (self.connected.borrow_and_update(), self.specs.borrow());
             let deaf = monotonic < self.deaf_until;
-            let around = Circumstances { connected: &connected, revoked: &specs.revoked_nodes, deaf };
+            let around =
+                Circumstances { connected: &connected, silent: &self.silent, revoked: &specs.revoked_nodes, deaf };
             self.roster.hear(heard, around, now)
         };
         if changed {
@@ -258,7 +271,7 @@ impl Actor {
     }
 
     fn show(&self) {
-        let view = self.roster.view(&self.specs.borrow(), clock::now());
+        let view = self.roster.view(&self.specs.borrow());
         self.view.send_replace(Arc::new(view));
     }
 
@@ -308,6 +321,15 @@ impl Actor {
     fn be_deaf(&mut self) {
         self.deaf_until = Instant::now() + self.voice.interval * RELEARN_ROUNDS;
     }
+}
+
+/// What the own keys say.
+fn said(me: NodeId, own: &BTreeMap<Key, String>) -> Result<Said, GossipError> {
+    let mut said = Said::default();
+    for (key, text) in own {
+        said.set(me, *key, text).map_err(|_| GossipError::Facts)?;
+    }
+    Ok(said)
 }
 
 fn digest_text(specs: &Snapshot) -> String {

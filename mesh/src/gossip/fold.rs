@@ -18,7 +18,6 @@ pub(super) type Read = (u64, u64);
 pub(super) struct Heard {
     pub(super) node: NodeId,
     pub(super) state: Read,
-    pub(super) heartbeat: u64,
     /// The failure detector's word.
     pub(super) live: bool,
     /// All its values; `None` if they are those already read.
@@ -41,7 +40,6 @@ pub(super) fn fold(chitchat: &Chitchat, read: &BTreeMap<NodeId, Read>) -> Vec<He
         Heard {
             node,
             state: current,
-            heartbeat: state.heartbeat().into(),
             live: live.contains(id),
             values: (read.get(&node) != Some(&current)).then(|| values(state)),
         }

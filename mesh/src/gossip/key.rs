@@ -2,6 +2,8 @@
 
 use std::{fmt, str::FromStr};
 
+use shoal_types::{EndpointName, stable_hash};
+
 /// One gossiped key. Values are JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Key {
@@ -21,17 +23,61 @@ pub(crate) enum Key {
     Left,
     /// Digest of the node's store.
     Specs,
+    /// `Mandate`, by the hash of its endpoint's name: a name is longer than what chitchat repeats in every round.
+    Mandate(u64),
+    /// `Demand`, by the same hash.
+    Demand(u64),
+    /// A list of `PastDeparture`.
+    Departures,
+    /// Milliseconds by cluster.
+    Distances,
+    /// A list of the names of models.
+    Models,
 }
 
 impl Key {
+    /// The keys of which a node has one each.
+    pub(super) const SINGLE: [Self; 8] = [
+        Self::Facts,
+        Self::Refusals,
+        Self::Departure,
+        Self::Left,
+        Self::Specs,
+        Self::Departures,
+        Self::Distances,
+        Self::Models,
+    ];
+
+    /// Where what a steward says of `endpoint` belongs.
+    pub(crate) fn mandate(endpoint: &EndpointName) -> Self {
+        Self::Mandate(name_hash(endpoint))
+    }
+
+    /// Where what an ingress says of `endpoint` belongs.
+    pub(crate) fn demand(endpoint: &EndpointName) -> Self {
+        Self::Demand(name_hash(endpoint))
+    }
+
     /// Most bytes of a value. One kilobyte keeps a round of gossip small (chitchat sends no part of a value, and
-    /// damages what is over 64 KiB); facts and refusals are lists that an operator can make longer.
+    /// damages what is over 64 KiB); some are lists that an operator can make longer.
     pub(crate) const fn value_max(self) -> usize {
         match self {
-            Self::Facts | Self::Refusals => 4 << 10,
-            Self::Gpu(_) | Self::Claim(_) | Self::Load(_) | Self::Departure | Self::Left | Self::Specs => 1 << 10,
+            Self::Facts | Self::Refusals | Self::Distances | Self::Models => 4 << 10,
+            Self::Gpu(_)
+            | Self::Claim(_)
+            | Self::Load(_)
+            | Self::Departure
+            | Self::Left
+            | Self::Specs
+            | Self::Mandate(_)
+            | Self::Demand(_)
+            | Self::Departures => 1 << 10,
         }
     }
+}
+
+fn name_hash(endpoint: &EndpointName) -> u64 {
+    stable_hash(&[endpoint.as_str().as_bytes()])
 }
 
 impl fmt::Display for Key {
@@ -45,6 +91,11 @@ impl fmt::Display for Key {
             Self::Departure => f.write_str("departure"),
             Self::Left => f.write_str("left"),
             Self::Specs => f.write_str("specs"),
+            Self::Mandate(hash) => write!(f, "mandate/{hash:016x}"),
+            Self::Demand(hash) => write!(f, "demand/{hash:016x}"),
+            Self::Departures => f.write_str("departures"),
+            Self::Distances => f.write_str("distances"),
+            Self::Models => f.write_str("models"),
         }
     }
 }
@@ -59,20 +110,19 @@ impl FromStr for Key {
 
     fn from_str(text: &str) -> Result<Self, UnknownKey> {
         let unknown = || UnknownKey(text.to_owned());
-        Ok(match text.split_once('/') {
-            None => match text {
-                "facts" => Self::Facts,
-                "refusals" => Self::Refusals,
-                "departure" => Self::Departure,
-                "left" => Self::Left,
-                "specs" => Self::Specs,
-                _ => return Err(unknown()),
-            },
-            Some(("gpu", index)) => Self::Gpu(index.parse().map_err(|_| unknown())?),
-            Some(("claim", counter)) => Self::Claim(counter.parse().map_err(|_| unknown())?),
-            Some(("load", counter)) => Self::Load(counter.parse().map_err(|_| unknown())?),
-            Some(_) => return Err(unknown()),
-        })
+        let Some((family, which)) = text.split_once('/') else {
+            return Self::SINGLE.into_iter().find(|key| key.to_string() == text).ok_or_else(unknown);
+        };
+        let key = match family {
+            "gpu" => which.parse().ok().map(Self::Gpu),
+            "claim" => which.parse().ok().map(Self::Claim),
+            "load" => which.parse().ok().map(Self::Load),
+            "mandate" => u64::from_str_radix(which, 16).ok().map(Self::Mandate),
+            "demand" => u64::from_str_radix(which, 16).ok().map(Self::Demand),
+            _ => None,
+        };
+        // One key has one text: of two, one could not be deleted.
+        key.filter(|key| key.to_string() == text).ok_or_else(unknown)
     }
 }
 
@@ -82,21 +132,22 @@ mod tests {
 
     #[test]
     fn keys_survive_text() {
-        let keys = [
-            Key::Facts,
-            Key::Gpu(7),
-            Key::Claim(u32::MAX),
-            Key::Load(1),
-            Key::Refusals,
-            Key::Departure,
-            Key::Left,
-            Key::Specs,
-        ];
-        for key in keys {
+        let many = [Key::Gpu(7), Key::Claim(u32::MAX), Key::Load(1), Key::Mandate(u64::MAX), Key::Demand(7)];
+        for key in Key::SINGLE.into_iter().chain(many) {
             assert_eq!(key.to_string().parse(), Ok(key));
         }
-        for foreign in ["", "gpu", "gpu/", "gpu/-1", "gpu/1/2", "claim/x", "steward/a"] {
+        let foreign =
+            ["", "gpu", "gpu/", "gpu/-1", "gpu/07", "gpu/1/2", "claim/x", "steward/a", "mandate/7", "departures/"];
+        for foreign in foreign {
             assert!(foreign.parse::<Key>().is_err(), "{foreign}");
         }
+    }
+
+    /// Nodes of all versions must find the same key.
+    #[test]
+    fn endpoints_have_the_same_keys_for_ever() {
+        let llama = "llama".parse().unwrap();
+        assert_eq!(Key::mandate(&llama).to_string(), "mandate/d7b8552dc7eb5f8e");
+        assert_eq!(Key::demand(&llama).to_string(), "demand/d7b8552dc7eb5f8e");
     }
 }

@@ -1,6 +1,6 @@
 //! Whether a node is there: one small state machine per node.
 //!
-//! A node is lost when chitchat's detector says so and no connection of ours to it is alive. Observers disagree for some
+//! A node is lost when chitchat's detector says so and nothing comes over a connection of ours to it. Observers disagree for some
 //! seconds; placement is built for that.
 
 use std::time::Duration;
@@ -10,7 +10,10 @@ use tokio::time::Instant;
 
 /// Rounds of gossip in which a newly heard node may stay unjudged.
 const ARRIVAL_ROUNDS: u32 = 16;
-/// The transport's idle timeout: how long a connection says anything about its peer.
+/// How long a connection on which nothing comes still says something about its peer. Both ends keep it alive every
+/// second, so that three packets were lost then; that it is looked at twice a second costs no more than that.
+pub(super) const SILENT_AFTER: Duration = Duration::from_millis(2_750);
+/// How long a connection on which something comes keeps a node that does not gossip.
 const CONNECTED_FOR: Duration = Duration::from_secs(6);
 const SUSPECT_KEPT: Duration = Duration::from_secs(10 * 60);
 const LEFT_KEPT: Duration = Duration::from_secs(60);
@@ -43,7 +46,7 @@ pub(super) struct Signs {
     pub(super) live: bool,
     /// It said goodbye.
     pub(super) left: bool,
-    /// We have a live connection to it.
+    /// We have a connection to it, and hear something there.
     pub(super) connected: bool,
     /// It was heard under a higher generation than before.
     pub(super) restarted: bool,

@@ -6,13 +6,15 @@ use std::{
     sync::Arc,
 };
 
-use shoal_types::{Liveness, MeshId, NodeFacts, NodeId, NodeView, UnixMillis, View};
+use shoal_types::{Liveness, MeshId, NodeId, NodeView, UnixMillis, View};
 use tracing::warn;
 
 use super::{
+    Key,
     fold::{Heard, Read},
+    known::Known,
     presence::{Now, Patience, Presence, Signs},
-    said::Said,
+    said::{Said, ValueError},
 };
 use crate::store::Snapshot;
 
@@ -23,32 +25,39 @@ pub(super) struct Roster {
     mesh: MeshId,
     patience: Patience,
     /// What this node says of itself: shown in its own view before anybody else has heard it.
-    pub(super) own: Said,
+    pub(super) own: Known,
     members: BTreeMap<NodeId, Member>,
 }
 
 #[derive(Debug)]
 struct Member {
     state: Read,
-    heartbeat: u64,
-    heard: UnixMillis,
     presence: Presence,
-    facts: NodeFacts,
-    said: Said,
+    known: Known,
 }
 
 /// What bears on presence besides chitchat.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Circumstances<'a> {
     pub(super) connected: &'a BTreeSet<NodeId>,
+    /// Of those, the ones from which nothing comes any more.
+    pub(super) silent: &'a BTreeSet<NodeId>,
     pub(super) revoked: &'a BTreeSet<NodeId>,
     /// See [`Signs::deaf`].
     pub(super) deaf: bool,
 }
 
+impl Circumstances<'_> {
+    fn is_connected(&self, node: NodeId) -> bool {
+        self.connected.contains(&node) && !self.silent.contains(&node)
+    }
+}
+
 impl Roster {
-    pub(super) fn new(me: NodeId, mesh: MeshId, patience: Patience) -> Self {
-        Self { me, mesh, patience, own: Said::default(), members: BTreeMap::new() }
+    /// One in which there is only this node, `me`, which says `own`; `None` if it does not say who it is.
+    pub(super) fn new(me: NodeId, mesh: MeshId, patience: Patience, own: Said, now: UnixMillis) -> Option<Self> {
+        let own = Known::new(me, own, Liveness::Alive, now)?;
+        Some(Self { me, mesh, patience, own, members: BTreeMap::new() })
     }
 
     /// Which state of each node has been read.
@@ -80,36 +89,37 @@ impl Roster {
         let heard = heard.filter(|heard| heard.state.0 >= member.state.0);
         let restarted = heard.as_ref().is_some_and(|heard| heard.state.0 > member.state.0);
         let live = heard.as_ref().is_some_and(|heard| heard.live);
-        let news = heard.is_some_and(|heard| member.listen(heard, restarted, now.wall));
-        let connected = around.connected.contains(&node);
-        let signs = Signs { live, left: member.said.left, connected, restarted, deaf: around.deaf };
-        let before = member.presence.liveness();
+        let before = member.known.view().clone();
+        if let Some(heard) = heard {
+            member.listen(&heard, restarted, now.wall);
+        }
+        let (left, connected) = (member.known.left(), around.is_connected(node));
+        let signs = Signs { live, left, connected, restarted, deaf: around.deaf };
         let Some(after) = member.presence.step(signs, &self.patience, now) else {
             self.members.remove(&node);
             return true;
         };
         member.presence = after;
-        news || after.liveness() != before
+        member.known.judge(after.liveness());
+        !Arc::ptr_eq(&before, member.known.view())
     }
 
     /// A node that was unknown, if it is there and says who it is.
     fn welcome(&mut self, heard: Heard, around: Circumstances<'_>, now: Now) -> bool {
         let mut said = Said::default();
         let errors = said.replace(heard.node, heard.values.as_deref().unwrap_or_default());
-        let connected = around.connected.contains(&heard.node);
+        let connected = around.is_connected(heard.node);
         let signs = Signs { live: heard.live, left: said.left, connected, restarted: false, deaf: around.deaf };
         let Some(presence) = Presence::first(signs, now) else { return false };
         warn_of(heard.node, &errors);
-        let Some(facts) = said.facts.clone() else { return false };
-        let (state, heartbeat) = (heard.state, heard.heartbeat);
-        let member = Member { state, heartbeat, heard: now.wall, presence, facts, said };
-        self.members.insert(heard.node, member);
+        let Some(known) = Known::new(heard.node, said, presence.liveness(), now.wall) else { return false };
+        self.members.insert(heard.node, Member { state: heard.state, presence, known });
         true
     }
 
     /// Where the nodes that are there can be dialled.
     pub(super) fn addresses(&self) -> impl Iterator<Item = (NodeId, &[SocketAddr])> {
-        self.alive().map(|(node, member)| (node, member.facts.addresses.as_slice()))
+        self.alive().map(|(node, member)| (node, member.known.addresses()))
     }
 
     /// The other nodes that are there.
@@ -123,61 +133,32 @@ impl Roster {
     }
 
     /// The view of this moment.
-    pub(super) fn view(&self, specs: &Snapshot, now: UnixMillis) -> View {
-        let mut nodes: BTreeMap<NodeId, Arc<NodeView>> =
-            self.members.iter().map(|(node, member)| (*node, Arc::new(member.view(*node)))).collect();
-        if let Some(facts) = &self.own.facts {
-            nodes.insert(self.me, Arc::new(node_view(self.me, facts, &self.own, Liveness::Alive, now)));
-        }
+    pub(super) fn view(&self, specs: &Snapshot) -> View {
+        let own = (self.me, self.own.view().clone());
+        let others = self.members.iter().map(|(node, member)| (*node, member.known.view().clone()));
+        let nodes: BTreeMap<NodeId, Arc<NodeView>> = others.chain([own]).collect();
         View { me: self.me, mesh: self.mesh, nodes, endpoints: specs.endpoints.clone() }
     }
 }
 
 impl Member {
-    /// Takes over what was heard; returns whether it says anything new.
-    fn listen(&mut self, heard: Heard, restarted: bool, now: UnixMillis) -> bool {
-        if heard.heartbeat != self.heartbeat || restarted {
-            (self.heartbeat, self.heard) = (heard.heartbeat, now);
-        }
-        let Some(values) = heard.values else { return false };
+    /// Takes over what was heard.
+    fn listen(&mut self, heard: &Heard, restarted: bool, now: UnixMillis) {
+        let Some(values) = &heard.values else { return };
         if restarted {
-            self.said = Said::default();
+            self.known.forget();
         }
         self.state = heard.state;
-        warn_of(heard.node, &self.said.replace(heard.node, &values));
-        if let Some(facts) = &self.said.facts {
-            self.facts.clone_from(facts);
-        }
-        true
-    }
-
-    fn view(&self, node: NodeId) -> NodeView {
-        node_view(node, &self.facts, &self.said, self.presence.liveness(), self.heard)
+        warn_of(heard.node, &self.known.replace(values));
+        self.known.show(now);
     }
 }
 
-fn node_view(id: NodeId, facts: &NodeFacts, said: &Said, liveness: Liveness, heard: UnixMillis) -> NodeView {
-    NodeView {
-        id,
-        facts: facts.clone(),
-        gpus: said.gpus.values().cloned().collect(),
-        claims: said.claims.values().map(|claim| (claim.id, claim.clone())).collect(),
-        loads: said.loads_by_claim(),
-        refusals: said.refusals.clone(),
-        departure: said.departure.clone(),
-        liveness,
-        demands: BTreeMap::new(),
-        mandates: BTreeMap::new(),
-        departures: Vec::new(),
-        distances: BTreeMap::new(),
-        models: BTreeSet::new(),
-        specs: said.specs.clone(),
-        heard,
-    }
-}
-
-fn warn_of(node: NodeId, errors: &[(super::Key, super::said::ValueError)]) {
+fn warn_of(node: NodeId, errors: &[(Key, ValueError)]) {
     for (key, error) in errors {
         warn!(%node, %key, %error, "a node gossips a value that was not taken over");
     }
 }
+
+#[cfg(test)]
+mod tests;

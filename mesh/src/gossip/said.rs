@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::de::DeserializeOwned;
-use shoal_types::{Claim, ClaimId, Departure, Gpu, Load, NodeFacts, NodeId, Refusal};
+use shoal_types::{
+    Claim, ClaimId, Demand, Departure, EndpointName, Gpu, Liveness, Load, Mandate, NodeFacts, NodeId, NodeView,
+    PastDeparture, Refusal, UnixMillis,
+};
 
 use super::Key;
 
@@ -18,6 +21,11 @@ pub(super) struct Said {
     pub(super) departure: Option<Departure>,
     pub(super) specs: String,
     pub(super) left: bool,
+    pub(super) mandates: BTreeMap<u64, Mandate>,
+    pub(super) demands: BTreeMap<u64, Demand>,
+    pub(super) departures: Vec<PastDeparture>,
+    pub(super) distances: BTreeMap<String, u32>,
+    pub(super) models: BTreeSet<String>,
 }
 
 /// Why a value was not taken over.
@@ -29,6 +37,9 @@ pub(super) enum ValueError {
     /// Another node's claim, or one under the wrong key.
     #[error("it holds claim {0}, which does not belong there")]
     ForeignClaim(ClaimId),
+    /// Something about another endpoint than the key says.
+    #[error("it is about endpoint `{0}`, which has another key")]
+    ForeignEndpoint(EndpointName),
     /// Larger than the key allows.
     #[error("it has {0} bytes, more than the {1} allowed")]
     TooLarge(usize, usize),
@@ -62,6 +73,19 @@ impl Said {
             Key::Departure => self.departure = Some(read(text)?),
             Key::Left => self.left = read(text)?,
             Key::Specs => self.specs = read(text)?,
+            Key::Mandate(hash) => {
+                let mandate: Mandate = read(text)?;
+                belongs(key, Key::mandate(&mandate.endpoint), &mandate.endpoint)?;
+                self.mandates.insert(hash, mandate);
+            }
+            Key::Demand(hash) => {
+                let demand: Demand = read(text)?;
+                belongs(key, Key::demand(&demand.endpoint), &demand.endpoint)?;
+                self.demands.insert(hash, demand);
+            }
+            Key::Departures => self.departures = read(text)?,
+            Key::Distances => self.distances = read(text)?,
+            Key::Models => self.models = read(text)?,
         }
         Ok(())
     }
@@ -77,22 +101,48 @@ impl Said {
             Key::Departure => self.departure = None,
             Key::Left => self.left = false,
             Key::Specs => self.specs.clear(),
+            Key::Mandate(hash) => drop(self.mandates.remove(&hash)),
+            Key::Demand(hash) => drop(self.demands.remove(&hash)),
+            Key::Departures => self.departures.clear(),
+            Key::Distances => self.distances.clear(),
+            Key::Models => self.models.clear(),
         }
     }
 
     fn retain(&mut self, keys: &BTreeSet<Key>) {
-        for key in [Key::Facts, Key::Refusals, Key::Departure, Key::Left, Key::Specs] {
-            if !keys.contains(&key) {
-                self.clear(key);
-            }
+        for key in Key::SINGLE.iter().filter(|key| !keys.contains(key)) {
+            self.clear(*key);
         }
         self.gpus.retain(|index, _| keys.contains(&Key::Gpu(*index)));
         self.claims.retain(|counter, _| keys.contains(&Key::Claim(*counter)));
         self.loads.retain(|counter, _| keys.contains(&Key::Load(*counter)));
+        self.mandates.retain(|hash, _| keys.contains(&Key::Mandate(*hash)));
+        self.demands.retain(|hash, _| keys.contains(&Key::Demand(*hash)));
+    }
+
+    /// The node that says all this, of which the rest is known otherwise.
+    pub(super) fn view(&self, id: NodeId, facts: &NodeFacts, liveness: Liveness, heard: UnixMillis) -> NodeView {
+        NodeView {
+            id,
+            facts: self.facts.as_ref().unwrap_or(facts).clone(),
+            gpus: self.gpus.values().cloned().collect(),
+            claims: self.claims.values().map(|claim| (claim.id, claim.clone())).collect(),
+            loads: self.loads_by_claim(),
+            refusals: self.refusals.clone(),
+            departure: self.departure.clone(),
+            liveness,
+            demands: self.demands.values().map(|demand| (demand.endpoint.clone(), demand.clone())).collect(),
+            mandates: self.mandates.values().map(|mandate| (mandate.endpoint.clone(), mandate.clone())).collect(),
+            departures: self.departures.clone(),
+            distances: self.distances.clone(),
+            models: self.models.clone(),
+            specs: self.specs.clone(),
+            heard,
+        }
     }
 
     /// Loads by the claim they belong to. A load whose claim is not known says nothing.
-    pub(super) fn loads_by_claim(&self) -> BTreeMap<ClaimId, Load> {
+    fn loads_by_claim(&self) -> BTreeMap<ClaimId, Load> {
         self.loads.iter().filter_map(|(counter, load)| Some((self.claims.get(counter)?.id, *load))).collect()
     }
 }
@@ -101,72 +151,9 @@ fn read<T: DeserializeOwned>(text: &str) -> Result<T, ValueError> {
     Ok(serde_json::from_str(text)?)
 }
 
-#[cfg(test)]
-mod tests {
-    use shoal_types::{ReplicaState, Revision, UnixMillis};
-
-    use super::*;
-
-    const NODE: NodeId = NodeId::from_bytes([1; 16]);
-
-    fn claim(node: NodeId, counter: u32) -> String {
-        let id = ClaimId { node, generation: UnixMillis::from_millis(5), counter };
-        let version =
-            shoal_types::Hlc { time: UnixMillis::from_millis(1), counter: 0, node: NodeId::from_bytes([2; 16]) };
-        serde_json::to_string(&Claim {
-            id,
-            endpoint: "e".parse().unwrap(),
-            revision: Revision(version),
-            gpus: 1,
-            claimed: UnixMillis::from_millis(9),
-            state: ReplicaState::Ready,
-            since: UnixMillis::from_millis(9),
-            reason: None,
-            progress: None,
-            crashes: 0,
-            leaving: None,
-        })
-        .unwrap()
-    }
-
-    #[test]
-    fn a_malformed_value_keeps_the_previous_one_and_harms_no_other() {
-        let mut said = Said::default();
-        let load = r#"{"inflight":3}"#.to_owned();
-        assert!(said.replace(NODE, &[(Key::Claim(1), claim(NODE, 1)), (Key::Load(1), load)]).is_empty());
-        let values = [
-            (Key::Claim(1), "{".to_owned()),
-            (Key::Load(1), r#"{"inflight":4}"#.to_owned()),
-            (Key::Specs, r#""1:00""#.to_owned()),
-        ];
-        let errors = said.replace(NODE, &values);
-        assert!(matches!(errors[..], [(Key::Claim(1), ValueError::Malformed(_))]));
-        assert_eq!(said.claims.len(), 1);
-        assert_eq!(said.loads_by_claim().values().next().unwrap().inflight, 4);
-        assert_eq!(said.specs, "1:00");
-    }
-
-    #[test]
-    fn rule_1_what_is_no_longer_said_is_gone() {
-        let mut said = Said::default();
-        said.replace(NODE, &[(Key::Claim(1), claim(NODE, 1)), (Key::Left, "true".to_owned())]);
-        assert!(said.left);
-        said.replace(NODE, &[]);
-        assert_eq!(said, Said::default());
-    }
-
-    #[test]
-    fn rule_1_nobody_claims_for_another() {
-        let mut said = Said::default();
-        let foreign = claim(NodeId::from_bytes([3; 16]), 1);
-        assert!(matches!(said.set(NODE, Key::Claim(1), &foreign), Err(ValueError::ForeignClaim(_))));
-        assert!(matches!(said.set(NODE, Key::Claim(2), &claim(NODE, 1)), Err(ValueError::ForeignClaim(_))));
-        assert!(said.claims.is_empty());
-    }
-
-    #[test]
-    fn an_oversized_value_is_refused() {
-        let text = serde_json::to_string(&"x".repeat(2000)).unwrap();
-        assert!(matches!(Said::default().set(NODE, Key::Specs, &text), Err(ValueError::TooLarge(..))));
-    }
+fn belongs(key: Key, right: Key, endpoint: &EndpointName) -> Result<(), ValueError> {
+    if key == right { Ok(()) } else { Err(ValueError::ForeignEndpoint(endpoint.clone())) }
 }
+
+#[cfg(test)]
+mod tests;

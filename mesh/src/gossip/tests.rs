@@ -14,12 +14,15 @@ use shoal_types::{
     Claim, ClaimId, Hlc, Liveness, Load, MeshId, NodeId, NodeView, ReplicaState, Revision, UnixMillis, View,
 };
 use tempfile::TempDir;
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, timeout},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::*;
 use crate::{
-    fixture::{eventually, facts},
+    fixture::{PATIENCE, eventually, facts},
     store::Snapshot,
 };
 
@@ -34,6 +37,7 @@ fn id(byte: u8) -> NodeId {
 struct Net {
     inboxes: Mutex<BTreeMap<NodeId, mpsc::Sender<(NodeId, Bytes)>>>,
     cut_off: Mutex<BTreeSet<NodeId>>,
+    silent: Mutex<BTreeSet<NodeId>>,
 }
 
 impl Net {
@@ -58,6 +62,10 @@ impl Link for Port {
 
     fn learn(&self, _: NodeId, _: &[SocketAddr]) {}
 
+    fn silent_for(&self, _: Duration) -> BTreeSet<NodeId> {
+        self.net.silent.lock().unwrap().clone()
+    }
+
     fn disconnect(&self, node: NodeId) {
         self.net.cut_off.lock().unwrap().insert(node);
     }
@@ -69,7 +77,7 @@ struct Node {
     specs: watch::Sender<Arc<Snapshot>>,
     tasks: TaskTracker,
     stop: CancellationToken,
-    _connected: watch::Sender<BTreeSet<NodeId>>,
+    connected: watch::Sender<BTreeSet<NodeId>>,
 }
 
 impl Node {
@@ -98,7 +106,7 @@ impl Node {
         let own = facts(&format!("node-{byte}"));
         let gossip = Gossip::start(config, &own, parts, tasks.clone(), stop.clone()).await.unwrap();
         let view = gossip.view();
-        Self { gossip, view, specs, tasks, stop, _connected: connected }
+        Self { gossip, view, specs, tasks, stop, connected }
     }
 
     async fn sees(&mut self, byte: u8, what: &str, holds: impl Fn(&NodeView) -> bool) {
@@ -170,6 +178,21 @@ async fn rule_6_a_silent_node_is_suspected_and_welcomed_back() {
 }
 
 #[tokio::test]
+async fn rule_6_a_connection_on_which_nothing_comes_keeps_nobody_alive() {
+    let (net, dir) = (Arc::new(Net::default()), tempfile::tempdir().unwrap());
+    let mut a = Node::start(&net, &dir, 1, 1).await;
+    let mut b = Node::start(&net, &dir, 2, 1).await;
+    a.sees(2, "b", NodeView::is_alive).await;
+    b.sees(1, "a", NodeView::is_alive).await;
+    a.connected.send_replace([id(2)].into());
+    let cut = Instant::now();
+    net.cut_off.lock().unwrap().insert(id(2));
+    net.silent.lock().unwrap().insert(id(2));
+    a.sees(2, "that b is silent", |b| matches!(b.liveness, Liveness::Suspect { .. })).await;
+    assert!(cut.elapsed() < Duration::from_secs(6), "not for as long as a connection on which something comes");
+}
+
+#[tokio::test]
 async fn a_goodbye_is_heard_without_waiting_for_the_detector() {
     let (net, dir) = (Arc::new(Net::default()), tempfile::tempdir().unwrap());
     let mut a = Node::start(&net, &dir, 1, 1).await;
@@ -234,12 +257,16 @@ async fn a_message_that_makes_chitchat_panic_does_not_end_gossip() {
     b.sees(1, "a's claim", |a| a.claims.len() == 1).await;
     assert!(net.deliver(id(13), id(1), message_that_panics()));
     let restarted = state_dir(&dir, 1).join("generation");
-    eventually(&mut b.view, "the restarted gossip of a", |view| {
-        assert_eq!(view.nodes[&id(1)].claims.len(), 1, "claims are published again before they are missed");
-        assert_eq!(view.nodes[&id(1)].liveness, Liveness::Alive);
-        restarted.exists()
+    timeout(PATIENCE, async {
+        while !restarted.exists() {
+            let _round = timeout(INTERVAL, b.view.changed()).await;
+            let view = b.view.borrow();
+            assert_eq!(view.nodes[&id(1)].claims.len(), 1, "claims are published again before they are missed");
+            assert_eq!(view.nodes[&id(1)].liveness, Liveness::Alive);
+        }
     })
-    .await;
+    .await
+    .unwrap();
     a.gossip.publish(Key::Claim(2), &claim(1, 2)).await;
     b.sees(1, "a claim made after the panic", |a| a.claims.len() == 2).await;
     b.gossip.publish(Key::Claim(5), &claim(2, 5)).await;

@@ -31,6 +31,9 @@ pub(crate) trait Link: Send + Sync + 'static {
     fn send(&self, to: NodeId, message: Bytes) -> bool;
     /// Where `node` can be dialled.
     fn learn(&self, node: NodeId, addresses: &[SocketAddr]);
+    /// The connected peers from which nothing has come for `time`, although both ends keep connections alive. To be
+    /// asked every round: a packet counts as of the first question after it.
+    fn silent_for(&self, time: Duration) -> BTreeSet<NodeId>;
     /// Closes what connects us with a node that is no longer a member.
     fn disconnect(&self, node: NodeId);
 }
@@ -178,6 +181,10 @@ mod tests {
         }
 
         fn learn(&self, _: NodeId, _: &[SocketAddr]) {}
+
+        fn silent_for(&self, _: Duration) -> BTreeSet<NodeId> {
+            BTreeSet::new()
+        }
 
         fn disconnect(&self, _: NodeId) {}
     }

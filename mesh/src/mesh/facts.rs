@@ -1,9 +1,19 @@
 //! What is said of this node, made to fit.
 
-use std::{cmp::Reverse, net::SocketAddr};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+};
 
-use shoal_types::{Claim, NodeFacts, Refusal, clip_reason};
+use serde::Serialize;
+use shoal_types::{Claim, Mandate, NodeFacts, PastDeparture, Refusal, clip_reason};
 use tracing::warn;
+
+/// Departures that are said, the newest: what matters of a node is how often it was taken away in the last days.
+const DEPARTURES_MAX: usize = 16;
+/// Other clusters of which the distance is said, the nearest.
+const DISTANCES_MAX: usize = 32;
 
 /// Where others reach this node's mesh port.
 #[derive(Debug)]
@@ -42,82 +52,56 @@ pub(super) fn sayable(claim: &Claim, bytes: usize) -> Claim {
     said
 }
 
+/// `mandate` with its reason on one line, and so much of it that the JSON is no longer than `bytes`.
+pub(super) fn mandate(mandate: &Mandate, bytes: usize) -> Mandate {
+    let mut said = Mandate { reason: clip_reason(&mandate.reason), ..mandate.clone() };
+    let excess = serde_json::to_string(&said).map_or(0, |text| text.len().saturating_sub(bytes));
+    // A byte of text is a byte of JSON at least.
+    said.reason.truncate(said.reason.floor_char_boundary(said.reason.len().saturating_sub(excess)));
+    said
+}
+
 /// Those of `refusals` whose JSON fits `bytes`, the ones that last longest first.
-pub(super) fn fitting(refusals: &[Refusal], bytes: usize) -> Vec<&Refusal> {
+pub(super) fn refusals(refusals: &[Refusal], bytes: usize) -> Vec<&Refusal> {
     let mut longest_first: Vec<&Refusal> = refusals.iter().collect();
     longest_first.sort_by_key(|refusal| Reverse(refusal.until));
-    let length = |refusal: &Refusal| serde_json::to_string(refusal).map_or(usize::MAX, |text| text.len() + 1);
+    fitting(longest_first, bytes)
+}
+
+/// The newest of `departures`, the oldest first.
+pub(super) fn departures(departures: &[PastDeparture]) -> Vec<PastDeparture> {
+    let mut departures = departures.to_vec();
+    departures.sort_unstable();
+    departures.split_off(departures.len().saturating_sub(DEPARTURES_MAX))
+}
+
+/// Those of `distances` whose JSON fits `bytes`, of the nearest clusters.
+pub(super) fn distances(distances: &BTreeMap<String, u32>, bytes: usize) -> BTreeMap<&String, u32> {
+    let mut nearest_first: Vec<(&String, u32)> = distances.iter().map(|(cluster, millis)| (cluster, *millis)).collect();
+    nearest_first.sort_by_key(|(_, millis)| *millis);
+    nearest_first.truncate(DISTANCES_MAX);
+    // As pairs they are longer than in a map.
+    fitting(nearest_first, bytes).into_iter().collect()
+}
+
+/// Those of `models` whose JSON fits `bytes`.
+pub(super) fn models(models: &BTreeSet<String>, bytes: usize) -> BTreeSet<&String> {
+    fitting(models, bytes).into_iter().collect()
+}
+
+/// Those of `items` whose JSON, as a list, fits `bytes`: the first ones, and what fits beside them.
+fn fitting<T: Serialize>(items: impl IntoIterator<Item = T>, bytes: usize) -> Vec<T> {
+    let length = |item: &T| serde_json::to_string(item).map_or(usize::MAX, |text| text.len().saturating_add(1));
     let mut room = bytes.saturating_sub(2);
-    longest_first.retain(|refusal| match room.checked_sub(length(refusal)) {
+    let mut fits = |item: &T| match room.checked_sub(length(item)) {
         Some(rest) => {
             room = rest;
             true
         }
         None => false,
-    });
-    longest_first
+    };
+    items.into_iter().filter(|item| fits(item)).collect()
 }
 
 #[cfg(test)]
-mod tests {
-    use shoal_types::{ClaimId, Hlc, NodeId, Progress, ProgressUnit, REASON_MAX, ReplicaState, Revision, UnixMillis};
-
-    use super::*;
-    use crate::gossip::Key;
-
-    fn failed(reason: &str) -> Claim {
-        let version = Hlc { time: UnixMillis::default(), counter: 0, node: NodeId::from_bytes([1; 16]) };
-        Claim {
-            id: ClaimId { node: version.node, generation: version.time, counter: u32::MAX },
-            endpoint: "e".repeat(63).parse().unwrap(),
-            revision: Revision(version),
-            gpus: 8,
-            claimed: version.time,
-            state: ReplicaState::Backoff,
-            since: version.time,
-            reason: Some(reason.to_owned()),
-            progress: None,
-            crashes: 0,
-            leaving: None,
-        }
-    }
-
-    #[test]
-    fn rule_1_a_claim_is_said_whatever_its_reason() {
-        let sayable = |reason: &str| sayable(&failed(reason), 1024);
-        let length = |claim: &Claim| serde_json::to_string(claim).unwrap().len();
-        assert_eq!(sayable("exit 1\n\u{1b}[31mred").reason.as_deref(), Some("exit 1  [31mred"));
-        let garbage = sayable(&"\u{1}".repeat(300));
-        assert!(garbage.reason.is_some() && length(&garbage) <= 1024);
-        let long = super::sayable(&failed(&"\"".repeat(300)), 700);
-        assert_eq!((long.reason.as_deref(), long.state), (None, ReplicaState::Backoff));
-        assert!(length(&long) <= 700, "all but the reason fits");
-    }
-
-    /// Neither can a fault of a GPU be left out: it is why others replace the claim.
-    #[test]
-    fn rule_1_a_claim_that_must_go_is_said_with_its_fault() {
-        let progress = Progress { done: u64::MAX, total: u64::MAX, unit: ProgressUnit::Percent };
-        let leaving = Some("\"".repeat(REASON_MAX));
-        let longest = Claim { leaving: leaving.clone(), progress: Some(progress), ..failed(&"\"".repeat(REASON_MAX)) };
-        let said = sayable(&longest, Key::Claim(u32::MAX).value_max());
-        assert_eq!((&said.leaving, said.reason.as_ref()), (&leaving, None));
-        assert!(serde_json::to_string(&said).unwrap().len() <= 1024, "{}", serde_json::to_string(&said).unwrap().len());
-    }
-
-    #[test]
-    fn refusals_that_last_longest_are_said() {
-        let version = Hlc { time: UnixMillis::default(), counter: 0, node: NodeId::from_bytes([1; 16]) };
-        let refusal = |until| Refusal {
-            endpoint: "e".parse().unwrap(),
-            revision: Revision(version),
-            until: UnixMillis::from_millis(until),
-            reason: "r".repeat(300),
-        };
-        let refusals: Vec<_> = (0..30).map(refusal).collect();
-        let fitting = fitting(&refusals, 4096);
-        assert!(serde_json::to_string(&fitting).unwrap().len() <= 4096);
-        assert!((5..30).contains(&fitting.len()));
-        assert_eq!(fitting[0].until.as_millis(), 29);
-    }
-}
+mod tests;

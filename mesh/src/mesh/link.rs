@@ -1,6 +1,6 @@
 //! Gossip over the transport.
 
-use std::net::SocketAddr;
+use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 use shoal_types::NodeId;
@@ -16,6 +16,10 @@ impl Link for TransportLink {
 
     fn learn(&self, node: NodeId, addresses: &[SocketAddr]) {
         self.0.learn(node, addresses);
+    }
+
+    fn silent_for(&self, time: Duration) -> BTreeSet<NodeId> {
+        self.0.silent_for(time)
     }
 
     fn disconnect(&self, node: NodeId) {

@@ -1,6 +1,9 @@
 //! Whole meshes in one process, over loopback.
 
-use shoal_types::{Hlc, Liveness, NodeView, ReplicaState, Revision};
+mod failure;
+mod publish;
+
+use shoal_types::{Claim, ClaimId, Hlc, Liveness, NodeView, ReplicaState, Revision};
 use tempfile::TempDir;
 
 use super::*;
@@ -35,11 +38,16 @@ impl Host {
     }
 
     async fn start(&self) -> Member {
+        self.start_every(INTERVAL).await
+    }
+
+    /// Starts it with a round of gossip every `interval`.
+    async fn start_every(&self, interval: Duration) -> Member {
         let config = MeshConfig {
             state_dir: self.dir.path().to_owned(),
             listen: "127.0.0.1:0".parse().unwrap(),
             advertise: Vec::new(),
-            gossip_interval: INTERVAL,
+            gossip_interval: interval,
         };
         let (mesh, streams) = Mesh::start(config, self.identity.clone(), facts("test")).await.unwrap();
         Member { view: mesh.view(), mesh, streams }

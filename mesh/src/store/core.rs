@@ -132,6 +132,25 @@ impl Core {
         Ok((Arc::new(EndpointRecord { endpoint, revision, version, previous }), Some(entry)))
     }
 
+    /// Writes the endpoint `name` again as it is, so that it has a newer version: what was decided by the old one is
+    /// decided anew.
+    pub(super) fn touch(
+        &mut self,
+        name: &EndpointName,
+        expected: Option<Hlc>,
+        now: UnixMillis,
+    ) -> Result<(Arc<EndpointRecord>, Arc<Entry>), StoreError> {
+        self.expect(name, expected)?;
+        let before = self.snapshot.endpoints.get(name).cloned();
+        let before = before.ok_or_else(|| StoreError::NotFound { name: name.clone() })?;
+        let version = self.next_version(now)?;
+        let EndpointRecord { endpoint, revision, previous, .. } = EndpointRecord::clone(&before);
+        let body = EndpointBody { revision, endpoint, previous };
+        let text = serde_json::to_string(&body)?;
+        let entry = self.write_at(EntryKey::Endpoint(name.clone()), version, Some(text), now)?;
+        Ok((Arc::new(EndpointRecord { version, ..EndpointRecord::clone(&before) }), entry))
+    }
+
     /// The record that was deleted, and the tombstone.
     pub(super) fn delete(
         &mut self,

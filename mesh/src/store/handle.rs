@@ -80,6 +80,24 @@ impl Store {
         Ok(Applied { record: Arc::unwrap_or_clone(record), changed })
     }
 
+    /// Writes the endpoint `name` again as it is, so that what was decided by its version is decided anew; otherwise as
+    /// [`Self::apply`].
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] if there is none, and those of [`Self::apply`].
+    pub async fn touch(
+        &self,
+        name: &EndpointName,
+        expected: Option<Hlc>,
+        now: UnixMillis,
+    ) -> Result<Applied, StoreError> {
+        self.check_clock(now)?;
+        let name = name.clone();
+        let (record, entry) = self.blocking(move |core| core.touch(&name, expected, now)).await?;
+        self.push(entry);
+        Ok(Applied { record: Arc::unwrap_or_clone(record), changed: true })
+    }
+
     /// Deletes the endpoint `name`; otherwise as [`Self::apply`]. Returns what was deleted.
     ///
     /// # Errors

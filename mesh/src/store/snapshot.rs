@@ -5,7 +5,8 @@ use std::{
     sync::Arc,
 };
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 use shoal_types::{Endpoint, EndpointName, EndpointRecord, NodeId, PastRevision, Revision};
 use tracing::warn;
 
@@ -29,8 +30,14 @@ pub(crate) struct Snapshot {
 pub(super) struct EndpointBody {
     pub(super) revision: Revision,
     pub(super) endpoint: Endpoint,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "readable")]
     pub(super) previous: Vec<PastRevision>,
+}
+
+/// Those that this program understands: what a newer one ran before is no reason not to run what it runs now.
+fn readable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<PastRevision>, D::Error> {
+    let previous = Vec::<Value>::deserialize(deserializer)?;
+    Ok(previous.into_iter().filter_map(|past| serde_json::from_value(past).ok()).collect())
 }
 
 impl Snapshot {

@@ -1,5 +1,7 @@
 //! The store on a disk, against peers that lie, lag and live in the future.
 
+mod history;
+
 use std::{path::Path, sync::Arc, time::Duration};
 
 use shoal_types::{Hlc, HlcClock, NodeId, Revision, UnixMillis};

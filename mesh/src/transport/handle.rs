@@ -5,7 +5,10 @@ use std::{collections::BTreeSet, fmt, net::SocketAddr, sync::Arc, time::Duration
 use bytes::Bytes;
 use quinn::{Endpoint, TokioRuntime};
 use shoal_types::{NodeId, UnixMillis};
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
 
 use super::{
     Admission, Inbound, OpenError, PeerStatus, RenewError, Stream, StreamKind, TransportConfig, TransportError, accept,
@@ -106,6 +109,12 @@ impl Transport {
     /// The peers that are connected, as it changes.
     pub fn connected(&self) -> watch::Receiver<BTreeSet<NodeId>> {
         self.pool.connected()
+    }
+
+    /// The connected peers from which no packet has come for `time`, as far as asking this often tells: a packet counts
+    /// as of the first question after it.
+    pub fn silent_for(&self, time: Duration) -> BTreeSet<NodeId> {
+        self.pool.silent_for(time, Instant::now())
     }
 
     /// Hangs up on a peer that is revoked, breaking what is in flight, and forgets it. Whether it may come back is for

@@ -1,14 +1,22 @@
 //! One connection to one peer, and what is in use on it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use quinn::Connection;
 use shoal_types::NodeId;
-use tokio::{io::AsyncWriteExt as _, sync::watch, time::sleep};
+use tokio::{
+    io::AsyncWriteExt as _,
+    sync::watch,
+    time::{Instant, sleep},
+};
 
 use super::{
     OpenError, Stream,
     error::CloseCode,
+    pulse::Pulse,
     stream::{Opening, SendStream},
 };
 use crate::identity::NodeCertificate;
@@ -26,6 +34,7 @@ pub(super) struct Link {
     /// Which end dialled; decides between duplicates.
     pub(super) dialer: NodeId,
     uses: watch::Sender<usize>,
+    pulse: Mutex<Pulse>,
 }
 
 /// One stream in use on a link, until it is dropped.
@@ -40,11 +49,18 @@ impl Drop for LinkUse {
 
 impl Link {
     pub(super) fn new(connection: Connection, peer: NodeCertificate, dialer: NodeId) -> Self {
-        Self { connection, peer, dialer, uses: watch::Sender::new(0) }
+        let pulse = Mutex::new(Pulse::new(Instant::now()));
+        Self { connection, peer, dialer, uses: watch::Sender::new(0), pulse }
     }
 
     pub(super) fn is_same(&self, other: &Self) -> bool {
         self.connection.stable_id() == other.connection.stable_id()
+    }
+
+    /// How long nothing has come from the peer at `now`; see [`Pulse::silence`].
+    pub(super) fn silence(&self, now: Instant) -> Duration {
+        let received = self.connection.stats().udp_rx.datagrams;
+        self.pulse.lock().unwrap_or_else(PoisonError::into_inner).silence(received, now)
     }
 
     pub(super) fn close(&self, code: CloseCode, reason: &str) {

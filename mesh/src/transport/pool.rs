@@ -165,6 +165,12 @@ impl Pool {
         self.connected.subscribe()
     }
 
+    /// The peers whose connection has been silent for `time` at `now`.
+    pub(super) fn silent_for(&self, time: Duration, now: Instant) -> BTreeSet<NodeId> {
+        let silent = |peer: &Peer| peer.state().current().is_some_and(|link| link.silence(now) >= time);
+        self.peers().iter().filter(|(_, peer)| silent(peer)).map(|(&node, _)| node).collect()
+    }
+
     pub(super) fn statuses(&self) -> Vec<PeerStatus> {
         let status = |(&node, peer): (&NodeId, &Arc<Peer>)| {
             let state = peer.state();

@@ -42,3 +42,22 @@ pub struct Outcome {
     /// Times to the first token of streamed answers.
     pub ttft: Latencies,
 }
+
+impl Outcome {
+    /// No request of `revision` yet.
+    pub fn none(revision: Revision) -> Self {
+        Self { revision, requests: 0, failed: 0, ttft: Latencies::default() }
+    }
+
+    /// Adds what another ingress saw of the same revision.
+    pub fn merge(&mut self, other: &Self) {
+        self.requests = self.requests.saturating_add(other.requests);
+        self.failed = self.failed.saturating_add(other.failed);
+        self.ttft.merge(&other.ttft);
+    }
+
+    /// Share of the requests that failed, from 0 to 1; `None` if there were none.
+    pub fn error_rate(&self) -> Option<f64> {
+        (self.requests > 0).then(|| f64::from(self.failed) / f64::from(self.requests))
+    }
+}

@@ -36,6 +36,11 @@ impl Mandate {
     pub fn total(&self) -> u32 {
         self.shares.iter().fold(0, |sum, share| sum.saturating_add(share.replicas))
     }
+
+    /// What `revision` should have, if it is spoken of.
+    pub fn share_of(&self, revision: Revision) -> Option<&Share> {
+        self.shares.iter().find(|share| share.revision == revision)
+    }
 }
 
 /// What one revision should have.

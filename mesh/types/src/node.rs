@@ -30,6 +30,9 @@ pub struct NodeFacts {
     pub gpu_source: GpuSource,
     /// Whether it can admit nodes and make tokens.
     pub issuer: bool,
+    /// Whether it can ask somebody for more capacity.
+    #[serde(default)]
+    pub requests_capacity: bool,
     /// Engines that it offers to run.
     pub engines: Vec<EngineOffer>,
     /// When its daemon started.

@@ -100,6 +100,26 @@ impl EndpointSpec {
             || self.engine != next.engine
             || self.resources != next.resources
     }
+
+    /// This spec with the processes of `other`: what an undo applies.
+    #[must_use]
+    pub fn with_processes_of(self, other: &Self) -> Self {
+        Self {
+            model: other.model.clone(),
+            model_revision: other.model_revision.clone(),
+            aliases: other.aliases.clone(),
+            engine: other.engine.clone(),
+            resources: other.resources.clone(),
+            ..self
+        }
+    }
+
+    /// The name of the weights that a replica loads: the model, and its revision where one is given. A node that has them
+    /// on its disk has this name among [`NodeView::models`](crate::NodeView::models).
+    pub fn cache_key(&self) -> String {
+        let revision = self.model_revision.as_ref();
+        revision.map_or_else(|| self.model.clone(), |revision| format!("{}@{revision}", self.model))
+    }
 }
 
 /// What one replica needs of its node.

@@ -105,7 +105,7 @@ pub struct NodeView {
     pub models: BTreeSet<String>,
     /// Digest of the specs that it has, to compare stores by.
     pub specs: String,
-    /// When something was last heard of it, by this node's clock.
+    /// When it last said something new, by this node's clock.
     pub heard: UnixMillis,
 }
 

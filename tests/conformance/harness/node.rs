@@ -12,7 +12,8 @@ use shoal_engine_supervisor::{
     EnginePhase, EngineStatus, FailureClass, Launch, LaunchPlan, Supervisor, SupervisorConfig, SupervisorError, Timings,
 };
 use shoal_types::{
-    ClaimId, EndpointSpec, GpuId, Hlc, NodeId, Placement, Replicas, Resources, Revision, Routing, UnixMillis,
+    ClaimId, EndpointSpec, GpuId, Hlc, NodeId, Placement, Replicas, Resources, Revision, Rollout, Routing, Scaling,
+    UnixMillis,
 };
 use tempfile::TempDir;
 use tokio::{
@@ -164,7 +165,9 @@ fn plan(claim: ClaimId, engine: &EngineUnderTest) -> LaunchPlan {
         engine: engine.spec(),
         resources: Resources::default(),
         replicas: Replicas::default(),
+        scaling: Scaling::default(),
         placement: Placement::default(),
+        rollout: Rollout::default(),
         routing: Routing::default(),
     };
     LaunchPlan {

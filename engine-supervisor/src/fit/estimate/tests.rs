@@ -22,7 +22,9 @@ fn spec(engine: EngineSpec) -> EndpointSpec {
         engine,
         resources: Default::default(),
         replicas: Default::default(),
+        scaling: Default::default(),
         placement: Default::default(),
+        rollout: Default::default(),
         routing: Default::default(),
     }
 }

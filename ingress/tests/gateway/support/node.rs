@@ -2,8 +2,8 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use shoal_ingress::{Ingress, IngressConfig, Place, Replica, Route, RoutingTable};
-use shoal_types::{Backend, ClaimId, EngineAddress, GatewayTarget, Load, NodeId, UnixMillis};
+use shoal_ingress::{Ingress, IngressConfig, Place, Replica, Route, RouteRevision, RoutingTable};
+use shoal_types::{Backend, ClaimId, Demand, EngineAddress, GatewayTarget, Hlc, Load, NodeId, Revision, UnixMillis};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -29,28 +29,45 @@ pub(crate) fn gateway(number: u8, target: GatewayTarget, load: u32) -> Replica {
 }
 
 fn backed(number: u8, backend: Backend, load: u32) -> Replica {
-    Replica { claim: claim(number), node: node_id(number), place: Place::Local(backend), load: Some(inflight(load)) }
+    Replica { place: Place::Local(backend), ..remote(number, load) }
 }
 
 /// A replica of node `number` on that other node.
 pub(crate) fn remote(number: u8, load: u32) -> Replica {
-    Replica { claim: claim(number), node: node_id(number), place: Place::Remote, load: Some(inflight(load)) }
+    Replica {
+        claim: claim(number),
+        revision: revision(1),
+        node: node_id(number),
+        place: Place::Remote,
+        load: Some(Load { inflight: load, ..Load::default() }),
+    }
 }
 
-fn inflight(inflight: u32) -> Load {
-    Load { inflight, ..Load::default() }
+/// The revision with this number; the greater one is the newer.
+pub(crate) fn revision(number: u64) -> Revision {
+    Revision(Hlc { time: UnixMillis::from_millis(number), counter: 0, node: node_id(1) })
 }
 
-/// The endpoint `llama` with `replicas`.
+/// Revision `number` of the endpoint `llama`, with this model.
+pub(crate) fn route_revision(number: u64, model: &str, weight: u8) -> RouteRevision {
+    RouteRevision { revision: revision(number), model: model.to_owned(), aliases: Default::default(), weight }
+}
+
+/// The endpoint `llama` with `replicas`; without any, none is waited for.
 pub(crate) fn route(replicas: impl IntoIterator<Item = Replica>) -> Route {
     Route {
         endpoint: "llama".parse().unwrap(),
-        model: "meta/Llama-3".to_owned(),
-        aliases: Default::default(),
         created: UnixMillis::from_millis(0),
         timeout: Duration::from_secs(60),
+        may_wake: false,
+        revisions: vec![route_revision(1, "meta/Llama-3", 100)],
         replicas: replicas.into_iter().collect(),
     }
+}
+
+/// As [`route`], and where there are no replicas, requests wait for one.
+pub(crate) fn waking(replicas: impl IntoIterator<Item = Replica>) -> Route {
+    Route { may_wake: true, ..route(replicas) }
 }
 
 /// A node with a running ingress.
@@ -99,6 +116,26 @@ impl Node {
 
     pub(crate) fn route(&self, replicas: impl IntoIterator<Item = Replica>) {
         self.ingress.set_routes(RoutingTable::new([route(replicas)]));
+    }
+
+    /// As [`Self::route`], and where there are none, requests wait for one.
+    pub(crate) fn wake(&self, replicas: impl IntoIterator<Item = Replica>) {
+        self.ingress.set_routes(RoutingTable::new([waking(replicas)]));
+    }
+
+    /// What is asked of `llama`, if it is anything.
+    pub(crate) fn demand(&self) -> Option<Demand> {
+        self.ingress.demands().into_iter().find(|demand| demand.endpoint.as_str() == "llama")
+    }
+
+    /// Until so many requests for `llama` are held.
+    pub(crate) async fn until_held(&self, held: u32) {
+        let reached = async {
+            while self.demand().map_or(0, |demand| demand.held) != held {
+                tokio::task::yield_now().await;
+            }
+        };
+        soon("requests to be held", reached).await;
     }
 
     pub(crate) async fn client(&self) -> Client {

@@ -6,10 +6,10 @@ use std::{
 };
 
 use shoal_types::{
-    ApiVersion, CapacityType, Claim, ClaimId, Endpoint, EndpointName, EndpointRecord, EndpointSpec, EngineOffer,
-    EngineSpec, Gpu, GpuId, GpuSource, GpuUse, Hlc, Host, Kind, Labels, Liveness, Mandate, MemorySize, MeshId,
-    Metadata, NodeFacts, NodeId, NodeView, PastRevision, Placement, ReplicaState, Replicas, Resources, Revision,
-    Rollout, RolloutPhase, Routing, Scaling, Share, SimEngine, UnixMillis, View,
+    ApiVersion, CapacityType, Claim, ClaimId, Demand, Endpoint, EndpointName, EndpointRecord, EndpointSpec,
+    EngineOffer, EngineSpec, Gpu, GpuId, GpuSource, GpuUse, Hlc, Host, Kind, Labels, Liveness, Mandate, MemorySize,
+    MeshId, Metadata, NodeFacts, NodeId, NodeView, PastRevision, Placement, ReplicaState, Replicas, Resources,
+    Revision, Rollout, RolloutPhase, Routing, Scaling, Share, SimEngine, UnixMillis, View,
 };
 
 /// Seconds after the start of the test.
@@ -51,6 +51,7 @@ pub(crate) fn node_view(id: NodeId, gpus: usize) -> NodeView {
         host: Host { cpus: 1, memory: MemorySize::from_gib(1), os: "test".to_owned() },
         gpu_source: GpuSource::Simulated,
         issuer: false,
+        requests_capacity: false,
         engines: vec![EngineOffer("sim".to_owned())],
         started: at(0),
     };
@@ -145,11 +146,6 @@ impl Fleet {
         self
     }
 
-    pub(crate) fn price(mut self, node: u8, usd: f64) -> Self {
-        self.node_mut(node).facts.labels.price = Some(usd);
-        self
-    }
-
     /// Lets node 1 say what each revision of `endpoint` should have.
     pub(crate) fn mandate(mut self, endpoint: &str, epoch: u64, shares: &[(Revision, u32)]) -> Self {
         let share = |&(revision, replicas): &(Revision, u32)| Share { revision, replicas, weight: 0 };
@@ -225,5 +221,38 @@ impl Fleet {
 
     pub(crate) fn set_state(&mut self, claim: ClaimId, state: ReplicaState) {
         Arc::make_mut(self.view.nodes.get_mut(&claim.node).unwrap()).claims.get_mut(&claim).unwrap().state = state;
+    }
+}
+
+impl Fleet {
+    pub(crate) fn spot(mut self, node: u8) -> Self {
+        self.node_mut(node).facts.labels.capacity_type = CapacityType::Spot;
+        self
+    }
+
+    pub(crate) fn price(mut self, node: u8, price: f64) -> Self {
+        self.node_mut(node).facts.labels.price = Some(price);
+        self
+    }
+
+    /// Lets `node` know the round trip to `cluster` in milliseconds.
+    pub(crate) fn distance(mut self, node: u8, cluster: &str, millis: u32) -> Self {
+        self.node_mut(node).distances.insert(cluster.to_owned(), millis);
+        self
+    }
+
+    /// Lets clients of `node` have sent `hourly` requests to `endpoint` in the last hour.
+    pub(crate) fn demand(mut self, node: u8, endpoint: &str, hourly: u32) -> Self {
+        let demand = Demand {
+            endpoint: name(endpoint),
+            inflight: 0,
+            held: 0,
+            arrivals: 0,
+            tokens: 0,
+            hourly,
+            outcomes: Vec::new(),
+        };
+        self.node_mut(node).demands.insert(name(endpoint), demand);
+        self
     }
 }

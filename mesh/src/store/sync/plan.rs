@@ -77,49 +77,22 @@ impl Plan {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeSet, sync::Arc};
+    use std::sync::Arc;
 
-    use shoal_types::{GpuSource, Host, Labels, Liveness, MemorySize, MeshId, NodeFacts, NodeView, UnixMillis};
+    use shoal_types::{Liveness, MeshId, NodeView, UnixMillis};
 
     use super::*;
+    use crate::fixture::{facts, node_view};
 
     fn node(byte: u8) -> NodeId {
         NodeId::from_bytes([byte; 16])
     }
 
-    fn facts() -> NodeFacts {
-        NodeFacts {
-            name: "n".to_owned(),
-            labels: Labels::default(),
-            addresses: Vec::new(),
-            ingress: None,
-            version: "0".to_owned(),
-            protocol: 1,
-            host: Host { cpus: 1, memory: MemorySize::from_gib(1), os: "os".to_owned() },
-            gpu_source: GpuSource::None,
-            issuer: false,
-            engines: Vec::new(),
-            started: UnixMillis::default(),
-        }
-    }
-
     fn view(peers: &[(u8, &str, Liveness)]) -> Arc<View> {
         let member = |(byte, specs, liveness): &(u8, &str, Liveness)| NodeView {
-            id: node(*byte),
-            facts: facts(),
-            gpus: Vec::new(),
-            claims: BTreeMap::new(),
-            loads: BTreeMap::new(),
-            refusals: Vec::new(),
-            departure: None,
             liveness: *liveness,
-            demands: BTreeMap::new(),
-            mandates: BTreeMap::new(),
-            departures: Vec::new(),
-            distances: BTreeMap::new(),
-            models: BTreeSet::new(),
             specs: (*specs).to_owned(),
-            heard: UnixMillis::default(),
+            ..node_view(node(*byte), facts("n"))
         };
         let nodes = peers.iter().map(|peer| (node(peer.0), Arc::new(member(peer)))).collect();
         Arc::new(View { me: node(0), mesh: MeshId::from_bytes([9; 16]), nodes, endpoints: BTreeMap::new() })

@@ -10,8 +10,8 @@ use rustls::{
 use tempfile::tempdir;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    runtime::Builder,
-    time::{Instant, sleep},
+    runtime::{Builder, Runtime},
+    time::{Instant, interval, sleep},
 };
 
 use super::{Node, PATIENCE, joined, mesh, pair, shut_down, soon};
@@ -103,6 +103,41 @@ async fn nodes_that_dial_each_other_at_once_end_with_one_connection() {
     shut_down([a, b]).await;
 }
 
+/// A node on a runtime of its own. Stopped with it, it is dead: not one packet leaves it any more.
+fn mortal(identity: Identity) -> (Runtime, Node) {
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let node = {
+        let _entered = runtime.enter();
+        Node::start(identity)
+    };
+    (runtime, node)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_died_is_silent_long_before_its_connection_ends() {
+    let dir = tempdir().unwrap();
+    let first = first_node(dir.path(), clock::now());
+    let second = joined(&first, dir.path(), 1);
+    let a = Node::start(first);
+    let (runtime, b) = mortal(second);
+    a.knows(&b);
+    let (id, silent_for) = (b.id, Duration::from_secs(4));
+    let _stream = a.transport.open(id, StreamKind::Probe).await.unwrap();
+    let (link, _) = a.pool().link(id).await.unwrap();
+    let mut every = interval(Duration::from_millis(250));
+    for _ in 0..20 {
+        every.tick().await;
+        assert!(a.transport.silent_for(silent_for).is_empty(), "connections are kept alive every second");
+    }
+    runtime.shutdown_background();
+    while a.transport.silent_for(silent_for) != [id].into() {
+        every.tick().await;
+        assert_eq!(link.connection.close_reason(), None, "that it is silent shows while it is open");
+    }
+    drop(b);
+    shut_down([a]).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restarted_peer_is_noticed_long_before_the_idle_timeout() {
     let dir = tempdir().unwrap();
@@ -111,11 +146,7 @@ async fn a_restarted_peer_is_noticed_long_before_the_idle_timeout() {
     let a = Node::start(first);
 
     // In a runtime of its own, so that it can die without a word.
-    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let mut b = {
-        let _entered = runtime.enter();
-        Node::start(identity.clone())
-    };
+    let (runtime, mut b) = mortal(identity.clone());
     a.knows(&b);
     let (id, address) = (b.id, b.address());
     let mut stream = a.transport.open(id, StreamKind::Probe).await.unwrap();

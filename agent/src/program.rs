@@ -10,7 +10,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, copy, sink},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, copy, sink},
     process::{Child, Command},
     time::timeout,
 };
@@ -20,7 +20,7 @@ const OUTPUT_MAX: u64 = 64 << 10;
 
 /// Why a program has no result.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ProcessError {
+pub(crate) enum ProcessError {
     #[error("cannot start {program}: {source}")]
     Start { program: PathBuf, source: io::Error },
     #[error("cannot wait for {program}: {source}")]
@@ -31,26 +31,29 @@ pub(super) enum ProcessError {
 
 /// How a program ended.
 #[derive(Debug)]
-pub(super) struct Finished {
-    pub(super) status: ExitStatus,
-    pub(super) stdout: String,
-    pub(super) stderr: String,
+pub(crate) struct Finished {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
-/// Runs `program` until it has ended and its outputs are closed. Dropping the future kills its process group.
-pub(super) async fn run(
+/// Runs `program` until it has ended and its outputs are closed, with `input` as its standard input. Dropping the future
+/// kills its process group.
+pub(crate) async fn run(
     program: &Path,
     args: &[impl AsRef<OsStr>],
+    input: &[u8],
     deadline: Duration,
 ) -> Result<Finished, ProcessError> {
     let program_path = || program.to_owned();
     let mut command = Command::new(program);
-    command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let child = command.process_group(0).kill_on_drop(true).spawn();
     let mut child = child.map_err(|source| ProcessError::Start { program: program_path(), source })?;
     let mut group = Group::of(&child);
     let finish = async {
-        let (stdout, stderr) = tokio::join!(read(child.stdout.take()), read(child.stderr.take()));
+        let (stdin, out, err) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let ((), stdout, stderr) = tokio::join!(write(stdin, input), read(out), read(err));
         // Only now: while the child is not waited for, nobody else gets its id, so the group may be killed by it.
         (child.wait().await, stdout, stderr)
     };
@@ -83,6 +86,14 @@ impl Drop for Group {
     }
 }
 
+/// Writes `input` and closes; a program that does not read it misses it.
+async fn write(stdin: Option<impl AsyncWrite + Unpin>, input: &[u8]) {
+    if let Some(mut stdin) = stdin {
+        let _ = stdin.write_all(input).await;
+        let _ = stdin.shutdown().await;
+    }
+}
+
 /// Reads to the end; what cannot be read counts as the end.
 async fn read(output: Option<impl AsyncRead + Unpin>) -> String {
     let Some(mut output) = output else { return String::new() };
@@ -100,7 +111,7 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(60);
 
     async fn shell(script: &str, deadline: Duration) -> Result<Finished, ProcessError> {
-        run(Path::new("/bin/sh"), &["-c", script], deadline).await
+        run(Path::new("/bin/sh"), &["-c", script], b"", deadline).await
     }
 
     #[tokio::test]
@@ -109,6 +120,15 @@ mod tests {
         assert_eq!(finished.status.code(), Some(3));
         assert_eq!(finished.stdout.len() as u64, OUTPUT_MAX);
         assert_eq!(finished.stderr, "why\n");
+    }
+
+    #[tokio::test]
+    async fn it_is_told_its_input_and_need_not_listen() {
+        let input = vec![b'x'; 1 << 20];
+        let said = run(Path::new("/bin/sh"), &["-c", "wc -c"], &input, PATIENCE).await.unwrap();
+        assert_eq!(said.stdout.trim(), "1048576");
+        let deaf = run(Path::new("/bin/sh"), &["-c", "exit 0"], &input, PATIENCE).await.unwrap();
+        assert!(deaf.status.success());
     }
 
     #[tokio::test]
@@ -131,7 +151,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_program_that_is_not_there_is_named() {
-        let error = run(Path::new("/nonexistent/notice"), &[""; 0], PATIENCE).await.unwrap_err().to_string();
+        let error = run(Path::new("/nonexistent/notice"), &[""; 0], b"", PATIENCE).await.unwrap_err().to_string();
         assert!(error.starts_with("cannot start /nonexistent/notice: "), "{error}");
     }
 }

@@ -1,0 +1,129 @@
+//! Routes that tell what placement thinks, and that steer rollouts.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{Path, State},
+};
+use serde::{Deserialize, Serialize};
+use shoal_mesh::clock;
+use shoal_placement::{Explanation, Plan, RolloutStatus, explain, plan, rollout_status};
+use shoal_types::{Endpoint, EndpointName, EndpointRecord, EndpointSpec, Revision, parse_endpoints};
+
+use super::{
+    model::{AppliedStatus, ApplyOutcome},
+    problem::{Code, Problem},
+    routes::{Admin, Answer, Shared},
+};
+
+/// What somebody wants of a rollout.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "action")]
+pub(crate) enum RolloutAction {
+    /// It stands still.
+    Pause,
+    /// It goes on; one that was rolled back begins again.
+    Resume,
+    /// The processes of an earlier revision come back.
+    Undo {
+        /// Which; the one before if it is not said.
+        #[serde(default)]
+        to: Option<String>,
+    },
+}
+
+/// A revision of an endpoint that is or was.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct PastRevisionStatus {
+    /// Which processes.
+    pub(crate) revision: Revision,
+    /// Whether it is the present one.
+    pub(crate) current: bool,
+    /// What was wanted then.
+    pub(crate) spec: EndpointSpec,
+}
+
+pub(super) async fn why(State(admin): Shared, Path(name): Path<String>) -> Answer<Explanation> {
+    let (view, record) = find(&admin, &name)?;
+    let memory = admin.memory.borrow().clone();
+    Ok(Json(explain(&admin.scene(&view, &memory), &record)))
+}
+
+pub(super) async fn dry_run(State(admin): Shared, body: String) -> Answer<Plan> {
+    let proposed = parse_endpoints(&body)?;
+    let (view, memory) = (admin.view(), admin.memory.borrow().clone());
+    Ok(Json(plan(&admin.scene(&view, &memory), &proposed)))
+}
+
+pub(super) async fn rollout(State(admin): Shared, Path(name): Path<String>) -> Answer<RolloutStatus> {
+    let (view, record) = find(&admin, &name)?;
+    let memory = admin.memory.borrow().clone();
+    Ok(Json(rollout_status(&admin.scene(&view, &memory), &record)))
+}
+
+pub(super) async fn history(State(admin): Shared, Path(name): Path<String>) -> Answer<Vec<PastRevisionStatus>> {
+    let (_, record) = find(&admin, &name)?;
+    let current = (record.revision, &record.endpoint.spec, true);
+    let past = record.previous.iter().map(|past| (past.revision, &past.spec, false));
+    let status = |(revision, spec, current): (Revision, &EndpointSpec, bool)| PastRevisionStatus {
+        revision,
+        current,
+        spec: spec.clone(),
+    };
+    Ok(Json(std::iter::once(current).chain(past).map(status).collect()))
+}
+
+pub(super) async fn steer(
+    State(admin): Shared,
+    Path(name): Path<String>,
+    Json(action): Json<RolloutAction>,
+) -> Answer<AppliedStatus> {
+    let (_, record) = find(&admin, &name)?;
+    let endpoint = steered(&record, &action)?;
+    let again = action == RolloutAction::Resume && endpoint == record.endpoint;
+    let (name, now) = (endpoint.metadata.name.clone(), clock::now());
+    let store = admin.mesh.store();
+    let applied = if again {
+        store.touch(&name, Some(record.version), now).await?
+    } else {
+        store.apply(endpoint, Some(record.version), now).await?
+    };
+    let outcome = if applied.changed { ApplyOutcome::Configured } else { ApplyOutcome::Unchanged };
+    Ok(Json(AppliedStatus { name, outcome, version: applied.record.version }))
+}
+
+/// What is to be applied for `action`.
+fn steered(record: &EndpointRecord, action: &RolloutAction) -> Result<Endpoint, Problem> {
+    let mut endpoint = record.endpoint.clone();
+    match action {
+        RolloutAction::Pause => endpoint.spec.rollout.paused = true,
+        RolloutAction::Resume => endpoint.spec.rollout.paused = false,
+        RolloutAction::Undo { to } => {
+            let past = match to {
+                None => record.previous.first(),
+                Some(revision) => record.previous.iter().find(|past| past.revision.to_string() == *revision),
+            };
+            let name = &endpoint.metadata.name;
+            let past = past.ok_or_else(|| {
+                let which =
+                    to.as_ref().map_or_else(|| "an earlier revision".to_owned(), |to| format!("a revision `{to}`"));
+                Problem::new(Code::NotFound, format!("endpoint {name} has no {which} to go back to"))
+                    .hint(format!("shoal rollout history {name}"))
+            })?;
+            endpoint.spec = endpoint.spec.with_processes_of(&past.spec);
+            endpoint.spec.rollout.paused = false;
+        }
+    }
+    Ok(endpoint)
+}
+
+fn find(admin: &Admin, name: &str) -> Result<(Arc<shoal_types::View>, Arc<EndpointRecord>), Problem> {
+    let name: EndpointName = name.parse().map_err(|error| Problem::new(Code::Invalid, error))?;
+    let view = admin.view();
+    let record = view.endpoints.get(&name).cloned().ok_or_else(|| {
+        Problem::new(Code::NotFound, format!("there is no endpoint `{name}`")).hint("shoal get endpoints")
+    })?;
+    Ok((view, record))
+}

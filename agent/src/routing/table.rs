@@ -1,0 +1,94 @@
+//! The routing table that a view amounts to.
+
+use std::{collections::BTreeMap, iter};
+
+use shoal_engine_supervisor::{EnginePhase, EngineStatus};
+use shoal_ingress::{Place, Replica, Route, RouteRevision, RoutingTable};
+use shoal_types::{
+    Claim, ClaimId, EndpointName, EndpointRecord, EndpointSpec, Mandate, NodeView, ReplicaState, Revision, View,
+};
+
+pub(super) type Engines = BTreeMap<ClaimId, EngineStatus>;
+
+/// All endpoints with the replicas that can be given new requests.
+pub(super) fn table(view: &View, engines: &Engines) -> RoutingTable {
+    RoutingTable::new(view.endpoints.values().map(|record| route(view, engines, record)))
+}
+
+fn route(view: &View, engines: &Engines, record: &EndpointRecord) -> Route {
+    let spec = &record.endpoint.spec;
+    let name = &record.endpoint.metadata.name;
+    let replicas: Vec<Replica> =
+        view.claims_of(name).filter_map(|(node, claim)| replica(view, engines, node, claim)).collect();
+    let mandate = mandate(view, name);
+    let revisions = revisions(view, record, mandate).map(|(revision, spec)| RouteRevision {
+        revision,
+        model: spec.model.clone(),
+        aliases: spec.aliases.clone(),
+        weight: mandate.map_or_else(|| weight_by_replicas(revision, &replicas), |mandate| weight(revision, mandate)),
+    });
+    Route {
+        endpoint: name.clone(),
+        created: record.version.time,
+        timeout: spec.routing.timeout.0,
+        may_wake: spec.replicas.most() > 0,
+        revisions: revisions.collect(),
+        replicas,
+    }
+}
+
+fn replica(view: &View, engines: &Engines, node: &NodeView, claim: &Claim) -> Option<Replica> {
+    if !claim.state.serves() || !node.is_alive() {
+        return None;
+    }
+    let place = if node.id == view.me {
+        // Gossip may be behind an engine that has just died.
+        let engine = engines.get(&claim.id).filter(|engine| engine.phase == EnginePhase::Ready)?;
+        Place::Local(engine.backend.clone())
+    } else {
+        Place::Remote
+    };
+    let load = node.loads.get(&claim.id).copied();
+    Some(Replica { claim: claim.id, revision: claim.revision, node: node.id, place, load })
+}
+
+/// The present revision of `record`, and those before it whose names are still known: they have a replica, ready or not,
+/// or are to have one.
+fn revisions<'a>(
+    view: &'a View,
+    record: &'a EndpointRecord,
+    mandate: Option<&'a Mandate>,
+) -> impl Iterator<Item = (Revision, &'a EndpointSpec)> {
+    let name = &record.endpoint.metadata.name;
+    let is_there = move |revision: Revision| {
+        view.claims_of(name).any(|(_, claim)| claim.revision == revision && claim.state != ReplicaState::Failed)
+    };
+    let is_wanted = move |revision: Revision| {
+        let mut shares = mandate.into_iter().flat_map(|mandate| &mandate.shares);
+        shares.any(|share| share.revision == revision && (share.replicas > 0 || share.weight > 0))
+    };
+    let past = record.previous.iter().map(|past| (past.revision, &past.spec));
+    let known = past.filter(move |(revision, _)| *revision != record.revision);
+    let known = known.filter(move |(revision, _)| is_there(*revision) || is_wanted(*revision));
+    iter::once((record.revision, &record.endpoint.spec)).chain(known)
+}
+
+/// What counts of all that the stewards of `endpoint` say: the highest epoch, then the greater node id (rule 5).
+fn mandate<'a>(view: &'a View, endpoint: &EndpointName) -> Option<&'a Mandate> {
+    let said = view.nodes.values().filter_map(|node| Some((node.id, node.mandates.get(endpoint)?)));
+    said.max_by_key(|(node, mandate)| (mandate.epoch, *node)).map(|(_, mandate)| mandate)
+}
+
+/// What the steward gives `revision` of the requests.
+fn weight(revision: Revision, mandate: &Mandate) -> u8 {
+    mandate.shares.iter().find(|share| share.revision == revision).map_or(0, |share| share.weight)
+}
+
+/// What it gets where no steward has spoken: as much for each replica.
+fn weight_by_replicas(revision: Revision, replicas: &[Replica]) -> u8 {
+    let replicas = replicas.iter().filter(|replica| replica.revision == revision).count();
+    u8::try_from(replicas).unwrap_or(u8::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,24 @@
+//! A client's request that has no answer yet.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use crate::{admission::Admitted, demand::Tally, routes::Wanted, upstream::Outgoing};
+
+/// A client's request that has no answer yet, and all that is needed to get it one.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    pub(crate) wanted: Wanted,
+    /// The client reads events.
+    pub(crate) stream: bool,
+    /// Replicas may come where there are none.
+    pub(crate) may_wake: bool,
+    pub(crate) outgoing: Outgoing,
+    /// The endpoint's timeout, and when it has passed.
+    pub(crate) timeout: Duration,
+    pub(crate) deadline: Instant,
+    pub(crate) tally: Arc<Tally>,
+    /// Its share of the bodies that may be held.
+    pub(crate) _room: Admitted,
+}
