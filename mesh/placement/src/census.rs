@@ -97,12 +97,12 @@ impl<'a> Census<'a> {
     }
 
     /// Claims beyond which no new ones are made while others stay.
-    fn most(&self) -> usize {
+    pub(crate) fn most(&self) -> usize {
         self.wanted() + self.record.endpoint.spec.rollout.surge(self.desired.total()) as usize
     }
 
     /// All that is wanted, overprovision and stand-ins included.
-    fn wanted(&self) -> usize {
+    pub(crate) fn wanted(&self) -> usize {
         self.groups.iter().map(|group| group.want.count).sum()
     }
 
@@ -111,7 +111,12 @@ impl<'a> Census<'a> {
         self.groups.iter().flat_map(Group::kept).chain(self.dispensable())
     }
 
-    /// Of those, what is not kept.
+    /// All that serve, whether they stay or not.
+    pub(crate) fn serving(&self) -> impl Iterator<Item = &Holder<'a>> {
+        self.staying().chain(&self.going).filter(|holder| holder.serves())
+    }
+
+    /// Of those that stay, what is not kept.
     pub(crate) fn dispensable(&self) -> impl Iterator<Item = &Holder<'a>> {
         self.groups.iter().flat_map(Group::surplus).chain(&self.unwanted)
     }

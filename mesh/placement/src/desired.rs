@@ -2,7 +2,7 @@
 
 use shoal_types::{Claim, EndpointRecord, EndpointSpec, NodeView, ReplicaState, Revision, RolloutPhase};
 
-use crate::{memory::Heard, scene::Scene};
+use crate::{memory::Heard, scene::Scene, want::Class};
 
 /// What an endpoint should have now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,13 +57,25 @@ impl Desired {
 }
 
 /// Replicas of the present revision that nodes which are there run now. A claim that has not started yet is no word
-/// of anybody: where several nodes claim what is missing once, all but one withdraw.
+/// of anybody: where several nodes claim what is missing once, all but one withdraw. And overprovision and stand-ins on
+/// firm capacity are not counted on top of what they are for, or each would call for more of itself.
 fn claimed(record: &EndpointRecord, claims: &[(&NodeView, &Claim)]) -> u32 {
-    let count = claims.iter().filter(|(node, claim)| {
-        let runs = claim.state.counts() && !matches!(claim.state, ReplicaState::Claimed | ReplicaState::Draining);
-        node.is_alive() && runs && claim.revision == record.revision && claim.leaving.is_none()
-    });
-    u32::try_from(count.count()).unwrap_or(u32::MAX)
+    let running = |class: Class| {
+        let runs = |(node, claim): &&(&NodeView, &Claim)| {
+            let started =
+                claim.state.counts() && !matches!(claim.state, ReplicaState::Claimed | ReplicaState::Draining);
+            let stays = node.is_alive() && claim.leaving.is_none();
+            started && stays && claim.revision == record.revision && class.contains(node)
+        };
+        u32::try_from(claims.iter().filter(runs).count()).unwrap_or(u32::MAX)
+    };
+    record.endpoint.spec.placement.spot.as_ref().map_or_else(
+        || running(Class::Any),
+        |spot| {
+            let hedged = running(Class::Spot).saturating_add(spot.on_demand_base);
+            hedged.saturating_sub(spot.overprovision).max(running(Class::Firm))
+        },
+    )
 }
 
 /// Whether two revisions are compared: then neither may lose its last replica to the bounds.
@@ -96,7 +108,7 @@ fn clamp(shares: &mut [(Revision, u32)], spec: &EndpointSpec, compared: bool) {
 
 #[cfg(test)]
 mod tests {
-    use shoal_types::{Hlc, Mandate, PastRevision, ReplicaState, RolloutPhase, Share};
+    use shoal_types::{CapacityType, Hlc, Mandate, PastRevision, ReplicaState, RolloutPhase, Share, Spot};
 
     use super::*;
     use crate::{
@@ -165,6 +177,20 @@ mod tests {
         for node in [1, 2] {
             claimed.claim(node, "a", ReplicaState::Loading, 0);
         }
-        assert_eq!(desired(claimed, &[]), [2], "a restart of everything never shrinks a service");
+        assert_eq!(desired(claimed.clone(), &[]), [2], "a restart of everything never shrinks a service");
+        claimed.claim(1, "a", ReplicaState::Claimed, 0);
+        assert_eq!(desired(claimed, &[]), [2], "several may have claimed the same");
+    }
+
+    #[test]
+    fn rule_5_without_a_word_a_hedge_does_not_call_for_more_of_itself() {
+        let mut hedged = fleet(1, 9).capacity(1, CapacityType::Spot);
+        hedged = hedged.spec("a", |spec| spec.placement.spot = Some(Spot { overprovision: 1, ..Spot::default() }));
+        for _ in 0..4 {
+            hedged.claim(1, "a", ReplicaState::Ready, 0);
+        }
+        assert_eq!(desired(hedged.clone(), &[]), [3]);
+        hedged.claim(2, "a", ReplicaState::Ready, 0);
+        assert_eq!(desired(hedged, &[]), [3], "a stand-in is for one of the three");
     }
 }

@@ -226,10 +226,19 @@ fn cover(own: &Own<'_, '_>, exit: &Exit, bench: &Bench<'_>) -> Option<Vec<(NodeI
         let cover = own.census.cover(size, |claim| bench.clearing.is_evicted(claim));
         cover.filter(|cover| !cover.contains(&me))
     };
-    let is_replaceable = matches!(exit.reason, DrainReason::Surplus | DrainReason::Superseded);
-    let may_break = is_replaceable && bench.clearing.breaks.contains(&own.claim.id);
-    let unavailable = own.census.record.endpoint.spec.rollout.max_unavailable as usize;
-    cover_of(exit.cover).or_else(|| may_break.then(|| cover_of(exit.cover.saturating_sub(unavailable))).flatten())
+    cover_of(exit.cover).or_else(|| {
+        let unavailable = own.census.record.endpoint.spec.rollout.max_unavailable as usize;
+        may_break(own, exit, bench).then(|| cover_of(exit.cover.saturating_sub(unavailable))).flatten()
+    })
+}
+
+/// Whether it may go before it is replaced. Not while any other goes or could, and counts on it.
+fn may_break(own: &Own<'_, '_>, exit: &Exit, bench: &Bench<'_>) -> bool {
+    let others_stay = own.census.serving().count() <= own.census.desired()
+        && !own.census.serving().any(|holder| !holder.stays() || bench.clearing.is_evicted(holder.claim.id));
+    matches!(exit.reason, DrainReason::Surplus | DrainReason::Superseded)
+        && bench.clearing.breaks.contains(&own.claim.id)
+        && others_stay
 }
 
 fn drain(claim: &Claim, reason: DrainReason, confirm: Vec<(NodeId, ClaimId)>) -> Action {

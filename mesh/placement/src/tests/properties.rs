@@ -1,114 +1,41 @@
 //! The rules on views that nobody thought of.
 
+mod meshes;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
 use proptest::prelude::*;
-use shoal_types::{Claim, ClaimId, Departure, DepartureReason, Liveness, NodeId, NodeView, ReplicaState, Spread, View};
+use shoal_types::{CapacityType, Claim, ClaimId, EndpointName, Liveness, NodeId, NodeView, ReplicaState, Spread, View};
 
+use self::meshes::{NAMES, fleet, held, renamed, survey, unequal};
 use super::{
-    fleet::{Fleet, at, id, name},
+    fleet::{Fleet, at, id},
     lockstep::Lockstep,
 };
 use crate::{
-    Action, Elector, Memory, Timing, candidates, census::Census, group::Group, presence::Patience, scene::Scene,
+    Action, DrainReason, Elector, Memory, MoveReason, Timing, WithdrawReason, agenda::Agenda, candidates,
+    census::Census, group::Group,
 };
 
-const STATES: [ReplicaState; 6] = [
-    ReplicaState::Claimed,
-    ReplicaState::Starting,
-    ReplicaState::Warming,
-    ReplicaState::Backoff,
-    ReplicaState::Ready,
-    ReplicaState::Draining,
-];
-const NAMES: [&str; 4] = ["a", "b", "c", "d"];
-
-#[derive(Debug, Clone)]
-struct ClaimPlan {
-    node: u8,
-    endpoint: usize,
-    state: ReplicaState,
-    claimed: u64,
-    superseded: bool,
-}
-
-fn node_plan() -> impl Strategy<Value = (usize, u8, bool, u8)> {
-    // GPUs; zone; whether at home; what else is with it
-    (0usize..=8, 0u8..3, any::<bool>(), 0u8..8)
-}
-
-fn endpoint_plan() -> impl Strategy<Value = (u32, u32, bool, bool)> {
-    // GPUs; replicas; whether it has a home; whether it is spread
-    (prop::sample::select(vec![0u32, 1, 2, 4, 8]), 0u32..4, any::<bool>(), any::<bool>())
-}
-
-fn claim_plan() -> impl Strategy<Value = ClaimPlan> {
-    let ready_often = prop_oneof![Just(ReplicaState::Ready), prop::sample::select(STATES.to_vec())];
-    (1u8..=9, 0usize..NAMES.len(), ready_often, 0u64..50, prop::bool::weighted(0.2)).prop_map(
-        |(node, endpoint, state, claimed, superseded)| ClaimPlan { node, endpoint, state, claimed, superseded },
-    )
-}
-
-/// A mesh of up to nine nodes in any state, with claims that fit their nodes.
-fn fleet() -> impl Strategy<Value = Fleet> {
-    let nodes = prop::collection::vec(node_plan(), 1..=9);
-    let endpoints = prop::collection::vec(endpoint_plan(), 1..=NAMES.len());
-    (nodes, endpoints, prop::collection::vec(claim_plan(), 0..16)).prop_map(|(nodes, endpoints, claims)| {
-        let mut fleet = Fleet::new();
-        for (number, (gpus, zone, home, fate)) in (1u8..).zip(nodes) {
-            fleet = fleet.node(number, gpus).zone(number, &format!("z{zone}"));
-            fleet = fleet.cluster(number, if home { "home" } else { "burst" });
-            fleet = befall(fleet, number, fate);
-        }
-        for (endpoint, (gpus, replicas, home, spread)) in NAMES.iter().zip(endpoints) {
-            fleet = fleet.endpoint(endpoint, gpus, replicas).revise(endpoint).spec(endpoint, |spec| {
-                spec.placement.home = home.then(|| "home".to_owned());
-                spec.placement.spread = spread.then_some(Spread::Zone);
-            });
-        }
-        claims.iter().for_each(|plan| add(&mut fleet, plan));
-        fleet
+fn kept(view: &View, endpoint: &str) -> BTreeSet<ClaimId> {
+    survey(view, 100, |_, censuses| {
+        let census = censuses.iter().find(|census| census.name().as_str() == endpoint).unwrap();
+        census.groups.iter().flat_map(Group::kept).map(|holder| holder.claim.id).collect()
     })
 }
 
-fn befall(mut fleet: Fleet, node: u8, fate: u8) -> Fleet {
-    match fate {
-        5 => {
-            fleet.node_mut(node).departure =
-                Some(Departure { reason: DepartureReason::Drain, detail: None, since: at(0), deadline: None });
-            fleet
-        }
-        6 => fleet.liveness(node, Liveness::Suspect { since: at(95) }),
-        7 => fleet.liveness(node, Liveness::Left),
-        _ => fleet,
-    }
-}
-
-fn add(fleet: &mut Fleet, plan: &ClaimPlan) {
-    let Some(node) = fleet.view.nodes.get(&id(plan.node)) else { return };
-    let Some(record) = fleet.view.endpoints.get(&name(NAMES[plan.endpoint])) else { return };
-    if held(node.claims.values()) + record.endpoint.spec.resources.gpus > node.gpus.len() as u32 {
-        return;
-    }
-    let claim = fleet.claim(plan.node, NAMES[plan.endpoint], plan.state, plan.claimed);
-    if plan.superseded {
-        fleet.node_mut(plan.node).claims.entry(claim).and_modify(|claim| claim.revision.0.counter -= 1);
-    }
-}
-
-fn held<'a>(claims: impl Iterator<Item = &'a Claim>) -> u32 {
-    claims.map(|claim| claim.gpus).sum()
-}
-
-fn kept(view: &View, endpoint: &str) -> BTreeSet<ClaimId> {
-    let record = &view.endpoints[&name(endpoint)];
-    let claims: Vec<_> = view.claims_of(&record.endpoint.metadata.name).collect();
-    let scene = Scene { view, memory: &Memory::default(), now: at(100) };
-    let census = Census::new(&scene, record, &claims, &Patience { now: at(100), guard: None });
-    census.groups.iter().flat_map(Group::kept).map(|holder| holder.claim.id).collect()
+/// Whose place is taken and who moves, as `me` sees it, and what is missing.
+fn planned(view: &View, me: NodeId) -> String {
+    survey(view, 100, |scene, censuses| {
+        let agenda = Agenda::new(scene, me, censuses);
+        let missing = agenda.openings.iter().map(|opening| {
+            (opening.census.name(), opening.group.want.revision, opening.group.want.class, opening.missing)
+        });
+        format!("{:?} {:?}", agenda.clearing, missing.collect::<Vec<_>>())
+    })
 }
 
 /// What each node of an unchanging view decides after having watched it for a while.
@@ -123,14 +50,29 @@ fn decisions(view: &View) -> Vec<(NodeId, Action)> {
     all
 }
 
-fn drains(view: &View) -> Vec<(ClaimId, Vec<ClaimId>)> {
+fn drains(view: &View) -> Vec<(ClaimId, DrainReason, Vec<ClaimId>)> {
     let drain = |(_, action)| match action {
-        Action::Drain { claim, confirm, .. } => Some((claim, confirm.into_iter().map(|(_, id)| id).collect())),
+        Action::Drain { claim, reason, confirm } => {
+            Some((claim, reason, confirm.into_iter().map(|(_, id)| id).collect()))
+        }
         Action::Claim { .. } | Action::Start(_) | Action::Wake(_) | Action::Withdraw { .. } | Action::Move { .. } => {
             None
         }
     };
     decisions(view).into_iter().filter_map(drain).collect()
+}
+
+/// How many there should be of each endpoint at most: what is wanted, and the surge.
+fn most(view: &View, now: u64) -> BTreeMap<EndpointName, usize> {
+    survey(view, now, |_, censuses| censuses.iter().map(|census| (census.name().clone(), census.most())).collect())
+}
+
+/// Claims on `endpoint` that stay, of nodes that are there.
+fn staying(view: &View, now: u64, endpoint: &EndpointName) -> usize {
+    survey(view, now, |_, censuses| {
+        let staying = censuses.iter().filter(|census| census.name() == endpoint).flat_map(Census::staying);
+        staying.filter(|holder| holder.node.is_alive()).count()
+    })
 }
 
 proptest! {
@@ -142,6 +84,7 @@ proptest! {
             prop_assert_eq!(candidates(&fleet.view, record, at(100)), candidates(&other, record, at(100)));
             prop_assert_eq!(kept(&fleet.view, endpoint.as_str()), kept(&other, endpoint.as_str()));
         }
+        prop_assert_eq!(planned(&fleet.view, id(1)), planned(&other, id(me)));
     }
 
     /// Rule 3: a node's name decides only where nothing else does.
@@ -155,16 +98,42 @@ proptest! {
         prop_assert_eq!(gpus, (wanted..=8).collect::<Vec<_>>());
     }
 
+    /// Rule 3: under other names, the same nodes do the same, where nothing else is equal.
+    #[test]
+    fn rule_3_a_renamed_mesh_decides_the_same(fleet in unequal(), names in Just((1u8..=5).collect::<Vec<_>>()).prop_shuffle()) {
+        let back: Vec<u8> = (1..=5).map(|name| names.iter().position(|&n| n == name).unwrap() as u8 + 1).collect();
+        let other = renamed(&fleet.view, &names);
+        let by_node = |view: &View| -> BTreeMap<NodeId, Vec<String>> {
+            let mut by_node: BTreeMap<_, Vec<_>> = BTreeMap::new();
+            for (node, action) in decisions(view) {
+                by_node.entry(node).or_default().push(told(&action, view));
+            }
+            by_node
+        };
+        let there = by_node(&other).into_iter().map(|(node, told)| (id(back[usize::from(node.as_bytes()[0]) - 1]), told));
+        prop_assert_eq!(by_node(&fleet.view), there.collect());
+    }
+
     /// Rule 3: a surplus claim that goes changes nothing for those that stay.
     #[test]
     fn rule_3_surplus_goes_unnoticed(fleet in fleet()) {
-        for endpoint in fleet.view.endpoints.keys() {
+        for (endpoint, record) in &fleet.view.endpoints {
+            let spec = &record.endpoint.spec;
+            // How many stand in for spot capacity depends on who does, and without a steward what runs is wanted.
+            let stands_in = spec.placement.spot.as_ref().is_some_and(|spot| spot.on_demand_fallback);
+            let is_told = fleet.view.nodes[&id(1)].mandates.contains_key(endpoint);
+            if stands_in || !(is_told || spec.replicas.most() == spec.replicas.min) {
+                continue;
+            }
             let before = kept(&fleet.view, endpoint.as_str());
-            let claims: Vec<ClaimId> = fleet.view.claims_of(endpoint).map(|(_, claim)| claim.id).collect();
+            let claims: Vec<ClaimId> = survey(&fleet.view, 100, |_, censuses| {
+                let census = censuses.iter().find(|census| census.name() == endpoint).unwrap();
+                census.dispensable().map(|holder| holder.claim.id).collect()
+            });
             // A claim of a quiet node may be what nobody else is waited for; taking that one away is no surplus going.
             let alive = |claim: &ClaimId| fleet.view.nodes[&claim.node].is_alive();
             let serving = fleet.view.claims_of(endpoint).any(|(node, claim)| node.is_alive() && claim.state.serves());
-            for claim in claims.iter().filter(|claim| serving && alive(claim) && !before.contains(claim)) {
+            for claim in claims.iter().filter(|claim| serving && alive(claim)) {
                 let mut without = fleet.view.clone();
                 Arc::make_mut(without.nodes.get_mut(&claim.node).unwrap()).claims.remove(claim);
                 let still = without.claims_of(endpoint).any(|(node, claim)| node.is_alive() && claim.state.serves());
@@ -174,24 +143,21 @@ proptest! {
     }
 
     /// Rule 3: a node's GPUs are its own to give, and it never gives one twice. And with gossip that takes no time,
-    /// nobody claims what is not missing.
+    /// nobody claims beyond what is wanted and the surge.
     #[test]
     fn rule_3_capacity(fleet in fleet()) {
         let mut mesh = Lockstep::new(fleet);
         for second in 91..130 {
+            let before = most(&mesh.fleet.view, second - 1);
             let log = mesh.run_until(second);
             for node in mesh.fleet.view.nodes.values() {
                 prop_assert!(held(node.claims.values()) <= node.gpus.len() as u32);
             }
+            let after = most(&mesh.fleet.view, second);
             for (_, _, action) in log {
-                let Action::Claim { endpoint, revision, .. } = action else { continue };
-                let claims = mesh.fleet.view.claims_of(&endpoint);
-                let standing = claims.filter(|(node, claim)| {
-                    node.is_alive() && node.departure.is_none() && claim.revision == revision
-                        && claim.state != ReplicaState::Draining
-                });
-                let desired = mesh.fleet.view.endpoints[&endpoint].endpoint.spec.replicas.min as usize;
-                prop_assert!(standing.count() <= desired);
+                let Action::Claim { endpoint, .. } = action else { continue };
+                let staying = staying(&mesh.fleet.view, second, &endpoint);
+                prop_assert!(staying <= before[&endpoint].max(after[&endpoint]), "{endpoint}: {staying}");
             }
         }
     }
@@ -200,12 +166,23 @@ proptest! {
     #[test]
     fn rule_4_make_before_break(fleet in fleet()) {
         let drains = drains(&fleet.view);
-        let leaving: BTreeSet<ClaimId> = drains.iter().map(|(claim, _)| *claim).collect();
+        let leaving: BTreeSet<ClaimId> = drains.iter().map(|(claim, ..)| *claim).collect();
         let claims: BTreeMap<ClaimId, _> = fleet.view.claims().map(|held| (held.1.id, held)).collect();
-        for (claim, confirm) in &drains {
+        for (claim, reason, confirm) in &drains {
             let endpoint = &claims[claim].1.endpoint;
-            let desired = fleet.view.endpoints[endpoint].endpoint.spec.replicas.min as usize;
-            prop_assert_eq!(confirm.len(), desired);
+            let spec = &fleet.view.endpoints[endpoint].endpoint.spec;
+            let desired = survey(&fleet.view, 100, |_, censuses| {
+                censuses.iter().find(|census| census.name() == endpoint).unwrap().desired()
+            });
+            let least = match reason {
+                DrainReason::Preempted { .. } => spec.replicas.min as usize,
+                DrainReason::Surplus | DrainReason::Superseded => {
+                    desired.saturating_sub(spec.rollout.max_unavailable as usize)
+                }
+                DrainReason::Departing | DrainReason::Leaving | DrainReason::Idle => desired,
+                DrainReason::Deadline | DrainReason::Unwanted => 0,
+            };
+            prop_assert!(least <= confirm.len() && confirm.len() <= desired.max(least), "{reason:?}");
             for kept in confirm {
                 let (node, kept_claim) = claims[kept];
                 prop_assert!(node.is_alive() && node.departure.is_none() && kept_claim.state == ReplicaState::Ready);
@@ -215,14 +192,17 @@ proptest! {
         }
     }
 
-    /// Rule 4: the whole way to the end, with gossip that takes no time: what has served goes on serving.
+    /// Rule 4: the whole way to the end, with gossip that takes no time: what has served goes on serving, unless its
+    /// spec lets it be missing.
     #[test]
     fn rule_4_never_the_last_ready(fleet in fleet()) {
         let mut mesh = Lockstep::new(fleet);
         let serving = |view: &View| -> BTreeSet<String> {
-            let wanted = |name| view.endpoints.get(name).is_some_and(|record| record.endpoint.spec.replicas.min > 0);
+            let must_serve = |name| view.endpoints.get(name).is_some_and(|record| {
+                record.endpoint.spec.replicas.min > 0 && record.endpoint.spec.rollout.max_unavailable == 0
+            });
             let serves = |(node, claim): &(&NodeView, &Claim)| node.is_alive() && claim.state.serves();
-            let serving = view.claims().filter(|held| serves(held) && wanted(&held.1.endpoint));
+            let serving = view.claims().filter(|held| serves(held) && must_serve(&held.1.endpoint));
             serving.map(|(_, claim)| claim.endpoint.to_string()).collect()
         };
         let mut before = serving(&mesh.fleet.view);
@@ -282,5 +262,91 @@ proptest! {
         }
         let better = fleet.node(fresh, 1).zone(fresh, "y").cluster(fresh, "home");
         prop_assert_eq!(Lockstep::new(better).run_until(150), vec![]);
+    }
+
+    /// Rule 7: who moves or makes room is allowed to, and what it is for is worth it.
+    #[test]
+    fn rule_7_only_for_a_reason(fleet in fleet()) {
+        let claims: BTreeMap<ClaimId, _> = fleet.view.claims().map(|held| (held.1.id, held)).collect();
+        let spec = |endpoint: &EndpointName| &fleet.view.endpoints[endpoint].endpoint.spec;
+        for (_, action) in decisions(&fleet.view) {
+            let victim = |claim: &ClaimId| spec(&claims[claim].1.endpoint);
+            match &action {
+                Action::Move { claim, reason: MoveReason::Defragment { for_endpoint } } => {
+                    prop_assert!(victim(claim).placement.defragment);
+                    prop_assert!(victim(claim).resources.gpus < spec(for_endpoint).resources.gpus);
+                }
+                Action::Move { claim, reason: MoveReason::Rebalance { to } } => {
+                    prop_assert!(victim(claim).placement.rebalance);
+                    let price = |node: &NodeView| node.facts.labels.price.unwrap();
+                    prop_assert!(price(&fleet.view.nodes[to]) <= 0.8 * price(claims[claim].0));
+                }
+                Action::Drain { claim, reason: DrainReason::Preempted { by }, .. }
+                | Action::Withdraw { claim, reason: WithdrawReason::Preempted { by } } => {
+                    prop_assert!(victim(claim).placement.priority < spec(by).placement.priority);
+                }
+                Action::Drain { claim, reason: DrainReason::Surplus | DrainReason::Superseded, .. } => {
+                    let endpoint = claims[claim].1.endpoint.as_str();
+                    prop_assert!(!kept(&fleet.view, endpoint).contains(claim));
+                }
+                Action::Drain { .. } | Action::Withdraw { .. } | Action::Claim { .. } | Action::Start(_)
+                | Action::Wake(_) => {}
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Rules 3 and 5: where there is room, each endpoint comes to have exactly what it wants, and keeps it.
+    #[test]
+    fn rule_5_converges_to_exactly_what_is_wanted(fleet in fleet()) {
+        let mut fleet = fleet;
+        for node in 11..=22 {
+            let capacity = if node % 2 == 0 { CapacityType::Spot } else { CapacityType::OnDemand };
+            fleet = fleet.node(node, 16).zone(node, &format!("z{}", node % 3)).capacity(node, capacity);
+        }
+        for node in fleet.view.nodes.values_mut() {
+            // What never ends or comes on by itself would have to be ended by its node.
+            let node = Arc::make_mut(node);
+            node.claims.retain(|_, claim| claim.state != ReplicaState::Draining);
+            for claim in node.claims.values_mut().filter(|claim| !claim.state.serves()) {
+                claim.state = ReplicaState::Starting;
+            }
+        }
+        let mut mesh = Lockstep::new(fleet);
+        let wrong = |view: &View, now| survey(view, now, |_, censuses| -> Vec<String> {
+            let is_right = |census: &&Census<'_>| {
+                census.is_settled() && census.staying().count() == census.wanted()
+            };
+            censuses.iter().filter(|census| !is_right(census)).map(|census| format!("{census:#?}")).collect()
+        });
+        mesh.run_until(ROUNDS);
+        let none: Vec<String> = Vec::new();
+        prop_assert_eq!(wrong(&mesh.fleet.view, ROUNDS), none);
+        prop_assert_eq!(mesh.run_until(ROUNDS + 30), vec![]);
+    }
+}
+
+/// Seconds within which everything is as it is wanted: for each of up to six replicas, one after the other, the turns,
+/// the settle time, the load and the drain of what it replaces.
+const ROUNDS: u64 = 90 + 6 * 40;
+
+/// `action` without any node's name: claims are told by when they were made.
+fn told(action: &Action, view: &View) -> String {
+    let claim = |id: &ClaimId| view.nodes[&id.node].claims[id].claimed;
+    match action {
+        Action::Claim { endpoint, revision, gpus } => format!("claim {endpoint} {revision:?} {gpus}"),
+        Action::Start(id) => format!("start {}", claim(id)),
+        Action::Wake(id) => format!("wake {}", claim(id)),
+        Action::Withdraw { claim: id, reason } => format!("withdraw {} {reason:?}", claim(id)),
+        Action::Drain { claim: id, reason, confirm } => {
+            format!("drain {} {reason:?} {:?}", claim(id), confirm.iter().map(|(_, id)| claim(id)).collect::<Vec<_>>())
+        }
+        Action::Move { claim: id, reason: MoveReason::Rebalance { to } } => {
+            format!("move {} to {:?}", claim(id), view.nodes[to].facts.labels.price)
+        }
+        Action::Move { claim: id, reason } => format!("move {} {reason:?}", claim(id)),
     }
 }
