@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use shoal_types::{EndpointRecord, NodeId, NodeView, UnixMillis, View};
 
 use crate::{
-    capacity::{GpuKinds, Room},
+    capacity::Room,
+    catalog::Catalog,
     exclusion::Exclusion,
     ground::{Ground, Site},
     memory::NOTHING,
@@ -34,16 +35,18 @@ pub fn candidates<'a>(view: &'a View, record: &'a EndpointRecord, now: UnixMilli
     else {
         return Candidates { ranked: Vec::new(), excluded: BTreeMap::new() };
     };
-    let (ranking, excluded) = Ranking::on(&Ground::new(&scene), &post.want, post.kept.iter().map(|held| held.node));
+    let ground = Ground::new(&scene);
+    let excluded = ground.need(&post.want).excluded(&ground);
     let excluded = excluded.into_iter().map(|(node, exclusion)| (node.id, exclusion)).collect();
+    let ranking = Ranking::on(&ground, &post.want, post.nodes());
     Candidates { ranked: ranking.ranked().into_iter().map(|ranked| ranked.node.id).collect(), excluded }
 }
 
 /// The room that `node` has for a replica as `want` asks for.
 pub(crate) fn admit<'a>(node: &'a NodeView, want: &Want<'a>, now: UnixMillis) -> Result<Room, Exclusion<'a>> {
-    let mut kinds = GpuKinds::default();
-    let site = Site::new(node, &mut kinds);
-    Need::new(want, &kinds, now).admit(&site)
+    let mut catalog = Catalog::new([want.record]);
+    let site = Site::new(node, &mut catalog);
+    Need::new(want, &catalog, now).admit(&site)
 }
 
 #[cfg(test)]

@@ -114,7 +114,7 @@ impl fmt::Display for Exclusion<'_> {
             Self::Suspect { since } => write!(f, "nothing was heard of it since {since}"),
             Self::Left => f.write_str("it has left the mesh"),
             Self::Departing(reason) => reason.fmt(f),
-            Self::EngineNotOffered { needed, offered } if offered.is_empty() => {
+            Self::EngineNotOffered { needed, offered: [] } => {
                 write!(f, "it does not offer the engine `{needed}`, nor any other; see `engines` in its configuration")
             }
             Self::EngineNotOffered { needed, offered } => {

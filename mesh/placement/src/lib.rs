@@ -8,14 +8,17 @@
 //! * [`Action`] is one such thing: claim, start, withdraw, drain, move.
 //! * [`Steward::step`] says how many replicas of which revision there should be, for the endpoints that this node is the
 //!   steward of; [`Desired::of`] is how every node reads it.
-//! * [`candidates()`] explains: which nodes could run a replica, best first, and why the others could not.
 //! * [`making_room`] says which replicas go so that others find a place.
+//! * [`explain()`] says why an endpoint's replicas are where they are, why others are missing, and what would change that;
+//!   [`candidates()`] is the part of it that follows from the view alone.
+//! * [`plan()`] says what would happen if endpoints were applied.
 //!
 //! How long a decision waits is in [`Timing`].
 
 mod agenda;
 mod candidates;
 mod capacity;
+mod catalog;
 mod census;
 mod clearing;
 mod decision;
@@ -23,6 +26,7 @@ mod desired;
 mod distance;
 mod elector;
 mod exclusion;
+mod explain;
 mod ground;
 mod group;
 mod membership;
@@ -32,6 +36,7 @@ mod muster;
 mod need;
 mod opening;
 mod order;
+mod plan;
 mod preempt;
 mod presence;
 mod rank;
@@ -41,6 +46,7 @@ mod scene;
 mod score;
 pub mod spot;
 mod steward;
+mod tenancy;
 mod tenure;
 mod timing;
 mod vacancy;
@@ -56,9 +62,15 @@ pub use decision::{Action, Decision, DrainReason, MoveReason, WithdrawReason};
 pub use desired::Desired;
 pub use elector::Elector;
 pub use exclusion::{Capacity, Exclusion};
+pub use explain::{
+    Candidate, ExcludedNode, ExcludedNodes, Explanation, NodeNames, Remedy, ReplicaStanding, Term, TermName,
+    WantExplanation, explain,
+};
 pub use memory::{Heard, Memory};
 pub use muster::Standing;
 pub use need::Filter;
+pub use plan::{Change, EndpointPlan, Evicted, Outcome, Plan, Start, plan};
 pub use scene::Scene;
 pub use steward::{RevisionStatus, RolloutStatus, Steward, Word, rollout_status, steward_of};
+pub use tenancy::{Tenant, Tenants};
 pub use timing::Timing;

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, fmt};
 
 use serde::{Deserialize, Serialize};
-use shoal_types::{Claim, ClaimId, EndpointRecord, NodeView, ReplicaState};
+use shoal_types::{Claim, ClaimId, EndpointRecord, NodeView, ReplicaState, Revision};
 
 use crate::{
     desired::Desired,
@@ -69,20 +69,29 @@ pub(crate) struct Post<'a> {
     pub(crate) woken: Vec<Holder<'a>>,
 }
 
-impl Post<'_> {
+impl<'a> Post<'a> {
     pub(crate) fn missing(&self) -> usize {
         self.want.count.saturating_sub(self.kept.len() + self.woken.len())
+    }
+
+    /// The nodes of those that there are, one for each.
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = &'a NodeView> {
+        self.kept.iter().chain(&self.woken).map(|holder| holder.node)
     }
 }
 
 /// The kinds of replicas that `record` should have now.
 pub(crate) fn wants<'a>(scene: &Scene<'_>, record: &'a EndpointRecord) -> Vec<Want<'a>> {
-    let shares = Desired::of(scene, record).shares;
-    let want = |(revision, count): (_, u32)| {
+    wants_of(&Desired::of(scene, record).shares, record)
+}
+
+/// The kinds of replicas that `record` has where each revision has its share.
+pub(crate) fn wants_of<'a>(shares: &[(Revision, u32)], record: &'a EndpointRecord) -> Vec<Want<'a>> {
+    let want = |&(revision, count): &(Revision, u32)| {
         let spec = record.spec_of(revision)?;
         Some(Want { record, spec, revision, class: Class::Any, count: count as usize })
     };
-    shares.into_iter().filter_map(want).collect()
+    shares.iter().filter_map(want).collect()
 }
 
 /// What `claims`, all of `record`, are good for at this moment.

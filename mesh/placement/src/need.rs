@@ -6,10 +6,11 @@ use serde::{Deserialize, Serialize};
 use shoal_types::{EndpointSpec, EngineSpec, Liveness, NodeView, Placement, Resources, UnixMillis};
 
 use crate::{
-    capacity::{GpuKinds, Room},
+    capacity::{GpuKinds, Room, Stock},
+    catalog::{Catalog, Selection},
     exclusion::Exclusion,
-    ground::Site,
-    want::Want,
+    ground::{Ground, Site},
+    want::{Class, Want},
 };
 
 /// What a node must pass to be a candidate, in the order in which it is looked at.
@@ -50,6 +51,9 @@ impl Filter {
     ];
 }
 
+/// Nodes that may not run a replica, each with the first reason against it.
+pub(crate) type Excluded<'a> = Vec<(&'a NodeView, Exclusion<'a>)>;
+
 /// What one want needs of a node, worked out once for all nodes.
 #[derive(Debug, Clone)]
 pub(crate) struct Need<'a> {
@@ -58,13 +62,16 @@ pub(crate) struct Need<'a> {
     engine: Cow<'a, str>,
     /// By kind of GPU, whether it is the right one.
     fits: Vec<bool>,
+    /// By the numbers of the catalog, who offers the engine and has the labels.
+    selection: Selection,
     now: UnixMillis,
 }
 
 impl<'a> Need<'a> {
-    pub(crate) fn new(want: &Want<'a>, kinds: &GpuKinds<'_>, now: UnixMillis) -> Self {
-        let fits = kinds.fitting(&want.spec.resources);
-        Self { want: *want, engine: offer_of(&want.spec.engine), fits, now }
+    pub(crate) fn new(want: &Want<'a>, catalog: &Catalog<'_>, now: UnixMillis) -> Self {
+        let engine = offer_of(&want.spec.engine);
+        let selection = catalog.select(&engine, &want.record.endpoint.spec.placement.require);
+        Self { want: *want, fits: catalog.kinds.fitting(&want.spec.resources), selection, engine, now }
     }
 
     /// The same for other GPUs.
@@ -91,11 +98,41 @@ impl<'a> Need<'a> {
         site.room(&self.fits)
     }
 
+    /// GPUs of `stock` as this want sees them.
+    pub(crate) fn room_of(&self, stock: &Stock) -> Room {
+        stock.room(&self.fits)
+    }
+
+    /// How many of the labels that are required `node` does not have.
+    pub(crate) fn mismatches(&self, node: &NodeView) -> usize {
+        let require = &self.placement().require;
+        require.iter().filter(|(key, allowed)| !is_allowed(node.facts.labels.get(key).as_deref(), allowed)).count()
+    }
+
+    /// The room that `site` has, if nothing is against it: as [`Self::admit`] says, but mostly without a look at the node.
+    pub(crate) fn suits(&self, site: &Site<'a>) -> Option<Room> {
+        let room = self.room(site);
+        if room.fitting < self.gpus() {
+            return None;
+        }
+        let suits = site.sound
+            && self.selection.has(&site.entry)
+            && (self.want.class == Class::Any || self.want.class.contains(site.node))
+            && self.is_affordable(site).is_ok();
+        debug_assert!(!suits || self.admit(site) == Ok(room), "numbers and node agree");
+        if suits { Some(room) } else { self.admit(site).ok() }
+    }
+
     /// The room that `site` has, or the first reason against it.
     pub(crate) fn admit(&self, site: &Site<'a>) -> Result<Room, Exclusion<'a>> {
         let room = self.room(site);
         Filter::ALL.iter().try_for_each(|&filter| self.pass(filter, site, room))?;
         Ok(room)
+    }
+
+    /// The nodes of `ground` that do not suit, each with the first reason.
+    pub(crate) fn excluded(&self, ground: &Ground<'a>) -> Excluded<'a> {
+        ground.sites.iter().filter_map(|site| Some((site.node, self.admit(site).err()?))).collect()
     }
 
     /// All reasons against `site`. What is taken is none where there would be too little anyhow.
@@ -107,6 +144,12 @@ impl<'a> Need<'a> {
             failures.retain(|(filter, _)| *filter != Filter::Room);
         }
         failures
+    }
+
+    /// Whether nothing but `only` is against `site`.
+    pub(crate) fn fails_only(&self, site: &Site<'a>, only: Filter) -> bool {
+        let room = self.room(site);
+        Filter::ALL.iter().all(|&filter| self.pass(filter, site, room).is_err() == (filter == only))
     }
 
     fn pass(&self, filter: Filter, site: &Site<'a>, room: Room) -> Result<(), Exclusion<'a>> {
@@ -134,7 +177,7 @@ impl<'a> Need<'a> {
     fn matches_labels(&self, node: &'a NodeView) -> Result<(), Exclusion<'a>> {
         for (key, allowed) in &self.placement().require {
             let value = node.facts.labels.get(key);
-            if !value.as_ref().is_some_and(|value| allowed.iter().any(|allowed| allowed == value)) {
+            if !is_allowed(value.as_deref(), allowed) {
                 return Err(Exclusion::Label { key, value, allowed });
             }
         }
@@ -142,9 +185,11 @@ impl<'a> Need<'a> {
     }
 
     fn is_of_class(&self, node: &NodeView) -> Result<(), Exclusion<'a>> {
-        let class = self.want.class;
+        if self.want.class.contains(node) {
+            return Ok(());
+        }
         let has = node.facts.labels.capacity_type;
-        class.contains(node).then_some(()).ok_or(Exclusion::CapacityType { has, wanted: class.into() })
+        Err(Exclusion::CapacityType { has, wanted: self.want.class.into() })
     }
 
     fn is_affordable(&self, site: &Site<'_>) -> Result<(), Exclusion<'a>> {
@@ -177,6 +222,10 @@ impl<'a> Need<'a> {
         }
         Ok(())
     }
+}
+
+fn is_allowed(value: Option<&str>, allowed: &[String]) -> bool {
+    value.is_some_and(|value| allowed.iter().any(|allowed| allowed == value))
 }
 
 /// What nodes that run `engine` say that they offer.

@@ -5,13 +5,12 @@ use std::{
     collections::{BTreeMap, BinaryHeap},
 };
 
-use shoal_types::{Decimal, NodeId, NodeView, ScoreWeights, rendezvous_weight};
+use shoal_types::{Decimal, NodeId, NodeView, Rendezvous, ScoreWeights};
 
 use crate::{
     capacity::Room,
-    exclusion::Exclusion,
     ground::Ground,
-    need::Need,
+    need::{Excluded, Need},
     opening::Planned,
     order::is_overflow,
     scene::Scene,
@@ -52,6 +51,7 @@ pub(crate) struct Tiers {
 /// A node that may run a replica.
 #[derive(Debug)]
 struct Place<'a> {
+    id: NodeId,
     node: &'a NodeView,
     overflow: bool,
     zone: usize,
@@ -74,9 +74,6 @@ pub(crate) struct Ranked<'a> {
     pub(crate) fit: Micros,
 }
 
-/// The other nodes, each with the first reason against it.
-pub(crate) type Excluded<'a> = Vec<(&'a NodeView, Exclusion<'a>)>;
-
 /// All nodes that may run a replica of one endpoint.
 #[derive(Debug)]
 pub(crate) struct Ranking<'a> {
@@ -92,31 +89,28 @@ impl<'a> Ranking<'a> {
     /// All nodes that may run a replica as `want` asks for, with the room that is left once what is `planned` has its
     /// GPUs; and why the others may not. `kept` are the nodes of those that there are, one for each.
     ///
-    /// Whoever ranks for several wants of one view makes the [`Ground`] once and uses [`Self::on`].
+    /// Who ranks for several wants of one view makes the [`Ground`] once and uses [`Self::on`].
     pub(crate) fn new(
         scene: &Scene<'a>,
         want: &Want<'a>,
         kept: impl IntoIterator<Item = &'a NodeView>,
         planned: &Planned,
     ) -> (Self, Excluded<'a>) {
-        let (mut ranking, excluded) = Self::on(&Ground::new(scene), want, kept);
+        let ground = Ground::new(scene);
+        let mut ranking = Self::on(&ground, want, kept);
         for place in &mut ranking.places {
-            place.room = place.room.less(planned.get(&place.node.id).copied().unwrap_or(0));
+            place.room = place.room.less(planned.get(&place.id).copied().unwrap_or(0));
         }
-        (ranking, excluded)
+        (ranking, ground.need(want).excluded(&ground))
     }
 
-    /// All nodes of `ground` that may run a replica as `want` asks for, and why the others may not. `kept` are the nodes
-    /// of those that there are, one for each.
-    pub(crate) fn on(
-        ground: &Ground<'a>,
-        want: &Want<'a>,
-        kept: impl IntoIterator<Item = &'a NodeView>,
-    ) -> (Self, Excluded<'a>) {
+    /// All nodes of `ground` that may run a replica as `want` asks for. `kept` are the nodes of those that there are, one
+    /// for each.
+    pub(crate) fn on(ground: &Ground<'a>, want: &Want<'a>, kept: impl IntoIterator<Item = &'a NodeView>) -> Self {
         let need = ground.need(want);
         let spread = need.placement().spread.is_some();
         let mut ranking = Self {
-            places: Vec::new(),
+            places: Vec::with_capacity(ground.sites.len()),
             in_zone: vec![0; if spread { ground.zones() } else { 0 }],
             gpus: need.gpus(),
             desired: want.count.max(1),
@@ -127,44 +121,37 @@ impl<'a> Ranking<'a> {
             *held.entry(node.id).or_default() += 1;
             ground.zone_of(node).into_iter().for_each(|zone| ranking.count_in_zone(zone));
         }
-        let excluded = ranking.admit(ground, &need, &held);
+        ranking.admit(ground, &need, &held);
         ranking.appraise();
-        (ranking, excluded)
+        ranking
     }
 
-    fn admit(&mut self, ground: &Ground<'a>, need: &Need<'a>, held: &BTreeMap<NodeId, usize>) -> Excluded<'a> {
+    fn admit(&mut self, ground: &Ground<'a>, need: &Need<'a>, held: &BTreeMap<NodeId, usize>) {
         let record = need.want.record;
         let name = &record.endpoint.metadata.name;
+        let rendezvous = Rendezvous::new(name.as_str());
         let clients = ground.distances.clients_of(name);
         let model = score::loads_weights(need.spec()).then(|| need.spec().cache_key());
-        let mut excluded = Excluded::new();
         for (index, site) in ground.sites.iter().enumerate() {
-            let node = site.node;
-            let room = match need.admit(site) {
-                Ok(room) => room,
-                Err(exclusion) => {
-                    excluded.push((node, exclusion));
-                    continue;
-                }
-            };
+            let Some(room) = need.suits(site) else { continue };
             let merits = Merits {
                 price: site.price,
                 risk: site.risk,
-                fetches: model.as_ref().is_some_and(|model| !node.models.contains(model)),
+                fetches: model.as_ref().is_some_and(|model| !site.node.models.contains(model)),
                 distance: clients.distance(index),
             };
             self.places.push(Place {
-                node,
-                overflow: is_overflow(node, record),
+                id: site.id,
+                node: site.node,
+                overflow: is_overflow(site.node, record),
                 zone: site.zone,
                 room,
-                held: held.get(&node.id).copied().unwrap_or(0),
-                weight: rendezvous_weight(name.as_str(), node.id),
+                held: held.get(&site.id).copied().unwrap_or(0),
+                weight: rendezvous.weight(site.id),
                 terms: merits.terms(self.weights, Decimal::default()),
                 merits,
             });
         }
-        excluded
     }
 
     /// A price that a node does not tell is taken for the dearest of the candidates, so it takes all of them to know it.
@@ -182,7 +169,7 @@ impl<'a> Ranking<'a> {
     /// Whether `node` may run a replica.
     pub(crate) fn contains(&self, node: NodeId) -> bool {
         // The places are in the order of the view's nodes.
-        self.places.binary_search_by_key(&node, |place| place.node.id).is_ok()
+        self.places.binary_search_by_key(&node, |place| place.id).is_ok()
     }
 
     /// The candidates, best first, each once.
@@ -228,7 +215,7 @@ impl<'a> Ranking<'a> {
         let place = &mut self.places[index];
         place.held += 1;
         place.room = place.room.less(self.gpus);
-        let (node, zone) = (place.node.id, place.zone);
+        let (node, zone) = (place.id, place.zone);
         self.count_in_zone(zone);
         node
     }
@@ -262,7 +249,7 @@ impl<'a> Ranking<'a> {
             cost: place.terms.total().saturating_add(self.fit(place)),
             held: place.held,
             weight: Reverse(place.weight),
-            node: place.node.id,
+            node: place.id,
         }
     }
 }

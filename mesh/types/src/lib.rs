@@ -26,7 +26,7 @@ pub use claim::{Claim, EngineAddress, Load, Progress, ProgressUnit, REASON_MAX, 
 pub use demand::{Demand, OUTCOMES_MAX, Outcome};
 pub use gateway::{Backend, GatewayTarget};
 pub use gpu::{FaultAction, Gpu, GpuFault, GpuId, GpuSource, GpuUse};
-pub use hash::{rendezvous_weight, stable_hash};
+pub use hash::{Rendezvous, rendezvous_weight, stable_hash};
 pub use hlc::{Hlc, HlcClock, Revision};
 pub use id::{ClaimId, EndpointName, MeshId, NodeId, ParseIdError};
 pub use latency::Latencies;

@@ -13,7 +13,7 @@ fn ranked_with(fleet: &Fleet, memory: &Memory, now: u64) -> Vec<NodeId> {
     let scene = Scene { view: &fleet.view, memory, now: at(now) };
     let record = fleet.record("a");
     let post = muster(&scene, record, fleet.view.claims_of(&record.endpoint.metadata.name)).posts.remove(0);
-    let (ranking, _) = Ranking::new(&scene, &post.want, post.kept.iter().map(|held| held.node), &Planned::new());
+    let (ranking, _) = Ranking::new(&scene, &post.want, post.nodes(), &Planned::new());
     ranking.ranked().into_iter().map(|ranked| ranked.node.id).collect()
 }
 
@@ -125,7 +125,7 @@ proptest! {
         let scene = Scene { view: &fleet.view, memory: &NOTHING, now: at(0) };
         let want = muster(&scene, fleet.record("a"), []).posts[0].want;
         let ground = Ground::new(&scene);
-        let ranking = || Ranking::on(&ground, &want, []).0;
+        let ranking = || Ranking::on(&ground, &want, []);
         prop_assert_eq!(ranking().slots(count), slots_one_by_one(ranking(), count));
     }
 }

@@ -256,3 +256,15 @@ impl Fleet {
         self
     }
 }
+
+impl Fleet {
+    /// Gives `node` a name for people.
+    pub(crate) fn called(mut self, node: u8, name: &str) -> Self {
+        name.clone_into(&mut self.node_mut(node).facts.name);
+        self
+    }
+
+    pub(crate) fn node_mut_of(&mut self, claim: ClaimId) -> &mut NodeView {
+        Arc::make_mut(self.view.nodes.get_mut(&claim.node).unwrap())
+    }
+}

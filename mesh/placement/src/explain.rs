@@ -1,0 +1,130 @@
+//! Why an endpoint's replicas are where they are, why others are missing, and what would change that.
+
+mod candidate;
+mod counterfactual;
+mod obstacles;
+mod remedy;
+mod replica;
+mod text;
+
+use serde::{Deserialize, Serialize};
+use shoal_types::{EndpointName, EndpointRecord, NodeId, NodeView, Revision};
+
+pub(crate) use self::text::list;
+pub use self::{
+    candidate::{Candidate, Term, TermName},
+    obstacles::{ExcludedNode, ExcludedNodes},
+    remedy::{NodeNames, Remedy},
+    replica::ReplicaStanding,
+};
+use self::{counterfactual::remedies, obstacles::Obstacles};
+use crate::{
+    exclusion::Capacity,
+    ground::Ground,
+    muster::{Post, muster},
+    rank::Ranking,
+    scene::Scene,
+    tenancy::{Tenancies, Tenants},
+};
+
+/// Candidates that are told with their score.
+const CANDIDATES_MAX: usize = 20;
+
+/// All that placement says about one endpoint. Its [`Display`](std::fmt::Display) is the text for people.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Explanation {
+    /// Which endpoint.
+    pub endpoint: EndpointName,
+    /// Its priority.
+    pub priority: i32,
+    /// Each kind of replica that is wanted.
+    pub wants: Vec<WantExplanation>,
+    /// Claims that are none of those that are wanted.
+    pub others: Vec<ReplicaStanding>,
+}
+
+/// All that placement says about one kind of replica.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WantExplanation {
+    /// Which processes.
+    pub revision: Revision,
+    /// On which capacity.
+    pub capacity: Capacity,
+    /// What a replica needs of its node, in words.
+    pub needs: String,
+    /// How many there should be.
+    pub wanted: usize,
+    /// Those that there are.
+    pub kept: Vec<ReplicaStanding>,
+    /// How many more there should be.
+    pub missing: usize,
+    /// Nodes where the missing ones would go, one for each as far as there is room.
+    pub next: Vec<String>,
+    /// Nodes that could run one, best first.
+    pub candidates: Vec<Candidate>,
+    /// Further candidates, that are not told.
+    pub more_candidates: usize,
+    /// The other nodes, by what is against them.
+    pub excluded: Vec<ExcludedNodes>,
+    /// Who has the GPUs of nodes where nothing else is against a replica. Only told where some find no room.
+    pub tenants: Tenants,
+    /// What would make room, each by itself. Only told where some find no room.
+    pub remedies: Vec<Remedy>,
+}
+
+impl WantExplanation {
+    /// How many of the missing ones have no place to go.
+    pub const fn unplaced(&self) -> usize {
+        self.missing.saturating_sub(self.next.len())
+    }
+}
+
+/// Explains `record`, an endpoint of the scene's view.
+pub fn explain(scene: &Scene<'_>, record: &EndpointRecord) -> Explanation {
+    let name = &record.endpoint.metadata.name;
+    let muster = muster(scene, record, scene.view.claims_of(name));
+    let ground = Ground::new(scene);
+    let tenancies = Tenancies::new(scene.view);
+    Explanation {
+        endpoint: name.clone(),
+        priority: record.endpoint.spec.placement.priority,
+        wants: muster.posts.iter().map(|post| explain_post(&ground, post, &[], &tenancies)).collect(),
+        others: muster.others.iter().map(|(holder, standing)| ReplicaStanding::new(holder, *standing)).collect(),
+    }
+}
+
+/// Explains one post, where the missing ones have got as far as the nodes `placed`: what `ground` offers is what they left.
+pub(crate) fn explain_post<'a>(
+    ground: &Ground<'a>,
+    post: &Post<'a>,
+    placed: &[NodeId],
+    tenancies: &Tenancies<'a>,
+) -> WantExplanation {
+    let (want, missing) = (&post.want, post.missing());
+    let need = ground.need(want);
+    let ranking = Ranking::on(ground, want, post.nodes().chain(ground.nodes(placed)));
+    let ranked = ranking.ranked();
+    let slots = ranking.slots(missing.saturating_sub(placed.len()));
+    let stuck = placed.len() + slots.len() < missing;
+    let obstacles = Obstacles::new(ground, &need);
+    let name = |node: &NodeView| node.facts.name.clone();
+    WantExplanation {
+        revision: want.revision,
+        capacity: want.class.into(),
+        needs: text::needs(want.spec),
+        wanted: want.count,
+        kept: replica::of_post(post),
+        missing,
+        next: ground.nodes(placed).chain(ground.nodes(&slots)).map(name).collect(),
+        more_candidates: ranked.len().saturating_sub(CANDIDATES_MAX),
+        candidates: ranked.iter().take(CANDIDATES_MAX).map(Candidate::new).collect(),
+        excluded: obstacles.groups(),
+        tenants: if stuck { tenancies.of_nodes(obstacles.full()) } else { Tenants::default() },
+        remedies: if stuck { remedies(ground, &need, &obstacles, tenancies) } else { Vec::new() },
+    }
+}
+
+#[cfg(test)]
+mod tests;
