@@ -87,4 +87,10 @@ impl Elector {
         self.register.holds().chain(refusals).filter(|&at| at > now).for_each(|at| decision.wake_at(at));
         decision
     }
+
+    /// What [`Self::step`] would decide if it looked at everything, with nothing found out before.
+    #[cfg(test)]
+    pub(crate) fn step_afresh(&self, view: &View, now: UnixMillis) -> Decision {
+        Self { register: Register::thorough(), ..self.clone() }.step(view, now)
+    }
 }

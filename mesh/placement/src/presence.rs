@@ -61,8 +61,9 @@ pub(crate) fn present<'a>(
         .filter(|holder| waits_until(holder.node, hold, patience).is_none_or(|until| patience.now < until))
         .filter(|holder| !matches!(holder.node.liveness, Liveness::Left))
         .collect();
-    forget_last(&mut holders, desired);
+    // Also of the one that is not waited for: when its time is over, it may be another's turn.
     let until = holders.iter().filter_map(|holder| waits_until(holder.node, hold, patience)).min();
+    forget_last(&mut holders, desired);
     Present { holders, sleepers: sleepers(others, desired), until }
 }
 

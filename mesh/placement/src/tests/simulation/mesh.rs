@@ -100,6 +100,8 @@ pub(super) struct Mesh {
     /// Since when nothing disturbs the mesh; `None` while something does.
     pub(super) calm_since: Option<UnixMillis>,
     pub(super) is_telling: bool,
+    /// Whether each decision is compared with one that looks at everything.
+    pub(super) is_compared: bool,
     /// Whether every other node ranks candidates in another way.
     pub(super) is_mixed: bool,
 }
@@ -133,6 +135,7 @@ impl Mesh {
             broken: Vec::new(),
             calm_since: Some(at(0)),
             is_telling: false,
+            is_compared: false,
             is_mixed: false,
         };
         (0..count).for_each(|node| mesh.say(node));
@@ -224,7 +227,12 @@ impl Mesh {
         self.nodes[node].step_at = None;
         let as_seen = self.is_mixed.then(|| self.seen_otherwise(node)).flatten();
         let Node { elector, view, .. } = &mut self.nodes[node];
-        let decision = elector.step(as_seen.as_ref().unwrap_or(view), self.now);
+        let view = as_seen.as_ref().unwrap_or(view);
+        let afresh = self.is_compared.then(|| elector.step_afresh(view, self.now));
+        let decision = elector.step(view, self.now);
+        if let Some(afresh) = afresh {
+            assert_eq!(decision, afresh, "what is known from before misleads");
+        }
         let before = Arc::clone(self.nodes[node].truth());
         self.move_away(node, &decision.actions);
         for action in &decision.actions {

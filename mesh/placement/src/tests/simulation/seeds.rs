@@ -6,15 +6,17 @@ use std::{
     thread,
 };
 
-use super::chaos::Story;
+use super::{chaos::Story, mesh::Mesh};
 
 const SEEDS: u64 = 1_000;
 /// Seeds with two scorers.
 const MIXED: u64 = 100;
+/// Seeds in which every decision is made twice.
+const COMPARED: u64 = 100;
 const THREADS: usize = 2;
 
 /// Runs the story of every seed, on two threads. Returns how many endpoints ended short because nobody had room.
-fn all(seeds: u64, is_mixed: bool) -> usize {
+fn all(seeds: u64, way: Way) -> usize {
     let (next, starved) = (AtomicU64::new(0), AtomicUsize::new(0));
     let work = || {
         let mut failed = Vec::new();
@@ -23,7 +25,7 @@ fn all(seeds: u64, is_mixed: bool) -> usize {
             if seed >= seeds {
                 return failed;
             }
-            match catch_unwind(AssertUnwindSafe(|| tell(seed, is_mixed, false))) {
+            match catch_unwind(AssertUnwindSafe(|| tell(seed, way, false))) {
                 Ok((wrong, short)) if wrong.is_empty() => _ = starved.fetch_add(short, Ordering::Relaxed),
                 Ok((wrong, _)) => failed.push((seed, wrong)),
                 Err(_) => failed.push((seed, vec!["it panicked".to_owned()])),
@@ -37,34 +39,62 @@ fn all(seeds: u64, is_mixed: bool) -> usize {
     failed.sort();
     if let Some((seed, wrong)) = failed.first() {
         let others: Vec<u64> = failed[1..].iter().map(|(seed, _)| *seed).collect();
-        let mixed = if is_mixed { "SHOAL_MIXED=1 " } else { "" };
-        let replay = format!("{mixed}SHOAL_SEED={seed} cargo test -p shoal-placement one_seed -- --nocapture");
+        let replay =
+            format!("SHOAL_WAY={way:?} SHOAL_SEED={seed} cargo test -p shoal-placement one_seed -- --nocapture");
         panic!("seed {seed}: {wrong:#?}\nWhat happened there: {replay}\nThe same or worse in {others:?}");
     }
     starved.into_inner()
 }
 
-fn tell(seed: u64, is_mixed: bool, is_telling: bool) -> (Vec<String>, usize) {
+fn tell(seed: u64, way: Way, is_telling: bool) -> (Vec<String>, usize) {
     let mut story = Story::new(seed);
-    (story.mesh.is_mixed, story.mesh.is_telling) = (is_mixed, is_telling);
+    way.set(&mut story.mesh);
+    story.mesh.is_telling = is_telling;
     story.run()
+}
+
+/// How a story is lived through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Plain,
+    Mixed,
+    Compared,
+}
+
+impl Way {
+    fn set(self, mesh: &mut Mesh) {
+        (mesh.is_mixed, mesh.is_compared) = (self == Self::Mixed, self == Self::Compared);
+    }
+
+    /// As `SHOAL_WAY` says.
+    fn of_environment() -> Self {
+        let named = std::env::var("SHOAL_WAY").ok();
+        let is_named = |way: &Self| named.as_deref() == Some(&format!("{way:?}"));
+        [Self::Mixed, Self::Compared].into_iter().find(is_named).unwrap_or(Self::Plain)
+    }
 }
 
 #[test]
 fn rules_3_to_7_hold_whatever_happens() {
-    let starved = all(SEEDS, false);
+    let starved = all(SEEDS, Way::Plain);
     println!("{SEEDS} seeds; {starved} endpoints found no room in the end");
 }
 
 #[test]
 fn half_of_the_nodes_with_another_scorer_still_come_to_what_is_wanted() {
-    all(MIXED, true);
+    all(MIXED, Way::Mixed);
+}
+
+/// What an elector keeps from view to view saves looking, and changes no decision.
+#[test]
+fn a_step_decides_what_it_would_if_it_looked_at_everything() {
+    all(COMPARED, Way::Compared);
 }
 
 /// Runs one seed again and tells what happens: the seed is in `SHOAL_SEED`, 0 without it.
 #[test]
 fn one_seed() {
     let seed = std::env::var("SHOAL_SEED").map_or(0, |seed| seed.parse().unwrap());
-    let (wrong, _) = tell(seed, std::env::var_os("SHOAL_MIXED").is_some(), true);
+    let (wrong, _) = tell(seed, Way::of_environment(), true);
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
