@@ -2,6 +2,7 @@
 //! which ones go so that others find room.
 
 use std::{
+    cell::LazyCell,
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -13,6 +14,7 @@ use crate::{
     census::Census,
     clearing::{Clearing, Place, Site},
     decision::MoveReason,
+    ground::Ground,
     group::Group,
     moves::{Saving, defragment, saving, saving_under_way},
     opening::{Given, Opening, opening},
@@ -53,9 +55,11 @@ impl<'c, 'a> Agenda<'c, 'a> {
         vacant.sort_by_key(|(census, group)| {
             (Reverse(census.placement().priority), Reverse(group.resources().gpus), census.name())
         });
+        // A look at every GPU of the mesh, which nobody needs while nothing is missing.
+        let ground = LazyCell::new(|| Ground::new(scene));
         for (census, group) in vacant {
             let barred = under_way.iter().find(|saving| std::ptr::eq(saving.group, group)).map(|saving| &saving.dear);
-            let opening = opening(scene, me, (census, group), barred.unwrap_or(&BTreeSet::new()), &mut given);
+            let opening = opening(&ground, me, (census, group), barred.unwrap_or(&BTreeSet::new()), &mut given);
             agenda.clear(scene, censuses, &opening, &mut given);
             agenda.openings.push(opening);
         }

@@ -8,6 +8,7 @@ use crate::{
     candidates::admit,
     census::Census,
     clearing::{Clearing, Place, Site},
+    ground::Ground,
     group::Group,
     opening::Given,
     order::is_overflow,
@@ -104,12 +105,13 @@ fn is_told(claim: &Claim) -> bool {
 /// already needs none.
 fn have_places(scene: &Scene<'_>, from: NodeId, movers: &[Mover<'_, '_>], given: &Given) -> bool {
     let mut planned = given.without([from]);
+    let ground = Ground::new(scene);
     for mover in movers {
         if mover.is_moving() && mover.group.standing().len() >= mover.group.want.count {
             continue;
         }
         let want = &mover.group.want;
-        let (ranking, _) = Ranking::new(scene, want, mover.census.kept_beside(want), &planned);
+        let ranking = Ranking::on(&ground, want, mover.census.kept_beside(want)).less(&planned);
         let Some(&place) = ranking.slots(1).first() else { return false };
         *planned.entry(place).or_default() += want.spec.resources.gpus as usize;
     }
