@@ -136,7 +136,7 @@ fn flags_that_do_not_go_together_are_refused() {
 
 /// The folder with the real trace; says so where there is none.
 fn traces() -> Option<PathBuf> {
-    let folder = std::env::var_os("SHOAL_TRACES").map(PathBuf::from);
+    let folder = std::env::var_os("SHOAL_TRACES").filter(|folder| !folder.is_empty()).map(PathBuf::from);
     if folder.is_none() {
         crate::cli::note("SKIPPED: SHOAL_TRACES does not name a folder with h100_gcp_13zones_10min.csv.gz");
     }
