@@ -7,6 +7,7 @@
 //! * [`Elector::step`] takes a view and says what this node should do now, and when to ask again.
 //! * [`Action`] is one such thing: claim, start, withdraw, drain.
 //! * [`candidates()`] explains: which nodes could run a replica, best first, and why the others could not.
+//! * [`spot`] is about renting: which spot capacity to have, and a simulator of policies for it.
 //!
 //! How long a decision waits is in [`Timing`].
 
