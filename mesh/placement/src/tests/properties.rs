@@ -305,7 +305,7 @@ proptest! {
         let mut fleet = fleet;
         for node in 11..=22 {
             let capacity = if node % 2 == 0 { CapacityType::Spot } else { CapacityType::OnDemand };
-            fleet = fleet.node(node, 16).zone(node, &format!("z{}", node % 3)).capacity(node, capacity);
+            fleet = fleet.node(node, 16).zone(node, &format!("z{}", node % 3)).capacity(node, capacity).price(node, 9.0);
         }
         for node in fleet.view.nodes.values_mut() {
             // What never ends or comes on by itself would have to be ended by its node.
