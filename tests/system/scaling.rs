@@ -3,7 +3,7 @@
 use serde_json::Value;
 use tokio::task::JoinSet;
 
-use super::harness::{Mesh, chat, eventually, find, ready, stream_chat};
+use super::harness::{Mesh, PATIENCE, chat, eventually, find, ready, stream_chat};
 
 /// An endpoint that wants one replica for every two requests in flight.
 fn scaled(name: &str, min: u32, max: u32) -> String {
@@ -34,7 +34,8 @@ async fn a_request_to_a_sleeping_endpoint_is_held_and_served() {
     let (events, clean) = streamed.rest().await;
     assert!(clean && events.trim_end().ends_with("data: [DONE]"), "{events}");
     mesh.nodes[1]
-        .wait_for("it to end when it is idle", |status| {
+        // Arrivals are counted over a minute, and only then does `idleToZero` begin.
+        .wait_within(2 * PATIENCE, "it to end when it is idle", |status| {
             find(status, "idle")
                 .is_some_and(|endpoint| endpoint["status"]["replicas"].as_array().is_some_and(Vec::is_empty))
         })

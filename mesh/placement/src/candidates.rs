@@ -7,11 +7,12 @@ use shoal_types::{EndpointRecord, NodeId, NodeView, UnixMillis, View};
 use crate::{
     capacity::Room,
     catalog::Catalog,
+    census::Census,
     exclusion::Exclusion,
     ground::{Ground, Site},
     memory::NOTHING,
-    muster::muster,
     need::Need,
+    presence::Patience,
     rank::Ranking,
     scene::Scene,
     want::Want,
@@ -26,20 +27,20 @@ pub struct Candidates<'a> {
     pub excluded: BTreeMap<NodeId, Exclusion<'a>>,
 }
 
-/// Who could run one more replica of the present revision of `record` at `now`, and why the others could not, as far as
+/// Who could run one more replica of `record` at `now`, and why the others could not, as far as
 /// that follows from the view alone; [`explain`](crate::explain()) says all of it. The same view gives the same answer on
 /// every node.
 pub fn candidates<'a>(view: &'a View, record: &'a EndpointRecord, now: UnixMillis) -> Candidates<'a> {
     let scene = Scene { view, memory: &NOTHING, now };
-    let Some(post) = muster(&scene, record, view.claims_of(&record.endpoint.metadata.name)).posts.into_iter().next()
-    else {
-        return Candidates { ranked: Vec::new(), excluded: BTreeMap::new() };
-    };
-    let ground = Ground::new(&scene);
-    let excluded = ground.need(&post.want).excluded(&ground);
-    let excluded = excluded.into_iter().map(|(node, exclusion)| (node.id, exclusion)).collect();
-    let ranking = Ranking::on(&ground, &post.want, post.nodes());
-    Candidates { ranked: ranking.ranked().into_iter().map(|ranked| ranked.node.id).collect(), excluded }
+    let claims: Vec<_> = view.claims_of(&record.endpoint.metadata.name).collect();
+    let census = Census::new(&scene, record, &claims, &Patience { now, guard: None });
+    let (ground, want) = (Ground::new(&scene), census.want());
+    let excluded = ground.need(&want).excluded(&ground);
+    let ranking = Ranking::on(&ground, &want, census.kept_beside(&want));
+    Candidates {
+        ranked: ranking.ranked().into_iter().map(|ranked| ranked.node.id).collect(),
+        excluded: excluded.into_iter().map(|(node, exclusion)| (node.id, exclusion)).collect(),
+    }
 }
 
 /// The room that `node` has for a replica as `want` asks for.

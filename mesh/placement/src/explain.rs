@@ -82,27 +82,30 @@ impl WantExplanation {
 }
 
 /// Explains `record`, an endpoint of the scene's view.
-pub fn explain(scene: &Scene<'_>, record: &EndpointRecord) -> Explanation {
+pub fn explain<'a>(scene: &Scene<'a>, record: &'a EndpointRecord) -> Explanation {
     let name = &record.endpoint.metadata.name;
-    let muster = muster(scene, record, scene.view.claims_of(name));
+    let claims: Vec<_> = scene.view.claims_of(name).collect();
+    let muster = muster(scene, record, &claims);
     let ground = Ground::new(scene);
     let tenancies = Tenancies::new(scene.view);
     Explanation {
         endpoint: name.clone(),
         priority: record.endpoint.spec.placement.priority,
-        wants: muster.posts.iter().map(|post| explain_post(&ground, post, &[], &tenancies)).collect(),
+        wants: muster.posts.iter().map(|post| explain_post(&ground, post, post.missing(), &[], &tenancies)).collect(),
         others: muster.others.iter().map(|(holder, standing)| ReplicaStanding::new(holder, *standing)).collect(),
     }
 }
 
-/// Explains one post, where the missing ones have got as far as the nodes `placed`: what `ground` offers is what they left.
+/// Explains one post of which `missing` are missing, and have got as far as the nodes `placed`: what `ground` offers is what
+/// they left.
 pub(crate) fn explain_post<'a>(
     ground: &Ground<'a>,
     post: &Post<'a>,
+    missing: usize,
     placed: &[NodeId],
     tenancies: &Tenancies<'a>,
 ) -> WantExplanation {
-    let (want, missing) = (&post.want, post.missing());
+    let want = &post.want;
     let need = ground.need(want);
     let ranking = Ranking::on(ground, want, post.nodes().chain(ground.nodes(placed)));
     let ranked = ranking.ranked();

@@ -69,7 +69,7 @@ pub use explain::{
 pub use memory::{Heard, Memory};
 pub use muster::Standing;
 pub use need::Filter;
-pub use plan::{Change, EndpointPlan, Evicted, Outcome, Plan, Start, plan};
+pub use plan::{Change, EndpointPlan, Evicted, Plan, PlanOutcome, Start, plan};
 pub use scene::Scene;
 pub use steward::{RevisionStatus, RolloutStatus, Steward, Word, rollout_status, steward_of};
 pub use tenancy::{Tenant, Tenants};

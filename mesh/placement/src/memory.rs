@@ -57,6 +57,11 @@ impl Memory {
         changed
     }
 
+    /// Takes it that `by` has said `mandate`.
+    pub(crate) fn suppose(&mut self, by: NodeId, mandate: Mandate) {
+        self.mandates.insert(mandate.endpoint.clone(), Heard { by, mandate });
+    }
+
     /// Preemptions per hour that a spot node of `zone` has to expect, or of the cluster of that name for nodes that do
     /// not tell their zone. A power of two, or 0 where none was heard of lately.
     pub fn preemption_rate(&self, zone: &str, now: UnixMillis) -> f64 {

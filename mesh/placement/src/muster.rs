@@ -3,12 +3,12 @@
 use std::{collections::BTreeSet, fmt};
 
 use serde::{Deserialize, Serialize};
-use shoal_types::{Claim, ClaimId, EndpointRecord, NodeView, ReplicaState, Revision};
+use shoal_types::{Claim, ClaimId, EndpointRecord, NodeView, ReplicaState};
 
 use crate::{
-    desired::Desired,
-    order,
-    presence::{Holder, Patience, present},
+    census::Census,
+    group::Group,
+    presence::{Holder, Patience},
     scene::Scene,
     want::{Class, Want},
 };
@@ -53,7 +53,9 @@ impl fmt::Display for Standing {
 /// All claims on one endpoint.
 #[derive(Debug)]
 pub(crate) struct Muster<'a> {
-    /// One for each want.
+    /// Replicas that should serve. What is wanted can be more: spot replicas to spare, and what stands in for them.
+    pub(crate) desired: usize,
+    /// One for each kind of replica that is wanted: none while the endpoint wants no replicas.
     pub(crate) posts: Vec<Post<'a>>,
     /// Claims that fill no post, in the order of their ids.
     pub(crate) others: Vec<(Holder<'a>, Standing)>,
@@ -67,6 +69,8 @@ pub(crate) struct Post<'a> {
     pub(crate) kept: Vec<Holder<'a>>,
     /// Sleeping ones that are woken for what is missing.
     pub(crate) woken: Vec<Holder<'a>>,
+    /// Nodes of all of the revision, one for each: new ones keep away from them.
+    beside: Vec<&'a NodeView>,
 }
 
 impl<'a> Post<'a> {
@@ -74,69 +78,46 @@ impl<'a> Post<'a> {
         self.want.count.saturating_sub(self.kept.len() + self.woken.len())
     }
 
-    /// The nodes of those that there are, one for each.
+    /// Nodes of all that there are of the revision, on whatever capacity, one for each.
     pub(crate) fn nodes(&self) -> impl Iterator<Item = &'a NodeView> {
-        self.kept.iter().chain(&self.woken).map(|holder| holder.node)
+        self.beside.iter().copied()
+    }
+
+    /// How many of those wanted only stand in for spot capacity.
+    pub(crate) fn standins(&self) -> usize {
+        let spot = self.want.record.endpoint.spec.placement.spot.as_ref().filter(|_| self.want.class == Class::Firm);
+        spot.map_or(0, |spot| self.want.count.saturating_sub(spot.on_demand_base as usize))
     }
 }
 
-/// The kinds of replicas that `record` should have now.
-pub(crate) fn wants<'a>(scene: &Scene<'_>, record: &'a EndpointRecord) -> Vec<Want<'a>> {
-    wants_of(&Desired::of(scene, record).shares, record)
-}
-
-/// The kinds of replicas that `record` has where each revision has its share.
-pub(crate) fn wants_of<'a>(shares: &[(Revision, u32)], record: &'a EndpointRecord) -> Vec<Want<'a>> {
-    let want = |&(revision, count): &(Revision, u32)| {
-        let spec = record.spec_of(revision)?;
-        Some(Want { record, spec, revision, class: Class::Any, count: count as usize })
-    };
-    shares.iter().filter_map(want).collect()
-}
-
-/// What `claims`, all of `record`, are good for at this moment.
+/// What the claims on `record` are good for at this moment. `claims` are all of them.
 pub(crate) fn muster<'a>(
-    scene: &Scene<'_>,
+    scene: &Scene<'a>,
     record: &'a EndpointRecord,
-    claims: impl IntoIterator<Item = (&'a NodeView, &'a Claim)>,
+    claims: &[(&'a NodeView, &'a Claim)],
 ) -> Muster<'a> {
-    fill(wants(scene, record), scene, record, claims)
-}
-
-/// The posts of `wants`, filled with `claims`.
-pub(crate) fn fill<'a>(
-    wants: Vec<Want<'a>>,
-    scene: &Scene<'_>,
-    record: &'a EndpointRecord,
-    claims: impl IntoIterator<Item = (&'a NodeView, &'a Claim)>,
-) -> Muster<'a> {
-    let all: Vec<(&NodeView, &Claim)> = claims.into_iter().collect();
-    let desired = Desired::given(scene, record, &all);
-    let present = present(&all, record, &desired, &Patience { now: scene.now, guard: None });
-    let mut holders = present.holders;
-    order::sort(&mut holders, record);
-    let posts: Vec<Post<'a>> = wants.into_iter().map(|want| post(want, &holders, &present.sleepers)).collect();
+    let census = Census::new(scene, record, claims, &Patience { now: scene.now, guard: None });
+    let holders = || claims.iter().map(|&(node, claim)| Holder { node, claim });
+    let posts: Vec<Post<'a>> = census.groups.iter().map(|group| post(&census, group, holders())).collect();
     let filled = posts.iter().flat_map(|post| post.kept.iter().chain(&post.woken));
     let filled: BTreeSet<ClaimId> = filled.map(|holder| holder.claim.id).collect();
-    let counted: BTreeSet<ClaimId> = holders.iter().map(|holder| holder.claim.id).collect();
-    let others = all.into_iter().filter(|(_, claim)| !filled.contains(&claim.id));
-    let others = others.map(|(node, claim)| {
-        let holder = Holder { node, claim };
-        (holder, standing(&holder, &posts, counted.contains(&claim.id)))
-    });
-    Muster { others: others.collect(), posts }
+    let counted: BTreeSet<ClaimId> = census.staying().map(|holder| holder.claim.id).collect();
+    let others = holders().filter(|holder| !filled.contains(&holder.claim.id));
+    let others = others.map(|holder| (holder, standing(&census, &holder, counted.contains(&holder.claim.id))));
+    Muster { desired: census.desired(), others: others.collect(), posts }
 }
 
-fn post<'a>(want: Want<'a>, holders: &[Holder<'a>], sleepers: &[Holder<'a>]) -> Post<'a> {
-    let wanted = |holder: &&Holder<'a>| holder.claim.revision == want.revision && want.class.contains(holder.node);
-    let staying = holders.iter().filter(|holder| holder.stays());
-    let kept: Vec<Holder<'a>> = staying.filter(wanted).take(want.count).copied().collect();
-    let lacking = want.count - kept.len();
-    Post { want, kept, woken: sleepers.iter().filter(wanted).take(lacking).copied().collect() }
+fn post<'a>(census: &Census<'a>, group: &Group<'a>, holders: impl Iterator<Item = Holder<'a>>) -> Post<'a> {
+    let want = group.want;
+    let kept = group.kept().to_vec();
+    let asleep = holders.filter(|holder| group.takes(holder) && group.is_woken(holder.claim.id));
+    let woken: Vec<Holder<'a>> = asleep.take(want.count - kept.len()).collect();
+    let beside = census.kept_beside(&want).chain(woken.iter().map(|holder| holder.node)).collect();
+    Post { want, kept, woken, beside }
 }
 
-fn standing(holder: &Holder<'_>, posts: &[Post<'_>], counted: bool) -> Standing {
-    let wanted = posts.iter().any(|post| post.want.revision == holder.claim.revision);
+fn standing<'a>(census: &Census<'a>, holder: &Holder<'a>, counted: bool) -> Standing {
+    let wanted = census.group_of(holder.node, holder.claim).is_some();
     match holder.claim.state {
         ReplicaState::Failed => Standing::Failed,
         _ if !holder.stays() => Standing::Leaving,

@@ -90,7 +90,7 @@ pub struct Evicted {
 
 /// What applying would come to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Outcome {
+pub enum PlanOutcome {
     /// Everything is as it should be.
     Nothing,
     /// Something changes.
@@ -101,13 +101,13 @@ pub enum Outcome {
 
 impl Plan {
     /// What it comes to.
-    pub fn outcome(&self) -> Outcome {
+    pub fn outcome(&self) -> PlanOutcome {
         if self.endpoints.iter().any(|endpoint| endpoint.unplaced > 0) {
-            Outcome::CannotBePlaced
+            PlanOutcome::CannotBePlaced
         } else if self.endpoints.iter().any(|endpoint| endpoint.change != Change::Unchanged) {
-            Outcome::Changes
+            PlanOutcome::Changes
         } else {
-            Outcome::Nothing
+            PlanOutcome::Nothing
         }
     }
 }
@@ -116,7 +116,7 @@ impl Plan {
 /// all other endpoints is placed too: by priority, then the larger replicas first.
 pub fn plan(scene: &Scene<'_>, proposed: &[Endpoint]) -> Plan {
     let proposal = Proposal::new(scene, proposed);
-    let future = Scene { view: &proposal.view, memory: scene.memory, now: scene.now };
+    let future = Scene { view: &proposal.view, memory: &proposal.memory, now: scene.now };
     let mut bids = proposal.bids(&future);
     let mut placing = Placing::new(&future);
     bids.iter().for_each(|bid| placing.end_surplus(bid));

@@ -63,6 +63,8 @@ impl Key {
     pub(crate) const fn value_max(self) -> usize {
         match self {
             Self::Facts | Self::Refusals | Self::Distances | Self::Models => 4 << 10,
+            // Two histograms.
+            Self::Demand(_) => 2 << 10,
             Self::Gpu(_)
             | Self::Claim(_)
             | Self::Load(_)
@@ -70,7 +72,6 @@ impl Key {
             | Self::Left
             | Self::Specs
             | Self::Mandate(_)
-            | Self::Demand(_)
             | Self::Departures => 1 << 10,
         }
     }

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// Upper bound of the first bucket; each further one is twice as wide.
+/// Upper bound of the first bucket; that of each further one is the square root of two times as far.
 const FIRST: Duration = Duration::from_millis(5);
 /// The last bucket holds all that is longer than 5 ms * 2^15, which is 164 s.
-const BUCKETS: usize = 17;
+const BUCKETS: usize = 32;
 
-/// How long requests took: a histogram whose buckets double from 5 ms to 164 s. Histograms of several nodes add up.
+/// How long requests took: a histogram whose buckets double with every second one, from 5 ms to 164 s. Histograms of several
+/// nodes add up.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Latencies(Vec<u32>);
@@ -68,7 +69,9 @@ impl Latencies {
 }
 
 fn bound(bucket: usize) -> Duration {
-    FIRST * (1 << bucket.min(BUCKETS - 1))
+    let bucket = bucket.min(BUCKETS - 1);
+    let whole = FIRST * (1 << (bucket / 2));
+    if bucket.is_multiple_of(2) { whole } else { whole.mul_f64(std::f64::consts::SQRT_2) }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::{
     os::unix::process::CommandExt as _,
     path::PathBuf,
     process::{Child, Command, Output, Stdio},
+    time::Duration,
 };
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -221,6 +222,11 @@ impl Node {
 
     /// Waits until this node's status is as wanted.
     pub(crate) async fn wait_for(&self, what: &str, check: impl Fn(&Value) -> bool) -> Value {
+        self.wait_within(super::PATIENCE, what, check).await
+    }
+
+    /// The same, for what takes its time.
+    pub(crate) async fn wait_within(&self, limit: Duration, what: &str, check: impl Fn(&Value) -> bool) -> Value {
         let start = tokio::time::Instant::now();
         loop {
             let status = self.status();
@@ -228,8 +234,8 @@ impl Node {
                 return status;
             }
             let log = self.log();
-            assert!(start.elapsed() < super::PATIENCE, "waited for {what} at {}\n{status:#}\n{log}", self.name());
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            assert!(start.elapsed() < limit, "waited for {what} at {}\n{status:#}\n{log}", self.name());
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 }

@@ -74,6 +74,12 @@ impl<'a> Placing<'a> {
         for post in &bid.muster.posts {
             self.fill(post, bid, &mut found);
         }
+        // Spot replicas to spare, and those for which others stand in, are missed by nobody.
+        let there: usize = bid.muster.posts.iter().map(|post| post.kept.len() + post.woken.len()).sum();
+        found.unplaced = found.unplaced.min(bid.muster.desired.saturating_sub(there + found.nodes.len()));
+        if found.unplaced == 0 {
+            found.why.clear();
+        }
         let change = bid.change?;
         let mut ends: Vec<_> = bid.others(Standing::Surplus).map(|end| (end, Standing::Surplus)).collect();
         if found.unplaced == 0 {
@@ -82,7 +88,7 @@ impl<'a> Placing<'a> {
         Some(EndpointPlan {
             endpoint: bid.name().clone(),
             change,
-            replicas: bid.muster.posts.iter().map(|post| post.want.count).sum(),
+            replicas: bid.muster.desired,
             starts: self.starts(&found.nodes),
             ends: ends.into_iter().map(|(holder, standing)| ReplicaStanding::new(holder, standing)).collect(),
             evicts: found.evicted,
@@ -95,31 +101,32 @@ impl<'a> Placing<'a> {
         for holder in &post.woken {
             self.ground.occupy(holder.node.id, holder.claim.gpus as usize);
         }
-        let missing = post.missing();
+        // What has just found a place on spot capacity needs nobody to stand in for it.
+        let missing = post.missing().saturating_sub(post.standins().min(found.nodes.len()));
         let mut placed = Vec::new();
-        self.take(post, missing, &mut placed);
+        self.take(post, missing, &found.nodes, &mut placed);
         // A rollout goes on in the room of what it has replaced, if it can begin at all.
         if !placed.is_empty() || bid.record.endpoint.spec.rollout.max_unavailable > 0 || missing == 0 {
             bid.others(Standing::Superseded).for_each(|holder| self.ground.vacate(holder.claim.id));
-            self.take(post, missing, &mut placed);
+            self.take(post, missing, &found.nodes, &mut placed);
         }
         self.evict(post, missing, &mut placed, &mut found.evicted);
         if placed.len() < missing {
             found.unplaced += missing - placed.len();
             if bid.change.is_some() && self.explained < EXPLAINED_MAX {
                 self.explained += 1;
-                found.why.push(explain_post(&self.ground, post, &placed, &self.tenancies));
+                found.why.push(explain_post(&self.ground, post, missing, &placed, &self.tenancies));
             }
         }
         found.nodes.append(&mut placed);
     }
 
-    /// Adds places with free GPUs to `placed`, up to `missing`.
-    fn take(&mut self, post: &Post<'a>, missing: usize, placed: &mut Vec<NodeId>) {
+    /// Adds places with free GPUs to `placed`, up to `missing`, away from those on nodes `before`.
+    fn take(&mut self, post: &Post<'a>, missing: usize, before: &[NodeId], placed: &mut Vec<NodeId>) {
         if placed.len() >= missing {
             return;
         }
-        let held = post.nodes().chain(self.ground.nodes(placed));
+        let held = post.nodes().chain(self.ground.nodes(before)).chain(self.ground.nodes(placed));
         let slots = Ranking::on(&self.ground, &post.want, held).slots(missing - placed.len());
         for node in slots {
             self.ground.occupy(node, post.want.spec.resources.gpus as usize);

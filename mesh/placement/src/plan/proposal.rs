@@ -3,41 +3,35 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use shoal_types::{
-    Claim, Endpoint, EndpointName, EndpointRecord, Hlc, NodeView, PastRevision, Revision, UnixMillis, View,
+    Claim, Endpoint, EndpointName, EndpointRecord, Hlc, Mandate, NodeView, PastRevision, Revision, RolloutPhase, Share,
+    UnixMillis, View,
 };
 
 use super::{Change, placing::Bid};
-use crate::{
-    desired::Desired,
-    muster::{fill, wants, wants_of},
-    scene::Scene,
-};
+use crate::{desired::Desired, memory::Memory, muster::muster, scene::Scene};
 
 /// Endpoints as they would be.
 #[derive(Debug)]
 pub(super) struct Proposal {
     pub(super) view: View,
-    changes: BTreeMap<EndpointName, Changed>,
-}
-
-/// What changes of one endpoint.
-#[derive(Debug, Clone, Copy)]
-struct Changed {
-    change: Change,
-    /// Replicas of the new revision, once all others have gone; none if the revision stays.
-    replicas: Option<u32>,
+    /// What stewards would have said once all rollouts are over.
+    pub(super) memory: Memory,
+    changes: BTreeMap<EndpointName, Change>,
 }
 
 impl Proposal {
     pub(super) fn new(scene: &Scene<'_>, proposed: &[Endpoint]) -> Self {
-        let mut proposal = Self { view: scene.view.clone(), changes: BTreeMap::new() };
+        let mut proposal = Self { view: scene.view.clone(), memory: scene.memory.clone(), changes: BTreeMap::new() };
         for endpoint in proposed {
-            let before = scene.view.endpoints.get(&endpoint.metadata.name);
+            let name = &endpoint.metadata.name;
+            let before = scene.view.endpoints.get(name);
             let version = next_version(scene, before.map(|record| record.version.time));
             let record = before.map_or_else(|| create(endpoint, version), |before| succeed(before, endpoint, version));
-            let changed = changed(scene, before.map(Arc::as_ref), &record);
-            proposal.changes.insert(endpoint.metadata.name.clone(), changed);
-            proposal.view.endpoints.insert(endpoint.metadata.name.clone(), Arc::new(record));
+            if let Some(before) = before.filter(|before| before.revision != record.revision) {
+                proposal.memory.suppose(scene.view.me, finished(scene, before, &record));
+            }
+            proposal.changes.insert(name.clone(), change(before, &record));
+            proposal.view.endpoints.insert(name.clone(), Arc::new(record));
         }
         proposal
     }
@@ -49,13 +43,8 @@ impl Proposal {
             claims.entry(&claim.endpoint).or_default().push((node, claim));
         }
         let bid = |(name, record): (&'a EndpointName, &'a Arc<EndpointRecord>)| {
-            let changed = self.changes.get(name);
-            let wants = match changed.and_then(|changed| changed.replicas) {
-                Some(replicas) => wants_of(&[(record.revision, replicas)], record),
-                None => wants(future, record),
-            };
-            let muster = fill(wants, future, record, claims.remove(name).unwrap_or_default());
-            Bid { record, change: changed.map(|changed| changed.change), muster }
+            let muster = muster(future, record, &claims.remove(name).unwrap_or_default());
+            Bid { record, change: self.changes.get(name).copied(), muster }
         };
         self.view.endpoints.iter().map(bid).collect()
     }
@@ -85,16 +74,26 @@ fn succeed(before: &EndpointRecord, endpoint: &Endpoint, version: Hlc) -> Endpoi
     record
 }
 
-/// A rollout ends with as many replicas as there should be now, within the new bounds.
-fn changed(scene: &Scene<'_>, before: Option<&EndpointRecord>, record: &EndpointRecord) -> Changed {
-    let bounds = &record.endpoint.spec.replicas;
+fn change(before: Option<&Arc<EndpointRecord>>, record: &EndpointRecord) -> Change {
     match before {
-        None => Changed { change: Change::Created, replicas: Some(bounds.clamp(0)) },
-        Some(before) if before.revision != record.revision => {
-            let replicas = bounds.clamp(Desired::of(scene, before).total());
-            Changed { change: Change::Revised, replicas: Some(replicas) }
-        }
-        Some(before) if before.endpoint == record.endpoint => Changed { change: Change::Unchanged, replicas: None },
-        Some(_) => Changed { change: Change::Adjusted, replicas: None },
+        None => Change::Created,
+        Some(before) if before.revision != record.revision => Change::Revised,
+        Some(before) if before.endpoint != record.endpoint => Change::Adjusted,
+        Some(_) => Change::Unchanged,
+    }
+}
+
+/// What the steward says when the rollout of `record` is over: as many replicas as there should be now, all of them new.
+fn finished(scene: &Scene<'_>, before: &EndpointRecord, record: &EndpointRecord) -> Mandate {
+    let replicas = record.endpoint.spec.replicas.clamp(Desired::of(scene, before).total());
+    let name = &record.endpoint.metadata.name;
+    Mandate {
+        endpoint: name.clone(),
+        epoch: scene.memory.mandate(name).map_or(0, |heard| heard.mandate.epoch.saturating_add(1)),
+        version: record.version,
+        shares: vec![Share { revision: record.revision, replicas, weight: 100 }],
+        rollout: RolloutPhase::Complete,
+        reason: String::new(),
+        since: scene.now,
     }
 }

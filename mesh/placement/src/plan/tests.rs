@@ -38,7 +38,7 @@ fn starts(plan: &Plan, endpoint: usize) -> usize {
 #[test]
 fn what_is_new_gets_its_places() {
     let plan = planned(&hosts(2), &[new("a", 4, 3)]);
-    assert_eq!(plan.outcome(), Outcome::Changes);
+    assert_eq!(plan.outcome(), PlanOutcome::Changes);
     assert_eq!((plan.endpoints[0].change, starts(&plan, 0)), (Change::Created, 3));
 }
 
@@ -47,7 +47,7 @@ fn what_is_the_same_changes_nothing() {
     let mut fleet = hosts(1).endpoint("a", 4, 1);
     fleet.claim(1, "a", ReplicaState::Ready, 0);
     let plan = planned(&fleet, &[new("a", 4, 1)]);
-    assert_eq!(plan.outcome(), Outcome::Nothing);
+    assert_eq!(plan.outcome(), PlanOutcome::Nothing);
     assert_eq!((&plan.endpoints[0].starts[..], &plan.endpoints[0].ends[..]), (&[][..], &[][..]));
 }
 
@@ -82,13 +82,13 @@ fn a_rollout_without_room_for_the_first_one_cannot_begin() {
     let mut fleet = hosts(1).endpoint("a", 8, 1);
     fleet.claim(1, "a", ReplicaState::Ready, 0);
     let stuck = planned(&fleet, &[changed(&fleet, "a", other_model)]);
-    assert_eq!(stuck.outcome(), Outcome::CannotBePlaced);
+    assert_eq!(stuck.outcome(), PlanOutcome::CannotBePlaced);
     assert_eq!(stuck.endpoints[0].ends, []);
     let breaks_first = changed(&fleet, "a", |spec| {
         other_model(spec);
         spec.rollout.max_unavailable = 1;
     });
-    assert_eq!(planned(&fleet, &[breaks_first]).outcome(), Outcome::Changes);
+    assert_eq!(planned(&fleet, &[breaks_first]).outcome(), PlanOutcome::Changes);
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn a_rollout_keeps_the_number_that_there_is() {
 #[test]
 fn what_cannot_be_placed_is_explained() {
     let plan = planned(&hosts(2), &[new("a", 8, 3)]);
-    assert_eq!(plan.outcome(), Outcome::CannotBePlaced);
+    assert_eq!(plan.outcome(), PlanOutcome::CannotBePlaced);
     let a = &plan.endpoints[0];
     assert_eq!((a.unplaced, starts(&plan, 0)), (1, 2));
     assert_eq!((a.why[0].missing, a.why[0].next.len(), a.why[0].unplaced()), (3, 2, 1));
@@ -126,10 +126,10 @@ fn of_many_that_cannot_be_placed_some_are_explained() {
 fn all_openings_of_the_mesh_are_placed_the_larger_first_and_priority_before_all() {
     // Eight GPUs are free; `big` waits for them already.
     let fleet = hosts(1).endpoint("big", 8, 1);
-    assert_eq!(planned(&fleet, &[new("a", 1, 1)]).outcome(), Outcome::CannotBePlaced);
+    assert_eq!(planned(&fleet, &[new("a", 1, 1)]).outcome(), PlanOutcome::CannotBePlaced);
     let mut urgent = new("a", 1, 1);
     urgent.spec.placement.priority = 1;
-    assert_eq!(planned(&fleet, &[urgent]).outcome(), Outcome::Changes);
+    assert_eq!(planned(&fleet, &[urgent]).outcome(), PlanOutcome::Changes);
 }
 
 #[test]
@@ -143,11 +143,11 @@ fn lower_priorities_give_way_down_to_their_min() {
         high
     };
     let plan = planned(&fleet, &[high(1)]);
-    assert_eq!((plan.outcome(), starts(&plan, 0)), (Outcome::Changes, 1));
+    assert_eq!((plan.outcome(), starts(&plan, 0)), (PlanOutcome::Changes, 1));
     assert_eq!(plan.endpoints[0].evicts.len(), 1, "{plan}");
     assert!(plan.endpoints[0].evicts[0].name.starts_with("low-"));
     assert_eq!(planned(&fleet, &[high(2)]).endpoints[0].unplaced, 1, "never below");
-    assert_eq!(planned(&fleet, &[new("same", 4, 1)]).outcome(), Outcome::CannotBePlaced, "nor for an equal");
+    assert_eq!(planned(&fleet, &[new("same", 4, 1)]).outcome(), PlanOutcome::CannotBePlaced, "nor for an equal");
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn a_sleeper_is_woken_before_anything_is_started() {
     fleet.node_mut(1).gpus[..4].iter_mut().for_each(|gpu| gpu.used_by = GpuUse::Replica(claim));
     let same = [fleet.record("a").endpoint.clone()];
     let plan = planned(&fleet, &same);
-    assert_eq!((plan.outcome(), starts(&plan, 0)), (Outcome::Nothing, 0));
+    assert_eq!((plan.outcome(), starts(&plan, 0)), (PlanOutcome::Nothing, 0));
 }
 
 #[test]
@@ -170,6 +170,24 @@ fn going_back_is_no_third_revision() {
     let fleet = fleet.past("a", shoal_types::PastRevision { revision: old, spec });
     let plan = planned(&fleet, &[before]);
     assert_eq!((plan.endpoints[0].change, starts(&plan, 0)), (Change::Revised, 0), "it still runs");
+}
+
+#[test]
+fn on_demand_capacity_stands_in_only_for_spot_capacity_that_is_not_there() {
+    let spot = |replicas| {
+        let mut endpoint = new("a", 8, replicas);
+        endpoint.spec.placement.spot = Some(shoal_types::Spot { overprovision: 1, ..Default::default() });
+        endpoint
+    };
+    let fleet = hosts(6).spot(1).spot(2).spot(3);
+    let nodes = |replicas| -> Vec<_> {
+        let plan = planned(&fleet, &[spot(replicas)]);
+        assert_eq!(plan.outcome(), PlanOutcome::Changes);
+        plan.endpoints[0].starts.iter().map(|start| start.id.as_bytes()[0]).collect()
+    };
+    assert_eq!(nodes(2), [1, 2, 3], "two and one more");
+    assert_eq!(nodes(4).len(), 4, "three on spot, one on demand");
+    assert_eq!(planned(&fleet, &[spot(7)]).endpoints[0].unplaced, 1);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Change, EndpointPlan, Evicted, Outcome, Plan, Start};
+use super::{Change, EndpointPlan, Evicted, Plan, PlanOutcome, Start};
 use crate::explain::list;
 
 impl fmt::Display for Plan {
@@ -52,7 +52,7 @@ impl fmt::Display for Evicted {
     }
 }
 
-impl fmt::Display for Outcome {
+impl fmt::Display for PlanOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Nothing => "nothing changes",

@@ -12,7 +12,8 @@ use crate::{
 fn ranked_with(fleet: &Fleet, memory: &Memory, now: u64) -> Vec<NodeId> {
     let scene = Scene { view: &fleet.view, memory, now: at(now) };
     let record = fleet.record("a");
-    let post = muster(&scene, record, fleet.view.claims_of(&record.endpoint.metadata.name)).posts.remove(0);
+    let claims: Vec<_> = fleet.view.claims_of(&record.endpoint.metadata.name).collect();
+    let post = muster(&scene, record, &claims).posts.remove(0);
     let (ranking, _) = Ranking::new(&scene, &post.want, post.nodes(), &Planned::new());
     ranking.ranked().into_iter().map(|ranked| ranked.node.id).collect()
 }
@@ -123,7 +124,7 @@ proptest! {
         }
         let fleet = fleet.spec("a", |spec| spec.placement.spread = spread.then_some(Spread::Zone));
         let scene = Scene { view: &fleet.view, memory: &NOTHING, now: at(0) };
-        let want = muster(&scene, fleet.record("a"), []).posts[0].want;
+        let want = muster(&scene, fleet.record("a"), &[]).posts[0].want;
         let ground = Ground::new(&scene);
         let ranking = || Ranking::on(&ground, &want, []);
         prop_assert_eq!(ranking().slots(count), slots_one_by_one(ranking(), count));

@@ -100,7 +100,7 @@ fn a_mandate_is_said_whatever_its_reason() {
 fn the_longest_demand_is_said() {
     let (endpoint, version) = longest();
     let mut ttft = Latencies::default();
-    (0..20).for_each(|doublings| ttft.record(Duration::from_millis(5 << doublings)));
+    (0..40).for_each(|step| ttft.record(Duration::from_millis(5).mul_f64(2_f64.powf(f64::from(step) / 2.0))));
     let ttft = ttft.map(|_| u32::MAX);
     let outcome = Outcome { revision: Revision(version), requests: u32::MAX, failed: u32::MAX, ttft };
     let count = u32::MAX;
