@@ -104,7 +104,7 @@ fn place(hosts: &mut [NodeView], cursor: usize, record: &EndpointRecord) -> usiz
 fn record(index: usize, gpus: u32, replicas: u32) -> EndpointRecord {
     let name: EndpointName = format!("endpoint-{index}").parse().unwrap();
     let version = Hlc { time: at(0), counter: 0, node: node_id(0) };
-    let home = (index % 5 == 0).then(|| format!("cluster-{}", index % 3));
+    let home = index.is_multiple_of(5).then(|| format!("cluster-{}", index % 3));
     let spec = EndpointSpec {
         model: format!("test/model-{index}"),
         model_revision: None,
@@ -113,7 +113,7 @@ fn record(index: usize, gpus: u32, replicas: u32) -> EndpointRecord {
         resources: Resources { gpus, gpu_model: Some("H100".to_owned()), gpu_memory: None, mig: None },
         replicas: Replicas { min: replicas, max: None },
         scaling: Scaling::default(),
-        placement: Placement { home, spread: (index % 3 == 0).then_some(Spread::Zone), ..Placement::default() },
+        placement: Placement { home, spread: index.is_multiple_of(3).then_some(Spread::Zone), ..Placement::default() },
         rollout: Rollout::default(),
         routing: Routing::default(),
     };
