@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use shoal_types::NodeId;
 
-use crate::{census::Census, group::Group, rank::Ranking, scene::Scene};
+use crate::{census::Census, ground::Ground, group::Group, rank::Ranking};
 
 /// Missing replicas of one kind that are elected at once; the others follow.
 const AT_ONCE: usize = 64;
@@ -84,7 +84,7 @@ impl Given {
 /// The opening for what is missing of `group`, with the line made as if all that is `given` were placed already; takes
 /// note of what it gives itself. `barred` are nodes that must not be chosen.
 pub(crate) fn opening<'c, 'a>(
-    scene: &Scene<'a>,
+    ground: &Ground<'a>,
     me: NodeId,
     (census, group): (&'c Census<'a>, &'c Group<'a>),
     barred: &BTreeSet<NodeId>,
@@ -92,7 +92,7 @@ pub(crate) fn opening<'c, 'a>(
 ) -> Opening<'c, 'a> {
     let missing = group.missing().min(AT_ONCE);
     let planned = given.without(barred.iter().copied());
-    let (ranking, _) = Ranking::new(scene, &group.want, census.kept_beside(&group.want), &planned);
+    let ranking = Ranking::on(ground, &group.want, census.kept_beside(&group.want)).beside(&planned);
     let has_candidates = !ranking.is_empty();
     let is_candidate = ranking.contains(me) && !barred.contains(&me) && !given.cleared.contains(&me);
     let slots = ranking.slots(missing + RESERVES);

@@ -10,10 +10,9 @@ use shoal_types::{Decimal, NodeId, NodeView, Rendezvous, ScoreWeights};
 use crate::{
     capacity::Room,
     ground::Ground,
-    need::{Excluded, Need},
+    need::Need,
     opening::Planned,
     order::is_overflow,
-    scene::Scene,
     score::{self, Merits, Micros, Terms},
     want::Want,
 };
@@ -86,24 +85,6 @@ pub(crate) struct Ranking<'a> {
 }
 
 impl<'a> Ranking<'a> {
-    /// All nodes that may run a replica as `want` asks for, with the room that is left once what is `planned` has its
-    /// GPUs; and why the others may not. `kept` are the nodes of those that there are, one for each.
-    ///
-    /// Who ranks for several wants of one view makes the [`Ground`] once and uses [`Self::on`].
-    pub(crate) fn new(
-        scene: &Scene<'a>,
-        want: &Want<'a>,
-        kept: impl IntoIterator<Item = &'a NodeView>,
-        planned: &Planned,
-    ) -> (Self, Excluded<'a>) {
-        let ground = Ground::new(scene);
-        let mut ranking = Self::on(&ground, want, kept);
-        for place in &mut ranking.places {
-            place.room = place.room.less(planned.get(&place.id).copied().unwrap_or(0));
-        }
-        (ranking, ground.need(want).excluded(&ground))
-    }
-
     /// All nodes of `ground` that may run a replica as `want` asks for. `kept` are the nodes of those that there are, one
     /// for each.
     pub(crate) fn on(ground: &Ground<'a>, want: &Want<'a>, kept: impl IntoIterator<Item = &'a NodeView>) -> Self {
@@ -124,6 +105,16 @@ impl<'a> Ranking<'a> {
         ranking.admit(ground, &need, &held);
         ranking.appraise();
         ranking
+    }
+
+    /// The same, with the room that is left once what is `planned` has its GPUs.
+    pub(crate) fn beside(mut self, planned: &Planned) -> Self {
+        if !planned.is_empty() {
+            for place in &mut self.places {
+                place.room = place.room.less(planned.get(&place.id).copied().unwrap_or(0));
+            }
+        }
+        self
     }
 
     fn admit(&mut self, ground: &Ground<'a>, need: &Need<'a>, held: &BTreeMap<NodeId, usize>) {

@@ -3,6 +3,7 @@ use shoal_types::{EngineOffer, EngineSpec, ReplicaState, Spread, VllmEngine};
 
 use super::*;
 use crate::{
+    Scene,
     memory::{Memory, NOTHING},
     muster::muster,
     tests::fleet::{Fleet, at, id},
@@ -14,7 +15,7 @@ fn ranked_with(fleet: &Fleet, memory: &Memory, now: u64) -> Vec<NodeId> {
     let record = fleet.record("a");
     let claims: Vec<_> = fleet.view.claims_of(&record.endpoint.metadata.name).collect();
     let post = muster(&scene, record, &claims).posts.remove(0);
-    let (ranking, _) = Ranking::new(&scene, &post.want, post.nodes(), &Planned::new());
+    let ranking = Ranking::on(&Ground::new(&scene), &post.want, post.nodes());
     ranking.ranked().into_iter().map(|ranked| ranked.node.id).collect()
 }
 
