@@ -2,7 +2,7 @@
 //! which ones go so that others find room.
 
 use std::{
-    cell::LazyCell,
+    cell::OnceCell,
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -55,12 +55,12 @@ impl<'c, 'a> Agenda<'c, 'a> {
         vacant.sort_by_key(|(census, group)| {
             (Reverse(census.placement().priority), Reverse(group.resources().gpus), census.name())
         });
-        // A look at every GPU of the mesh, which nobody needs while nothing is missing.
-        let ground = LazyCell::new(|| Ground::new(scene));
+        let ground = OnceCell::new();
         for (census, group) in vacant {
+            let ground = ground.get_or_init(|| Ground::new(scene));
             let barred = under_way.iter().find(|saving| std::ptr::eq(saving.group, group)).map(|saving| &saving.dear);
-            let opening = opening(&ground, me, (census, group), barred.unwrap_or(&BTreeSet::new()), &mut given);
-            agenda.clear(scene, censuses, &opening, &mut given);
+            let opening = opening(ground, me, (census, group), barred.unwrap_or(&BTreeSet::new()), &mut given);
+            agenda.clear(ground, censuses, &opening, &mut given);
             agenda.openings.push(opening);
         }
         for census in censuses {
@@ -73,7 +73,8 @@ impl<'c, 'a> Agenda<'c, 'a> {
     }
 
     /// Makes room for what of `opening` has no place. For what is wanted, not for a surge beyond it.
-    fn clear(&mut self, scene: &Scene<'a>, censuses: &[Census<'a>], opening: &Opening<'_, 'a>, given: &mut Given) {
+    fn clear(&mut self, ground: &Ground<'a>, censuses: &[Census<'a>], opening: &Opening<'_, 'a>, given: &mut Given) {
+        let scene = &ground.scene;
         let Opening { census, group, .. } = *opening;
         let wanted = opening.unplaced.min(census.short());
         let mut cleared = 0;
@@ -82,7 +83,7 @@ impl<'c, 'a> Agenda<'c, 'a> {
                 let by = |claim| (claim, census.name().clone());
                 self.clearing.evicted.extend(place.goers.iter().copied().map(by));
                 given.clear(&place, group);
-            } else if let Some(place) = defragment(scene, (census, group), censuses, given, &self.clearing) {
+            } else if let Some(place) = defragment(ground, (census, group), censuses, given, &self.clearing) {
                 let reason = || MoveReason::Defragment { for_endpoint: census.name().clone() };
                 self.clearing.moved.extend(place.goers.iter().map(|&claim| (claim, reason())));
                 given.clear(&place, group);

@@ -37,7 +37,9 @@ impl Membership {
         }
         let is_lost = |node: &NodeId| !view.nodes.get(node).is_some_and(|node| node.is_alive());
         self.guard.take_if(|guard| now >= guard.until || !is_mass_loss(&guard.members, is_lost));
-        if self.guard.is_none() {
+        // Most of the time hardly anybody is quiet, and who is stable need not be worked out.
+        let quiet = view.nodes.values().filter(|node| !node.is_alive()).take(LOST_MIN).count();
+        if self.guard.is_none() && quiet == LOST_MIN {
             let members = self.stable(timing, now);
             if is_mass_loss(&members, is_lost) {
                 self.guard = Some(Guard { until: now.plus(timing.guard), members });

@@ -50,12 +50,13 @@ impl Mover<'_, '_> {
 ///
 /// Replicas of a higher priority do not move for one of a lower. All that would have to move must have another place.
 pub(crate) fn defragment<'a>(
-    scene: &Scene<'a>,
+    ground: &Ground<'a>,
     (census, group): (&Census<'a>, &Group<'a>),
     censuses: &[Census<'a>],
     given: &Given,
     clearing: &Clearing,
 ) -> Option<Place> {
+    let scene = &ground.scene;
     let movers: Vec<Mover<'_, 'a>> = censuses
         .iter()
         .filter(|other| other.placement().defragment && other.placement().priority <= census.placement().priority)
@@ -82,7 +83,7 @@ pub(crate) fn defragment<'a>(
     }
     sites.sort_by_key(|(moving, still, node, _)| (*moving, *still, *node));
     let has_places =
-        |(_, _, node, least): &(usize, usize, NodeId, Vec<Mover<'_, 'a>>)| have_places(scene, *node, least, given);
+        |(_, _, node, least): &(usize, usize, NodeId, Vec<Mover<'_, 'a>>)| have_places(ground, *node, least, given);
     let (_, _, node, least) = sites.into_iter().take(SITES).find(has_places)?;
     Some(Place { node, goers: movers_now(&least, censuses) })
 }
@@ -103,15 +104,14 @@ fn is_told(claim: &Claim) -> bool {
 
 /// Whether each of `movers` has a place on another node than `from`, all of them together. One that is replaced
 /// already needs none.
-fn have_places(scene: &Scene<'_>, from: NodeId, movers: &[Mover<'_, '_>], given: &Given) -> bool {
+fn have_places<'a>(ground: &Ground<'a>, from: NodeId, movers: &[Mover<'_, 'a>], given: &Given) -> bool {
     let mut planned = given.without([from]);
-    let ground = Ground::new(scene);
     for mover in movers {
         if mover.is_moving() && mover.group.standing().len() >= mover.group.want.count {
             continue;
         }
         let want = &mover.group.want;
-        let ranking = Ranking::on(&ground, want, mover.census.kept_beside(want)).less(&planned);
+        let ranking = Ranking::on(ground, want, mover.census.kept_beside(want)).beside(&planned);
         let Some(&place) = ranking.slots(1).first() else { return false };
         *planned.entry(place).or_default() += want.spec.resources.gpus as usize;
     }

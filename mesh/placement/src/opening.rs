@@ -92,7 +92,7 @@ pub(crate) fn opening<'c, 'a>(
 ) -> Opening<'c, 'a> {
     let missing = group.missing().min(AT_ONCE);
     let planned = given.without(barred.iter().copied());
-    let ranking = Ranking::on(ground, &group.want, census.kept_beside(&group.want)).less(&planned);
+    let ranking = Ranking::on(ground, &group.want, census.kept_beside(&group.want)).beside(&planned);
     let has_candidates = !ranking.is_empty();
     let is_candidate = ranking.contains(me) && !barred.contains(&me) && !given.cleared.contains(&me);
     let slots = ranking.slots(missing + RESERVES);

@@ -107,13 +107,11 @@ impl<'a> Ranking<'a> {
         ranking
     }
 
-    /// The same with the room that is left once what is `planned` has its GPUs.
-    #[must_use]
-    pub(crate) fn less(mut self, planned: &Planned) -> Self {
-        for (&node, &gpus) in planned {
-            if let Ok(index) = self.index(node) {
-                let place = &mut self.places[index];
-                place.room = place.room.less(gpus);
+    /// The same, with the room that is left once what is `planned` has its GPUs.
+    pub(crate) fn beside(mut self, planned: &Planned) -> Self {
+        if !planned.is_empty() {
+            for place in &mut self.places {
+                place.room = place.room.less(planned.get(&place.id).copied().unwrap_or(0));
             }
         }
         self
@@ -161,12 +159,8 @@ impl<'a> Ranking<'a> {
 
     /// Whether `node` may run a replica.
     pub(crate) fn contains(&self, node: NodeId) -> bool {
-        self.index(node).is_ok()
-    }
-
-    /// The places are in the order of the node ids.
-    fn index(&self, node: NodeId) -> Result<usize, usize> {
-        self.places.binary_search_by_key(&node, |place| place.id)
+        // The places are in the order of the view's nodes.
+        self.places.binary_search_by_key(&node, |place| place.id).is_ok()
     }
 
     /// The candidates, best first, each once.

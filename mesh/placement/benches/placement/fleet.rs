@@ -13,7 +13,7 @@ use shoal_types::{
 };
 
 const GPUS: usize = 8;
-/// Replicas that an endpoint wants, on average; with one to eight GPUs each, six tenths of the fleet are wanted.
+/// Share of the GPUs that are wanted.
 const FILL: f64 = 0.6;
 
 pub(crate) fn at(seconds: u64) -> UnixMillis {
@@ -48,6 +48,17 @@ pub(crate) fn crowd(nodes: usize, endpoints: usize, is_placed: bool) -> View {
         nodes: hosts.into_iter().map(|host| (host.id, Arc::new(host))).collect(),
         endpoints: records,
     }
+}
+
+/// The same with all replicas placed but those of one more endpoint, which needs a whole host, and none is whole.
+pub(crate) fn crowd_without_room(nodes: usize, endpoints: usize) -> View {
+    let mut view = crowd(nodes, endpoints, true);
+    for host in view.nodes.values_mut().filter(|host| host.claims.is_empty()) {
+        Arc::make_mut(host).gpus[0].used_by = GpuUse::Foreign("python 4711".to_owned());
+    }
+    let record = record(endpoints * 4, 8, 1);
+    view.endpoints.insert(record.endpoint.metadata.name.clone(), Arc::new(record));
+    view
 }
 
 /// Changes what one node says about one of its claims, another node each time.

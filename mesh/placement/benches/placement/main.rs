@@ -3,6 +3,7 @@
 //! * `plan`: the first decision of a node that has just heard of everything, with nothing placed yet.
 //! * `first`: the same with everything placed, as after a restart of one daemon.
 //! * `step`: the next one, when one claim of one node has changed.
+//! * `pending`: the same while a replica is missing that nobody has room for.
 
 // A benchmark that cannot be set up has nothing to measure.
 #![allow(clippy::unwrap_used)]
@@ -15,7 +16,7 @@ use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_ma
 use shoal_placement::{Elector, Memory, Timing};
 use shoal_types::View;
 
-use crate::fleet::{at, crowd, touch};
+use crate::fleet::{at, crowd, crowd_without_room, touch};
 
 /// Nodes and endpoints: what the targets are stated for, and what shows the growth.
 const SIZES: [(usize, usize); 4] = [(250, 50), (1_000, 200), (2_500, 400), (10_000, 1_000)];
@@ -61,9 +62,18 @@ fn first(criterion: &mut Criterion) {
 }
 
 fn step(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("step");
+    changing(criterion, "step", |nodes, endpoints| crowd(nodes, endpoints, true));
+}
+
+fn pending(criterion: &mut Criterion) {
+    changing(criterion, "pending", crowd_without_room);
+}
+
+/// Steps over views of which each differs from the one before in one claim.
+fn changing(criterion: &mut Criterion, name: &str, crowd: impl Fn(usize, usize) -> View) {
+    let mut group = criterion.benchmark_group(name);
     for (nodes, endpoints) in SIZES {
-        let mut view = crowd(nodes, endpoints, true);
+        let mut view = crowd(nodes, endpoints);
         let mut elector = listened(&view);
         let second = Cell::new(5);
         elector.step(&view, at(second.get()));
@@ -85,5 +95,5 @@ fn step(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, plan, first, step);
+criterion_group!(benches, plan, first, step, pending);
 criterion_main!(benches);

@@ -3,9 +3,9 @@ use shoal_types::{EngineOffer, EngineSpec, ReplicaState, Spread, VllmEngine};
 
 use super::*;
 use crate::{
+    Scene,
     memory::{Memory, NOTHING},
     muster::muster,
-    scene::Scene,
     tests::fleet::{Fleet, at, id},
 };
 
