@@ -12,6 +12,7 @@ mod ending;
 mod faults;
 mod leaving;
 mod past;
+mod refusals;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,8 +25,8 @@ use std::{
 use shoal_engine_supervisor::{EngineStatus, FailureClass, LaunchPlan, Supervisor};
 use shoal_ingress::Ingress;
 use shoal_mesh::{Mesh, clock};
-use shoal_placement::{Action, Decision, DrainReason, Elector, Memory, Scene, Steward, Timing, Word};
-use shoal_types::{Claim, ClaimId, Departure, EndpointName, Gpu, Load, Refusal, ReplicaState, Revision, View};
+use shoal_placement::{Action, Decision, Elector, Memory, Scene, Steward, Timing, Word};
+use shoal_types::{Claim, ClaimId, Departure, EndpointName, Gpu, Load, ReplicaState, Revision, View};
 use tokio::{
     select,
     sync::{broadcast, mpsc, oneshot, watch},
@@ -42,6 +43,7 @@ use self::{
     departing::Departing,
     drain::DrainMark,
     past::PastDepartures,
+    refusals::Refusals,
 };
 use crate::{
     inventory::{GpuEvent, GpuReading},
@@ -111,7 +113,7 @@ pub(crate) struct Replicas {
     /// Replicas that placement wants elsewhere, and why.
     moving: BTreeMap<ClaimId, String>,
     loads: BTreeMap<ClaimId, Load>,
-    refusals: Vec<Refusal>,
+    refusals: Refusals,
     failures: BTreeMap<(EndpointName, Revision), u32>,
     mark: DrainMark,
     departing: Departing,
@@ -137,7 +139,7 @@ impl Replicas {
             gpus: Vec::new(),
             moving: BTreeMap::new(),
             loads: BTreeMap::new(),
-            refusals: Vec::new(),
+            refusals: Refusals::default(),
             failures: BTreeMap::new(),
             departing: Departing::default(),
             leaving: None,
