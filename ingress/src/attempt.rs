@@ -80,6 +80,11 @@ impl Tried {
         self.failed.iter().all(|attempt| attempt.failure.is_loop())
     }
 
+    /// Whether there was none but such as have ended, or sleep.
+    pub(crate) fn all_gone(&self) -> bool {
+        self.failed.iter().all(|attempt| attempt.failure.is_gone())
+    }
+
     fn all_busy(&self) -> bool {
         self.failed.iter().all(|attempt| attempt.failure.is_busy())
     }

@@ -96,6 +96,11 @@ impl Failure {
         matches!(self, Self::NotServing(reason) if reason.is_passing())
     }
 
+    /// Whether the replica is not there any more.
+    pub(crate) const fn is_gone(&self) -> bool {
+        matches!(self, Self::NotServing(NotServing::NoSuchReplica))
+    }
+
     /// Whether the replica is well, and only has no room or is about to leave.
     pub(crate) fn is_busy(&self) -> bool {
         match self {

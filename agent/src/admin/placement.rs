@@ -9,7 +9,7 @@ use axum::{
 use serde::{Deserialize, Serialize};
 use shoal_mesh::clock;
 use shoal_placement::{Explanation, Plan, RolloutStatus, explain, plan, rollout_status};
-use shoal_types::{Endpoint, EndpointName, EndpointRecord, EndpointSpec, Revision, parse_endpoints};
+use shoal_types::{Endpoint, EndpointName, EndpointRecord, EndpointSpec, Revision, View, parse_endpoints};
 
 use super::{
     model::{AppliedStatus, ApplyOutcome},
@@ -80,11 +80,12 @@ pub(super) async fn steer(
     Path(name): Path<String>,
     Json(action): Json<RolloutAction>,
 ) -> Answer<AppliedStatus> {
-    let (_, record) = find(&admin, &name)?;
+    let (name, store) = (named(&name)?, admin.mesh.store());
+    // The view may be behind what was applied a moment ago.
+    let record = store.endpoints().get(&name).cloned().ok_or_else(|| absent(&name))?;
     let endpoint = steered(&record, &action)?;
     let again = action == RolloutAction::Resume && endpoint == record.endpoint;
-    let (name, now) = (endpoint.metadata.name.clone(), clock::now());
-    let store = admin.mesh.store();
+    let now = clock::now();
     let applied = if again {
         store.touch(&name, Some(record.version), now).await?
     } else {
@@ -119,11 +120,16 @@ fn steered(record: &EndpointRecord, action: &RolloutAction) -> Result<Endpoint, 
     Ok(endpoint)
 }
 
-fn find(admin: &Admin, name: &str) -> Result<(Arc<shoal_types::View>, Arc<EndpointRecord>), Problem> {
-    let name: EndpointName = name.parse().map_err(|error| Problem::new(Code::Invalid, error))?;
-    let view = admin.view();
-    let record = view.endpoints.get(&name).cloned().ok_or_else(|| {
-        Problem::new(Code::NotFound, format!("there is no endpoint `{name}`")).hint("shoal get endpoints")
-    })?;
+fn find(admin: &Admin, name: &str) -> Result<(Arc<View>, Arc<EndpointRecord>), Problem> {
+    let (name, view) = (named(name)?, admin.view());
+    let record = view.endpoints.get(&name).cloned().ok_or_else(|| absent(&name))?;
     Ok((view, record))
+}
+
+fn named(name: &str) -> Result<EndpointName, Problem> {
+    name.parse().map_err(|error| Problem::new(Code::Invalid, error))
+}
+
+fn absent(name: &EndpointName) -> Problem {
+    Problem::new(Code::NotFound, format!("there is no endpoint `{name}`")).hint("shoal get endpoints")
 }

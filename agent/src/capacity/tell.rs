@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use reqwest::{Client, StatusCode};
+use reqwest::{Client, StatusCode, Url};
 use shoal_placement::spot::CapacityRequest;
 
 use crate::{
@@ -34,10 +34,10 @@ pub(super) enum TellError {
     Program(#[from] ProcessError),
     #[error("{program} ended with {status}: {words}")]
     Status { program: PathBuf, status: ExitStatus, words: String },
-    #[error("{url} cannot be told: {source}")]
-    Webhook { url: String, source: reqwest::Error },
-    #[error("{url} answered {status}")]
-    Refused { url: String, status: StatusCode },
+    #[error("the webhook at {origin} cannot be told: {source}")]
+    Webhook { origin: String, source: reqwest::Error },
+    #[error("the webhook at {origin} answered {status}")]
+    Refused { origin: String, status: StatusCode },
     #[error("the request cannot be written as JSON: {0}")]
     Json(#[from] serde_json::Error),
 }
@@ -80,15 +80,20 @@ impl Teller {
 }
 
 async fn post(webhook: &CapacityWebhook, client: &Client, text: Vec<u8>) -> Result<(), TellError> {
-    let url = || webhook.url.clone();
+    let origin = || origin(&webhook.url);
     let mut request = client.post(&webhook.url).header("content-type", "application/json").body(text);
     if let Some(path) = &webhook.token_file {
         let token = token(path).map_err(|source| TellError::Token { path: path.clone(), source })?;
         request = request.bearer_auth(token);
     }
-    let answer =
-        request.send().await.map_err(|source| TellError::Webhook { url: url(), source: source.without_url() })?;
-    if answer.status().is_success() { Ok(()) } else { Err(TellError::Refused { url: url(), status: answer.status() }) }
+    let refused = |source: reqwest::Error| TellError::Webhook { origin: origin(), source: source.without_url() };
+    let status = request.send().await.map_err(refused)?.status();
+    if status.is_success() { Ok(()) } else { Err(TellError::Refused { origin: origin(), status }) }
+}
+
+/// Whose `url` it is. The rest of it is no matter for a log: many services take whoever knows their path for the owner.
+fn origin(url: &str) -> String {
+    Url::parse(url).map_or_else(|_| "an unreadable URL".to_owned(), |url| url.origin().ascii_serialization())
 }
 
 /// Read anew each time, so that a token can be replaced.
@@ -169,6 +174,8 @@ mod tests {
             "{heard}"
         );
         let (told, _) = tokio::join!(tell(&config), answer("503 Service Unavailable"));
-        assert!(told.unwrap_err().to_string().contains("503"));
+        let error = told.unwrap_err().to_string();
+        assert!(error.contains("http://127.0.0.1:") && error.contains("503"), "{error}");
+        assert!(!error.contains("rent"), "the path may be a secret: {error}");
     }
 }

@@ -54,5 +54,5 @@ async fn history(client: &Client, target: &RolloutTarget) -> Result<(), Problem>
 
 async fn act(client: &Client, endpoint: &EndpointName, action: RolloutAction, done: &str) -> Result<(), Problem> {
     let applied: AppliedStatus = client.post(&format!("/v1/endpoints/{endpoint}/rollout"), &action).await?;
-    out(&format!("endpoint {} {done} ({})\n", applied.name, applied.outcome))
+    out(&format!("rollout of endpoint {} {done} ({})\n", applied.name, applied.outcome))
 }

@@ -32,11 +32,7 @@ pub(crate) async fn ready(
             show(replica, start.elapsed(), &mut shown, progress);
         }
         let unplaceable = endpoints.iter().find(|endpoint| endpoint.status.health == EndpointHealth::Unplaceable);
-        if endpoints.len() == applied.len()
-            && endpoints
-                .iter()
-                .all(|endpoint| matches!(endpoint.status.health, EndpointHealth::Ready | EndpointHealth::Idle))
-        {
+        if endpoints.len() == applied.len() && endpoints.iter().all(is_done) {
             return Ok(());
         }
         let stuck = |endpoint: &&EndpointStatus| {
@@ -114,6 +110,11 @@ fn show(replica: &ReplicaStatus, elapsed: Duration, shown: &mut BTreeMap<String,
     }
 }
 
+/// Whether all that is wanted of it now is there.
+const fn is_done(endpoint: &EndpointStatus) -> bool {
+    matches!(endpoint.status.health, EndpointHealth::Ready | EndpointHealth::Idle)
+}
+
 fn is_stuck(endpoint: &EndpointStatus) -> Problem {
     let (name, status) = (&endpoint.endpoint.metadata.name, &endpoint.status);
     let why = status.reason.as_deref().unwrap_or("it does not say why");
@@ -139,7 +140,7 @@ fn reasons(endpoint: &EndpointStatus) -> String {
 
 fn not_in_time(endpoints: &[EndpointStatus], applied: &[AppliedStatus], limit: Duration) -> Problem {
     let mut message = format!("not ready after {limit:?}");
-    for endpoint in endpoints.iter().filter(|endpoint| endpoint.status.health != EndpointHealth::Ready) {
+    for endpoint in endpoints.iter().filter(|endpoint| !is_done(endpoint)) {
         let (name, status) = (&endpoint.endpoint.metadata.name, &endpoint.status);
         message +=
             &format!("\nendpoint {name}: {} of {} replicas ready{}", status.ready, status.desired, reasons(endpoint));

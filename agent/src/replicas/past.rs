@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use shoal_types::{Departure, PastDeparture, UnixMillis};
+use shoal_types::{Departure, DepartureReason, PastDeparture, UnixMillis};
 use tracing::{error, warn};
 
 use crate::state_file::StateFile;
@@ -44,15 +44,25 @@ impl PastDepartures {
 
     /// Those to tell others of.
     pub(super) fn told(&self, now: UnixMillis) -> Vec<PastDeparture> {
-        let recent: Vec<_> = self.known.iter().filter(|past| now.since(past.at) < KEPT).copied().collect();
-        recent[recent.len().saturating_sub(PAST_MAX)..].to_vec()
+        let mut told: Vec<_> = self.known.iter().filter(|past| now.since(past.at) < KEPT).copied().collect();
+        while told.len() > PAST_MAX {
+            // What somebody chose to do says nothing about the zone, so it goes first.
+            told.remove(told.iter().position(is_chosen).unwrap_or(0));
+        }
+        told
+    }
+}
+
+/// Whether an operator made the node leave.
+const fn is_chosen(past: &PastDeparture) -> bool {
+    match past.reason {
+        DepartureReason::Drain | DepartureReason::Shutdown => true,
+        DepartureReason::Terminate | DepartureReason::Reclaim | DepartureReason::GpuFault => false,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use shoal_types::DepartureReason;
-
     use super::*;
 
     const fn at(hours: u64) -> UnixMillis {
@@ -83,5 +93,16 @@ mod tests {
         (0..30).for_each(|hour| past.note(&departure(DepartureReason::Reclaim, hour), at(hour)));
         let told = past.told(at(30));
         assert_eq!((told.len(), told[0].at), (PAST_MAX, at(14)));
+    }
+
+    #[test]
+    fn many_restarts_do_not_make_a_preemption_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut past = PastDepartures::open(dir.path());
+        past.note(&departure(DepartureReason::Reclaim, 0), at(0));
+        (1..30).for_each(|hour| past.note(&departure(DepartureReason::Shutdown, hour), at(hour)));
+        let told = past.told(at(30));
+        assert_eq!((told.len(), told[0].reason), (PAST_MAX, DepartureReason::Reclaim));
+        assert_eq!(told[1].at, at(15), "of the others the newest");
     }
 }

@@ -22,6 +22,9 @@ use crate::{
 /// wait.
 const SILENCE: Duration = Duration::from_secs(1);
 
+/// How long this node may not know yet that a replica has ended which others say is gone: as long as gossip takes.
+const STALE: Duration = Duration::from_secs(3);
+
 /// How far a request has come by the time that its client must be told something.
 #[derive(Debug)]
 pub(crate) enum Begun {
@@ -38,6 +41,21 @@ pub(crate) struct Hold {
     until: Instant,
     /// Given up while a replica is asked.
     seat: Option<Seat>,
+    /// Set if all replicas of the routes of then were gone: it waits for other routes.
+    stale: Option<watch::Receiver<()>>,
+    /// Until when that may be so; set the first time.
+    stale_until: Option<Instant>,
+}
+
+impl Hold {
+    const fn new(since: Instant, until: Instant) -> Self {
+        Self { since, until, seat: None, stale: None, stale_until: None }
+    }
+
+    /// Whether routes whose replicas are all gone may still be replaced by others.
+    fn awaits_news(&mut self, now: Instant) -> bool {
+        now < *self.stale_until.get_or_insert_with(|| self.until.min(now + STALE))
+    }
 }
 
 /// Why a request waits no longer although nothing serves it.
@@ -52,23 +70,22 @@ impl Ingress {
     ///
     /// Dropping the future, or what it gives back, gives the request up.
     pub(crate) async fn forward_or_hold(&self, pending: &Pending) -> Result<Begun, RequestError> {
-        match self.forward(pending).await {
-            Err(RequestError::NoReadyReplica { .. }) if pending.may_wake => {}
-            done => return done.map(Begun::Answer),
-        }
         let since = Instant::now();
-        let mut hold = Hold { since, until: pending.deadline.min(since + self.config.timeouts.hold), seat: None };
+        let mut hold = Hold::new(since, pending.deadline.min(since + self.config.timeouts.hold));
+        if let Some(opened) = self.try_forward(pending, &mut hold).await? {
+            return Ok(Begun::Answer(opened));
+        }
+        let told = Instant::now() + SILENCE;
         if !pending.stream {
             return self.forward_held(pending, hold).await.map(Begun::Answer);
         }
         loop {
-            match timeout_at(since + SILENCE, self.until_ready(pending, &mut hold)).await {
+            match timeout_at(told, self.until_ready(pending, &mut hold)).await {
                 Ok(ready) => ready?,
                 Err(_) => return Ok(Begun::Waiting(hold)),
             }
-            match self.forward(pending).await {
-                Err(RequestError::NoReadyReplica { .. }) => {}
-                done => return done.map(Begun::Answer),
+            if let Some(opened) = self.try_forward(pending, &mut hold).await? {
+                return Ok(Begun::Answer(opened));
             }
         }
     }
@@ -77,11 +94,29 @@ impl Ingress {
     pub(super) async fn forward_held(&self, pending: &Pending, mut hold: Hold) -> Result<Opened, RequestError> {
         loop {
             self.until_ready(pending, &mut hold).await?;
-            match self.forward(pending).await {
-                // It has gone again.
-                Err(RequestError::NoReadyReplica { .. }) => {}
-                done => return done,
+            if let Some(opened) = self.try_forward(pending, &mut hold).await? {
+                return Ok(opened);
             }
+        }
+    }
+
+    /// The answer of a replica; `None` if none is ready, and one may come.
+    async fn try_forward(&self, pending: &Pending, hold: &mut Hold) -> Result<Option<Opened>, RequestError> {
+        // Before asking, so that a change in between is not missed.
+        let rerouted = self.rerouted.subscribe();
+        match self.forward(pending).await {
+            Err(RequestError::NoReadyReplica { .. }) if pending.may_wake => Ok(None),
+            // The last one has just gone to sleep, and this node has not heard of it.
+            Err(RequestError::Busy { tried, .. })
+                if pending.may_wake
+                    && tried.all_gone()
+                    && !self.stopping.is_cancelled()
+                    && hold.awaits_news(Instant::now()) =>
+            {
+                hold.stale = Some(rerouted);
+                Ok(None)
+            }
+            done => done.map(Some),
         }
     }
 
@@ -91,6 +126,9 @@ impl Ingress {
         let rerouted = self.rerouted.subscribe();
         if hold.seat.is_none() {
             hold.seat = Some(self.seat(pending)?);
+        }
+        if let (Some(mut stale), Some(until)) = (hold.stale.take(), hold.stale_until) {
+            self.stopping.run_until_cancelled(timeout_at(until, stale.changed())).await;
         }
         let waited = self.wait(&pending.wanted, hold, rerouted).await;
         if let Some(seat) = hold.seat.take() {

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use prometheus_client::{encoding::text::encode, registry::Registry};
 use shoal_ingress::{IngressConfig, Limits, Replica, Route, RoutingTable, Timeouts};
+use tokio::time::Instant;
 
 use super::support::{
-    Answer, CHAT, Client, Engine, Node, PLAIN, REQUEST, SSE, error_of, local, node_id, pass, soon, waking,
+    Answer, CHAT, Client, Engine, Node, PLAIN, REQUEST, SSE, error_of, local, node_id, pass, remote, soon, waking,
 };
 
 const EVENT: &str = "data: {\"choices\":[]}\n\n";
@@ -84,6 +85,55 @@ async fn a_replica_that_is_gone_again_is_not_the_end_of_the_wait() {
     };
     let (answer, ()) = tokio::join!(client.post(CHAT, PLAIN), wake);
     assert_eq!(answer.header("x-shoal-node"), node_id(3).to_string());
+}
+
+/// Whoever asks for an endpoint in the moment in which its last replica falls asleep wakes it, like anybody later.
+#[tokio::test]
+async fn a_replica_of_which_it_is_not_known_yet_that_it_sleeps_is_waited_for() {
+    let (mut engine, node) = (Engine::start(), asleep().await);
+    let _peer = node.peer(3, []);
+    node.wake([remote(3, 0)]);
+    let mut client = node.client().await;
+    let wake = async {
+        node.until_held(1).await;
+        node.wake([]);
+        node.wake([local(2, engine.address(), 0)]);
+        engine.call().await.answer(200, JSON, "{}");
+    };
+    let (answer, ()) = tokio::join!(client.post(CHAT, PLAIN), wake);
+    assert_eq!(answer.header("x-shoal-node"), node_id(2).to_string());
+}
+
+/// A table that stays wrong is no reason to wait for minutes.
+#[tokio::test]
+async fn a_replica_that_nobody_says_has_gone_is_busy_in_the_end() {
+    let node = asleep().await;
+    let _peer = node.peer(3, []);
+    node.wake([remote(3, 0)]);
+    let mut client = node.client().await;
+    let wait = async {
+        node.until_held(1).await;
+        pass(3 * SECOND).await;
+    };
+    let (mut answer, ()) = tokio::join!(client.post(CHAT, PLAIN), wait);
+    assert_eq!((answer.status.as_u16(), answer.header("retry-after")), (503, "1"));
+    assert_eq!(answer.error().await.0, "replicas_busy");
+}
+
+#[tokio::test]
+async fn a_node_that_stops_waits_for_no_news_of_replicas_that_are_gone() {
+    let node = asleep().await;
+    let _peer = node.peer(3, []);
+    node.wake([remote(3, 0)]);
+    let mut client = node.client().await;
+    let stop = async {
+        node.until_held(1).await;
+        node.stop();
+    };
+    let start = Instant::now();
+    let (mut answer, ()) = tokio::join!(client.post(CHAT, PLAIN), stop);
+    assert!(start.elapsed() < 2 * SECOND);
+    assert_eq!((answer.status.as_u16(), answer.error().await.0.as_str()), (503, "replicas_busy"));
 }
 
 #[tokio::test]
