@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use shoal_mesh::clock;
-use shoal_types::{ClaimId, EndpointName, EndpointSpec, GpuId, Refusal, Revision, View, clip_reason};
+use shoal_types::{ClaimId, EndpointName, EndpointSpec, GpuId, Refusal, RefusalCause, Revision, View, clip_reason};
 use tokio::time::timeout;
 use tracing::info;
 
@@ -44,7 +44,8 @@ impl Replicas {
                 Ok(reservation) => reservation,
                 Err(error) => {
                     self.judging.remove(endpoint);
-                    return self.refuse(endpoint, revision, NO_GPU, error.to_string()).await;
+                    let wait = (RefusalCause::Busy, NO_GPU);
+                    return self.refuse(endpoint, revision, wait, error.to_string()).await;
                 }
             };
         for claim in evicted {
@@ -68,7 +69,7 @@ impl Replicas {
         let wanted = view.endpoints.get(&endpoint).is_some_and(|record| record.spec_of(revision).is_some());
         if let Some(reason) = refused {
             self.ledger.release(id);
-            return self.refuse(&endpoint, revision, REFUSAL, reason).await;
+            return self.refuse(&endpoint, revision, (RefusalCause::Unfit, REFUSAL), reason).await;
         }
         if !wanted || self.departing.is_ending() {
             self.ledger.release(id);
@@ -81,14 +82,20 @@ impl Replicas {
     }
 
     /// Tells others not to count on this node for `wait`.
-    pub(super) async fn refuse(&mut self, endpoint: &EndpointName, revision: Revision, wait: Duration, reason: String) {
+    pub(super) async fn refuse(
+        &mut self,
+        endpoint: &EndpointName,
+        revision: Revision,
+        (cause, wait): (RefusalCause, Duration),
+        reason: String,
+    ) {
         let (view, now) = (self.parts.mesh.view().borrow().clone(), clock::now());
         let known = |refusal: &Refusal| {
             let record = view.endpoints.get(&refusal.endpoint);
             record.is_some_and(|record| record.spec_of(refusal.revision).is_some())
         };
         let (endpoint, until, reason) = (endpoint.clone(), now.plus(wait), clip_reason(&reason));
-        self.refusals.add(Refusal { endpoint, revision, until, reason }, now, known);
+        self.refusals.add(Refusal { endpoint, revision, cause, until, reason }, now, known);
         self.parts.mesh.publish_refusals(self.refusals.as_slice()).await;
     }
 }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use shoal_engine_supervisor::FailureClass;
 use shoal_mesh::clock;
-use shoal_types::{Claim, ClaimId, REASON_MAX, clip_reason};
+use shoal_types::{Claim, ClaimId, REASON_MAX, RefusalCause, clip_reason};
 use tokio::time::timeout;
 use tracing::warn;
 
@@ -75,6 +75,6 @@ impl Replicas {
         let hint = format!(" (shoal logs {})", claim.replica_name(&endpoint));
         let mut words = clip_reason(&reason);
         words.truncate(words.floor_char_boundary(REASON_MAX.saturating_sub(hint.len())));
-        self.refuse(&endpoint, revision, wait, words + &hint).await;
+        self.refuse(&endpoint, revision, (RefusalCause::Failed, wait), words + &hint).await;
     }
 }

@@ -47,7 +47,13 @@ mod tests {
 
     fn refusal(number: u64, until: u64) -> Refusal {
         let endpoint = "llama".parse().unwrap();
-        Refusal { endpoint, revision: revision(number), until: at(until), reason: until.to_string() }
+        Refusal {
+            cause: shoal_types::RefusalCause::Unfit,
+            endpoint,
+            revision: revision(number),
+            until: at(until),
+            reason: until.to_string(),
+        }
     }
 
     fn refused(refusals: &Refusals, number: u64, now: u64) -> bool {

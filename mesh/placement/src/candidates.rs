@@ -106,6 +106,7 @@ mod tests {
     fn a_refusal_ends_and_binds_one_revision() {
         let mut fleet = Fleet::new().node(1, 4).endpoint("a", 2, 1);
         let refusal = Refusal {
+            cause: shoal_types::RefusalCause::Unfit,
             endpoint: fleet.record("a").endpoint.metadata.name.clone(),
             revision: fleet.record("a").revision,
             until: at(30),

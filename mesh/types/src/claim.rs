@@ -190,10 +190,26 @@ pub struct Refusal {
     pub endpoint: EndpointName,
     /// Which processes; a new revision is tried at once.
     pub revision: Revision,
+    /// What kind of reason it has.
+    #[serde(default)]
+    pub cause: RefusalCause,
     /// When it may be tried again here.
     pub until: UnixMillis,
     /// Why; at most [`REASON_MAX`] bytes.
     pub reason: String,
+}
+
+/// Why a node refuses a revision, for those who judge the revision by it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RefusalCause {
+    /// Its GPUs were not as free as they looked: says nothing about the revision.
+    Busy,
+    /// Its configuration, its disk or its GPUs do not allow it.
+    #[default]
+    Unfit,
+    /// A replica of it failed here; the claim tells of the crashes.
+    Failed,
 }
 
 /// Where a local engine listens. Nothing beyond the host can reach it.

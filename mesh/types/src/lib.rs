@@ -22,7 +22,9 @@ mod units;
 mod view;
 pub mod wire;
 
-pub use claim::{Claim, EngineAddress, Load, Progress, ProgressUnit, REASON_MAX, Refusal, ReplicaState, clip_reason};
+pub use claim::{
+    Claim, EngineAddress, Load, Progress, ProgressUnit, REASON_MAX, Refusal, RefusalCause, ReplicaState, clip_reason,
+};
 pub use demand::{Demand, OUTCOMES_MAX, Outcome};
 pub use gateway::{Backend, GatewayTarget};
 pub use gpu::{FaultAction, Gpu, GpuFault, GpuId, GpuSource, GpuUse};

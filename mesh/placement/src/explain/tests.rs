@@ -100,7 +100,13 @@ fn other_gpus_are_named() {
 fn refusals_end_by_themselves() {
     let mut fleet = fleet();
     let (endpoint, revision) = (name("a"), fleet.record("a").revision);
-    let refusal = Refusal { endpoint, revision, until: at(60), reason: "out of memory".to_owned() };
+    let refusal = Refusal {
+        cause: shoal_types::RefusalCause::Unfit,
+        endpoint,
+        revision,
+        until: at(60),
+        reason: "out of memory".to_owned(),
+    };
     fleet.node_mut(1).refusals.push(refusal);
     let until = at(60);
     let wait = format!("wait until {until}: till then node n1 will not try this revision (out of memory)");

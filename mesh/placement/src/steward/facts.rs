@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use shoal_types::{Claim, EndpointName, EndpointRecord, Latencies, Load, NodeView, Outcome, ReplicaState, Revision};
+use shoal_types::{
+    Claim, EndpointName, EndpointRecord, Latencies, Load, NodeView, Outcome, RefusalCause, ReplicaState, Revision,
+};
 
 use crate::scene::Scene;
 
@@ -30,7 +32,7 @@ pub(super) struct Strength {
     pub(super) ready: u32,
     /// Those on their way to.
     pub(super) coming: u32,
-    /// Crashes of its engines, and nodes that refuse to run it.
+    /// Crashes of its engines, and nodes that it does not fit.
     pub(super) crashes: u32,
 }
 
@@ -57,7 +59,8 @@ impl Facts {
             }
         }
         for refusal in scene.view.nodes.values().flat_map(|node| &node.refusals) {
-            if refusal.endpoint == *name && refusal.until > scene.now {
+            let counts = refusal.cause == RefusalCause::Unfit && refusal.until > scene.now;
+            if refusal.endpoint == *name && counts {
                 facts.strengths.entry(refusal.revision).or_default().crashes += 1;
             }
         }

@@ -248,8 +248,13 @@ fn rule_4_a_full_fleet_breaks_before_it_makes_where_the_spec_allows_it() {
     assert_eq!(decide(&with_room, 2, 60).actions, [], "there is room: nothing needs to break");
     let mut refused = fleet.clone();
     for node in [1, 2] {
-        let refusal =
-            shoal_types::Refusal { endpoint: name("a"), revision: new, until: at(900), reason: "no disk".to_owned() };
+        let refusal = shoal_types::Refusal {
+            cause: shoal_types::RefusalCause::Unfit,
+            endpoint: name("a"),
+            revision: new,
+            until: at(900),
+            reason: "no disk".to_owned(),
+        };
         refused.node_mut(node).refusals.push(refusal);
     }
     assert_eq!(decide(&refused, 2, 60).actions, [], "the new revision would not run there either");

@@ -111,7 +111,13 @@ fn rule_3_a_node_that_is_excluded_for_another_reason_is_left_alone() {
     let mut fleet = with_high(fleet, 1);
     assert_eq!(victims(&fleet).len(), 1);
     let revision = fleet.record("high").revision;
-    let refusal = Refusal { endpoint: name("high"), revision, until: at(900), reason: "no disk".to_owned() };
+    let refusal = Refusal {
+        cause: shoal_types::RefusalCause::Unfit,
+        endpoint: name("high"),
+        revision,
+        until: at(900),
+        reason: "no disk".to_owned(),
+    };
     fleet.node_mut(1).refusals.push(refusal);
     assert_eq!(victims(&fleet), []);
 }

@@ -336,7 +336,13 @@ fn a_node_whose_store_is_behind_elects_nothing() {
 fn a_refusal_ends_in_another_try() {
     let mut fleet = Fleet::new().node(1, 8).endpoint("a", 8, 1);
     let revision = fleet.record("a").revision;
-    let refusal = shoal_types::Refusal { endpoint: name("a"), revision, until: at(40), reason: "no disk".to_owned() };
+    let refusal = shoal_types::Refusal {
+        cause: shoal_types::RefusalCause::Unfit,
+        endpoint: name("a"),
+        revision,
+        until: at(40),
+        reason: "no disk".to_owned(),
+    };
     fleet.node_mut(1).refusals.push(refusal);
     let refused = decide(&fleet, 10);
     assert_eq!(refused, Decision { actions: vec![], wake: Some(at(40)) });

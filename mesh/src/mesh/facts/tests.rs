@@ -52,6 +52,7 @@ fn rule_1_a_claim_that_must_go_is_said_with_its_fault() {
 fn refusals_that_last_longest_are_said() {
     let version = Hlc { time: UnixMillis::default(), counter: 0, node: NodeId::from_bytes([1; 16]) };
     let refusal = |until| Refusal {
+        cause: shoal_types::RefusalCause::Unfit,
         endpoint: "e".parse().unwrap(),
         revision: Revision(version),
         until: UnixMillis::from_millis(until),

@@ -9,6 +9,8 @@ pub(in crate::steward) const REQUESTS_MIN: u32 = 20;
 /// How far back an ingress counts outcomes ([`Outcome`]).
 const OUTCOMES: Duration = Duration::from_secs(5 * 60);
 const QUANTILE: f64 = 0.95;
+/// Times to first token that differ by less are those of a busy host, not of a revision.
+const NOISE: Duration = Duration::from_millis(50);
 
 /// From where on a revision is judged: what was before is not held against another attempt at it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,7 +81,7 @@ fn slowness(new: &Outcome, old: &Outcome, limits: &Rollout) -> Option<String> {
         known.then(|| outcome.ttft.quantile(QUANTILE)).flatten()
     };
     let (new, old) = (p95(new)?.as_secs_f64(), p95(old)?.as_secs_f64());
-    (new > old * limits.max_ttft_ratio.as_f64()).then(|| {
+    (new > old * limits.max_ttft_ratio.as_f64() && new - old > NOISE.as_secs_f64()).then(|| {
         let (new, old, ratio) = (new * 1_000.0, old * 1_000.0, new / old.max(1e-3));
         let limit = limits.max_ttft_ratio;
         format!("ttftP95 is {new:.0}ms, {ratio:.1} times the old one's {old:.0}ms, maxTtftRatio is {limit}")

@@ -136,7 +136,13 @@ impl Stage {
     }
 
     pub(super) fn refuse(&mut self, revision: Revision) {
-        let refusal = Refusal { endpoint: name("a"), revision, until: at(self.now + 3_600), reason: String::new() };
+        let refusal = Refusal {
+            cause: shoal_types::RefusalCause::Unfit,
+            endpoint: name("a"),
+            revision,
+            until: at(self.now + 3_600),
+            reason: String::new(),
+        };
         self.fleet.node_mut(1).refusals.push(refusal);
     }
 

@@ -129,6 +129,7 @@ impl Mesh {
         } else {
             (found.state, found.since, found.gpus) = (ReplicaState::Failed, now, 0);
             let refusal = Refusal {
+                cause: shoal_types::RefusalCause::Unfit,
                 endpoint: found.endpoint.clone(),
                 revision: found.revision,
                 until: now.plus(REFUSAL),
