@@ -185,7 +185,10 @@ impl Daemon {
 
         let (tasks, closing) = (TaskTracker::new(), CancellationToken::new());
         info!(node = %mesh.me(), ingress = ?listener.local_addr().ok(), "Node is up");
-        let routes = Arc::new(Routes::new(Arc::clone(&mesh), Arc::clone(&supervisor), Arc::clone(&ingress)));
+        let file = MemoryFile::new(&config.state_dir());
+        let memory = watch::Sender::new(Arc::new(file.read()));
+        let routes = Routes::new(Arc::clone(&mesh), Arc::clone(&supervisor), Arc::clone(&ingress), memory.subscribe());
+        let routes = Arc::new(routes);
         let mut daemon = Self {
             _lock: lock,
             mesh: Arc::clone(&mesh),
@@ -198,8 +201,6 @@ impl Daemon {
             closing,
             stop: CancellationToken::new(),
         };
-        let file = MemoryFile::new(&config.state_dir());
-        let memory = watch::Sender::new(Arc::new(file.read()));
         let metrics = Metrics::new(&ingress, readings.clone(), inventory.xid_counts());
         let notices = watch::Sender::new(None);
         let replicas = Replicas::new(Parts {

@@ -12,6 +12,7 @@ mod ending;
 mod faults;
 mod leaving;
 mod past;
+mod refusals;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,8 +25,8 @@ use std::{
 use shoal_engine_supervisor::{EngineStatus, FailureClass, LaunchPlan, Supervisor};
 use shoal_ingress::Ingress;
 use shoal_mesh::{Mesh, clock};
-use shoal_placement::{Action, Decision, DrainReason, Elector, Memory, Scene, Steward, Timing, Word};
-use shoal_types::{Claim, ClaimId, Departure, EndpointName, Gpu, Load, Refusal, ReplicaState, Revision, View};
+use shoal_placement::{Action, Decision, Elector, Memory, Scene, Steward, Timing, Word};
+use shoal_types::{Claim, ClaimId, Departure, EndpointName, Gpu, Load, ReplicaState, Revision, View};
 use tokio::{
     select,
     sync::{broadcast, mpsc, oneshot, watch},
@@ -38,10 +39,11 @@ pub(crate) use self::departing::{shutdown, streams_end_in, taken_away};
 use self::{
     book::{Book, Change},
     claiming::Intent,
-    confirm::serve_all,
+    confirm::doubtful,
     departing::Departing,
     drain::DrainMark,
     past::PastDepartures,
+    refusals::Refusals,
 };
 use crate::{
     inventory::{GpuEvent, GpuReading},
@@ -89,8 +91,8 @@ pub(crate) struct Parts {
 /// What the loop waited for beside its inputs.
 #[derive(Debug)]
 enum Finished {
-    /// Whether all that a drain would leave behind said that they serve.
-    Asked(ClaimId, bool),
+    /// Those that a drain would leave behind have been asked whether they serve; these did not say so.
+    Asked(ClaimId, BTreeSet<ClaimId>),
     /// Whether a replica can run here.
     Judged(Box<Intent>, Option<String>),
     /// The last request of a draining replica has ended, or its time is over.
@@ -111,7 +113,7 @@ pub(crate) struct Replicas {
     /// Replicas that placement wants elsewhere, and why.
     moving: BTreeMap<ClaimId, String>,
     loads: BTreeMap<ClaimId, Load>,
-    refusals: Vec<Refusal>,
+    refusals: Refusals,
     failures: BTreeMap<(EndpointName, Revision), u32>,
     mark: DrainMark,
     departing: Departing,
@@ -137,7 +139,7 @@ impl Replicas {
             gpus: Vec::new(),
             moving: BTreeMap::new(),
             loads: BTreeMap::new(),
-            refusals: Vec::new(),
+            refusals: Refusals::default(),
             failures: BTreeMap::new(),
             departing: Departing::default(),
             leaving: None,
@@ -265,11 +267,15 @@ impl Replicas {
             Action::Withdraw { claim, reason } => self.withdraw(claim, &reason.to_string()).await,
             // All of them together, before any is acted on.
             Action::Move { .. } => {}
+            Action::Drain { claim, reason, confirm } if confirm.is_empty() => {
+                if self.book.resolve(claim, &reason) {
+                    self.drain(claim).await;
+                }
+            }
             Action::Drain { claim, reason, confirm } => {
-                let surplus = reason == DrainReason::Surplus;
-                if self.book.ask(claim, &reason.to_string(), surplus) {
+                if self.book.ask(claim, &reason) {
                     let peers = self.parts.peers.clone();
-                    self.tasks.spawn(async move { Finished::Asked(claim, serve_all(&peers, confirm).await) });
+                    self.tasks.spawn(async move { Finished::Asked(claim, doubtful(&peers, confirm).await) });
                 }
             }
         }
@@ -313,8 +319,8 @@ impl Replicas {
     async fn finish(&mut self, finished: Finished) {
         match finished {
             Finished::Judged(intent, refused) => self.judged(*intent, refused).await,
-            Finished::Asked(claim, false) => self.book.unask(claim),
-            Finished::Asked(claim, true) => self.drain(claim).await,
+            Finished::Asked(claim, doubtful) if doubtful.is_empty() => self.drain(claim).await,
+            Finished::Asked(claim, doubtful) => self.book.unask(claim, &doubtful, clock::now()),
             // It sleeps already, or is awake again, where its streams were waited for twice.
             Finished::Drained(claim) if !self.book.is_draining(claim) => {}
             // Asleep, it is there again in seconds; but whoever leaves takes nothing along.

@@ -14,10 +14,12 @@ use futures_util::future::BoxFuture;
 use shoal_engine_supervisor::Supervisor;
 use shoal_ingress::{Dial, DialError, Ingress, Tunnel, TunnelSend};
 use shoal_mesh::{Mesh, SendStream, Stream, StreamKind};
+use shoal_placement::Memory;
 use shoal_types::{NodeId, View};
 use tokio::{
     io::AsyncWrite,
     select,
+    sync::watch,
     time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
@@ -27,12 +29,13 @@ use self::table::table;
 /// How long a node that has just started says "not known yet" of a model that it has not heard of.
 const SETTLE_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Keeps the ingress's table in line with the view and the engines.
+/// Keeps the ingress's table in line with the view, what stewards said last, and the engines.
 #[derive(Debug)]
 pub(crate) struct Routes {
     mesh: Arc<Mesh>,
     supervisor: Arc<Supervisor>,
     ingress: Arc<Ingress>,
+    memory: watch::Receiver<Arc<Memory>>,
     /// When the node has surely heard of all endpoints that there are, as far as it can.
     patience_ends: Instant,
     /// Held from reading to setting, so that an older table never replaces a newer one.
@@ -44,9 +47,14 @@ pub(crate) struct Routes {
 struct Settled(bool);
 
 impl Routes {
-    pub(crate) fn new(mesh: Arc<Mesh>, supervisor: Arc<Supervisor>, ingress: Arc<Ingress>) -> Self {
+    pub(crate) fn new(
+        mesh: Arc<Mesh>,
+        supervisor: Arc<Supervisor>,
+        ingress: Arc<Ingress>,
+        memory: watch::Receiver<Arc<Memory>>,
+    ) -> Self {
         let patience_ends = Instant::now() + SETTLE_PATIENCE;
-        Self { mesh, supervisor, ingress, patience_ends, setting: Mutex::default() }
+        Self { mesh, supervisor, ingress, memory, patience_ends, setting: Mutex::default() }
     }
 
     /// Brings the table in line with what is known now; afterwards no new request goes to what is not in it.
@@ -55,7 +63,8 @@ impl Routes {
         let view = self.mesh.view().borrow().clone();
         let engines = self.supervisor.statuses().borrow().clone();
         settled.0 |= agrees_with_another(&view) || Instant::now() >= self.patience_ends;
-        let table = table(&view, &engines);
+        let memory = self.memory.borrow().clone();
+        let table = table(&view, &memory, &engines);
         self.ingress.set_routes(if settled.0 { table } else { table.incomplete() });
     }
 
@@ -63,13 +72,16 @@ impl Routes {
     pub(crate) async fn keep(self: Arc<Self>, stop: CancellationToken) {
         let mut view = self.mesh.view();
         let mut engines = self.supervisor.statuses();
+        let mut memory = self.memory.clone();
         loop {
             view.mark_unchanged();
             engines.mark_unchanged();
+            memory.mark_unchanged();
             self.refresh();
             select! {
                 changed = view.changed() => if changed.is_err() { return },
                 changed = engines.changed() => if changed.is_err() { return },
+                changed = memory.changed() => if changed.is_err() { return },
                 () = sleep_until(self.patience_ends), if Instant::now() < self.patience_ends => {}
                 () = stop.cancelled() => return,
             }

@@ -48,8 +48,8 @@ fn read_trace(args: &SimulateArgs) -> Result<Trace, Problem> {
 /// The part of `trace` that policies live through, and from when on it is counted. Before the first cold start is over,
 /// nobody can have anything ready, so that is never counted.
 fn span(args: &SimulateArgs, trace: &Trace) -> Result<(Trace, Span), Problem> {
-    let from = args.from.unwrap_or(trace.start());
-    let until = args.until.unwrap_or(trace.end());
+    let from = args.from.unwrap_or_else(|| trace.start());
+    let until = args.until.unwrap_or_else(|| trace.end());
     let learn_from = args.learn_from.unwrap_or(from);
     let part = trace.between(learn_from.min(from), until).ok_or_else(|| {
         let message =

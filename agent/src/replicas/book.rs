@@ -7,6 +7,7 @@ use std::{
 
 use rustix::process::{Pid, getpgid};
 use shoal_engine_supervisor::{EnginePhase, EngineStatus, FailureClass, LaunchPlan};
+use shoal_placement::DrainReason;
 use shoal_types::{
     Claim, ClaimId, EndpointName, EndpointSpec, GpuId, NodeId, Progress, ReplicaState, Revision, UnixMillis,
     clip_reason,
@@ -18,6 +19,8 @@ const FAILED_MAX: usize = 16;
 /// How long an engine that was taken over may take to say that it serves, before it counts as one that never did: more
 /// than the checks that the supervisor lets it miss.
 const ADOPTION: Duration = Duration::from_secs(15);
+/// How long a replica says why it did not go: several times the settle time, after which placement has it ask again.
+const HELD_BACK_SHOWN: Duration = Duration::from_secs(15);
 /// First and longest wait before a node tries again what failed on it.
 const RETRY: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(15 * 60));
 
@@ -41,6 +44,8 @@ struct Entry {
     launched: bool,
     /// Set while others are asked whether they serve in its place.
     asking: Option<String>,
+    /// Set once somebody did not say that it serves in its place: why it stays, and until when that is shown.
+    held_back: Option<(String, UnixMillis)>,
     /// Set if it sleeps once it is drained, instead of ending.
     rests: bool,
     /// Set if it was taken over: until then it may serve although it has not said so yet.
@@ -170,14 +175,19 @@ impl Book {
     }
 
     /// Marks a serving claim as asking whether others serve in its place; `false` if it already is, or does not serve.
-    /// A `surplus` one of an engine that can sleep will do that instead of ending.
-    pub(super) fn ask(&mut self, claim: ClaimId, reason: &str, surplus: bool) -> bool {
+    pub(super) fn ask(&mut self, claim: ClaimId, reason: &DrainReason) -> bool {
+        self.entries.get(&claim).is_some_and(|entry| entry.asking.is_none()) && self.resolve(claim, reason)
+    }
+
+    /// Marks a serving claim as one that nobody has to be asked about, whoever is being asked; `false` if it does not
+    /// serve.
+    pub(super) fn resolve(&mut self, claim: ClaimId, reason: &DrainReason) -> bool {
         let Some(entry) = self.entries.get_mut(&claim) else { return false };
-        if entry.asking.is_some() || entry.claim.state != ReplicaState::Ready {
+        if entry.claim.state != ReplicaState::Ready {
             return false;
         }
-        entry.asking = Some(reason.to_owned());
-        entry.rests = surplus && entry.spec.engine.sleep().is_some();
+        entry.asking = Some(reason.to_string());
+        entry.rests = may_be_wanted_again(reason) && entry.spec.engine.sleep().is_some();
         true
     }
 
@@ -239,22 +249,25 @@ impl Book {
         outdated.map(|(_, (_, claim))| claim.id).collect()
     }
 
-    /// Somebody did not answer yes: it stays.
-    pub(super) fn unask(&mut self, claim: ClaimId) {
-        if let Some(entry) = self.entries.get_mut(&claim) {
-            entry.asking = None;
-        }
+    /// These did not say that they serve in its place: it stays, and shows why.
+    pub(super) fn unask(&mut self, claim: ClaimId, doubtful: &BTreeSet<ClaimId>, now: UnixMillis) {
+        let Some(entry) = self.entries.get_mut(&claim) else { return };
+        let Some(reason) = entry.asking.take() else { return };
+        let names: Vec<String> = doubtful.iter().map(|other| other.replica_name(&entry.claim.endpoint)).collect();
+        let stays = format!("{reason}; it stays as long as these do not say that they serve: {}", names.join(", "));
+        entry.held_back = Some((stays, now.plus(HELD_BACK_SHOWN)));
     }
 
     /// All answered yes: from now on it only finishes. Returns how long that may take; `None` if it serves no longer, as
-    /// it has crashed since it asked.
+    /// it has crashed since it asked, or drains already.
     pub(super) fn drain(&mut self, claim: ClaimId, now: UnixMillis) -> Option<Duration> {
         let entry = self.entries.get_mut(&claim)?;
-        let reason = entry.asking.take();
+        let reason = entry.asking.take()?;
         if !entry.claim.state.serves() {
             return None;
         }
-        entry.enter(ReplicaState::Draining, reason, now).then_some(entry.spec.routing.timeout.0)
+        entry.held_back = None;
+        entry.enter(ReplicaState::Draining, Some(reason), now).then_some(entry.spec.routing.timeout.0)
     }
 
     /// Claims that only finish what they have.
@@ -291,6 +304,7 @@ impl Entry {
             gpus,
             launched: false,
             asking: None,
+            held_back: None,
             rests: false,
             unheard_until: None,
             shown_until: None,
@@ -322,7 +336,7 @@ impl Entry {
             EnginePhase::Starting => (ReplicaState::Starting, before),
             EnginePhase::Loading(_) => (ReplicaState::Loading, before),
             EnginePhase::Warming => (ReplicaState::Warming, before),
-            EnginePhase::Ready => (ReplicaState::Ready, before),
+            EnginePhase::Ready => (ReplicaState::Ready, self.why_it_stays(now).or(before)),
             EnginePhase::Backoff { reason } => (ReplicaState::Backoff, Some(reason.clone())),
             EnginePhase::Asleep => (ReplicaState::Asleep, before),
             EnginePhase::Failed { class, reason } if self.claim.state != ReplicaState::Draining => {
@@ -336,6 +350,12 @@ impl Entry {
         }
         let moved = std::mem::replace(&mut self.claim.progress, progress) != progress;
         (self.enter(state, reason, now) || moved).then_some(Change::Publish(claim))
+    }
+
+    /// Why it serves although it was to go.
+    fn why_it_stays(&mut self, now: UnixMillis) -> Option<String> {
+        self.held_back.take_if(|(_, until)| *until <= now);
+        self.held_back.as_ref().map(|(why, _)| why.clone())
     }
 
     /// That an engine was started again, and why, is still worth knowing when it serves.
@@ -361,6 +381,19 @@ impl Entry {
         self.claim.state = state;
         self.claim.reason = reason;
         true
+    }
+}
+
+/// Whether a replica that goes for `reason` may soon be wanted again, just as it is.
+const fn may_be_wanted_again(reason: &DrainReason) -> bool {
+    match reason {
+        DrainReason::Surplus | DrainReason::Idle => true,
+        DrainReason::Superseded
+        | DrainReason::Departing
+        | DrainReason::Leaving
+        | DrainReason::Deadline
+        | DrainReason::Unwanted
+        | DrainReason::Preempted { .. } => false,
     }
 }
 

@@ -29,17 +29,15 @@ pub(super) struct Intent {
 
 impl Replicas {
     pub(super) async fn claim(&mut self, endpoint: &EndpointName, revision: Revision, view: &View) {
-        let Some(record) = view.endpoints.get(endpoint) else { return };
-        let now = clock::now();
-        let refused = |refusal: &Refusal| refusal.endpoint == *endpoint && refusal.revision == revision;
-        if self.refusals.iter().any(|refusal| refused(refusal) && refusal.until > now) {
+        let spec = view.endpoints.get(endpoint).and_then(|record| record.spec_of(revision)).cloned();
+        let Some(spec) = spec else { return };
+        if self.refusals.contains(endpoint, revision, clock::now()) {
             // Said before, and not heard by placement: there were more refusals than gossip carries.
             return;
         }
         if !self.judging.insert(endpoint.clone()) {
             return;
         }
-        let Some(spec) = record.spec_of(revision).cloned() else { return };
         let id = self.book.next_id();
         let Reservation { gpus, evicted } =
             match self.ledger.reserve(id, &spec.resources, &self.gpus, &self.book.asleep()) {
@@ -84,10 +82,13 @@ impl Replicas {
 
     /// Tells others not to count on this node for `wait`.
     pub(super) async fn refuse(&mut self, endpoint: &EndpointName, revision: Revision, wait: Duration, reason: String) {
-        let now = clock::now();
-        self.refusals.retain(|refusal| refusal.until > now && refusal.endpoint != *endpoint);
-        let reason = clip_reason(&reason);
-        self.refusals.push(Refusal { endpoint: endpoint.clone(), revision, until: now.plus(wait), reason });
-        self.parts.mesh.publish_refusals(&self.refusals).await;
+        let (view, now) = (self.parts.mesh.view().borrow().clone(), clock::now());
+        let known = |refusal: &Refusal| {
+            let record = view.endpoints.get(&refusal.endpoint);
+            record.is_some_and(|record| record.spec_of(refusal.revision).is_some())
+        };
+        let (endpoint, until, reason) = (endpoint.clone(), now.plus(wait), clip_reason(&reason));
+        self.refusals.add(Refusal { endpoint, revision, until, reason }, now, known);
+        self.parts.mesh.publish_refusals(self.refusals.as_slice()).await;
     }
 }

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, iter};
 
 use shoal_engine_supervisor::{EnginePhase, EngineStatus};
 use shoal_ingress::{Place, Replica, Route, RouteRevision, RoutingTable};
+use shoal_placement::Memory;
 use shoal_types::{
     Claim, ClaimId, EndpointName, EndpointRecord, EndpointSpec, Mandate, NodeView, ReplicaState, Revision, View,
 };
@@ -11,16 +12,16 @@ use shoal_types::{
 pub(super) type Engines = BTreeMap<ClaimId, EngineStatus>;
 
 /// All endpoints with the replicas that can be given new requests.
-pub(super) fn table(view: &View, engines: &Engines) -> RoutingTable {
-    RoutingTable::new(view.endpoints.values().map(|record| route(view, engines, record)))
+pub(super) fn table(view: &View, memory: &Memory, engines: &Engines) -> RoutingTable {
+    RoutingTable::new(view.endpoints.values().map(|record| route(view, memory, engines, record)))
 }
 
-fn route(view: &View, engines: &Engines, record: &EndpointRecord) -> Route {
+fn route(view: &View, memory: &Memory, engines: &Engines, record: &EndpointRecord) -> Route {
     let spec = &record.endpoint.spec;
     let name = &record.endpoint.metadata.name;
     let replicas: Vec<Replica> =
         view.claims_of(name).filter_map(|(node, claim)| replica(view, engines, node, claim)).collect();
-    let mandate = mandate(view, name);
+    let mandate = mandate(view, memory, name);
     let revisions = revisions(view, record, mandate).map(|(revision, spec)| RouteRevision {
         revision,
         model: spec.model.clone(),
@@ -73,10 +74,13 @@ fn revisions<'a>(
     iter::once((record.revision, &record.endpoint.spec)).chain(known)
 }
 
-/// What counts of all that the stewards of `endpoint` say: the highest epoch, then the greater node id (rule 5).
-fn mandate<'a>(view: &'a View, endpoint: &EndpointName) -> Option<&'a Mandate> {
+/// What counts of all that the stewards of `endpoint` say: the highest epoch, then the greater node id (rule 5). What
+/// was said before stands when nobody says it any more: else a revision that was rolled back would be given requests
+/// whenever a steward is lost.
+fn mandate<'a>(view: &'a View, memory: &'a Memory, endpoint: &EndpointName) -> Option<&'a Mandate> {
     let said = view.nodes.values().filter_map(|node| Some((node.id, node.mandates.get(endpoint)?)));
-    said.max_by_key(|(node, mandate)| (mandate.epoch, *node)).map(|(_, mandate)| mandate)
+    let heard = memory.mandate(endpoint).map(|heard| (heard.by, &heard.mandate));
+    said.chain(heard).max_by_key(|(node, mandate)| (mandate.epoch, *node)).map(|(_, mandate)| mandate)
 }
 
 /// What the steward gives `revision` of the requests.

@@ -136,8 +136,9 @@ fn duration(text: &str) -> Result<Duration, String> {
 fn synthetic(text: &str) -> Result<Synthetic, String> {
     let error = || format!("`{text}` is not SEED[,ZONES[,DAYS]] with at most 1000 zones and 1000 days");
     let mut parts = text.split(',');
-    let mut next =
-        |default: u32| parts.next().map_or(Ok(u64::from(default)), |part| u64::from_str(part).map_err(|_| error()));
+    let mut next = |default: u32| {
+        parts.next().map_or_else(|| Ok(u64::from(default)), |part| u64::from_str(part).map_err(|_| error()))
+    };
     let (seed, zones, days) = (next(1)?, next(12)?, next(14)?);
     let bounded =
         |number: u64| u32::try_from(number).ok().filter(|number| (1..=1_000).contains(number)).ok_or_else(error);

@@ -41,6 +41,9 @@ impl Svg {
     }
 
     pub(super) fn path(&mut self, points: &[Point], color: &str) {
+        if points.is_empty() {
+            return;
+        }
         let points: Vec<String> = points.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
         let _ = writeln!(
             self.text,

@@ -50,11 +50,11 @@ pub(super) fn read(path: &Path) -> Result<Trace, Problem> {
     whole.map_err(|error| Problem::new(Code::Invalid, format!("{}: {error}", path.display())))
 }
 
-/// The median time between two rounds, in whole seconds.
+/// The (lower) median time between two rounds, in whole seconds.
 fn usual_gap(times: &[UnixMillis]) -> Duration {
     let mut gaps: Vec<Duration> = times.windows(2).map(|pair| pair[1].since(pair[0])).collect();
     gaps.sort_unstable();
-    let median = gaps.get(gaps.len() / 2).copied().unwrap_or(Duration::from_secs(600));
+    let median = gaps.get(gaps.len().saturating_sub(1) / 2).copied().unwrap_or(Duration::from_secs(600));
     Duration::from_secs((median + Duration::from_millis(500)).as_secs().max(1))
 }
 

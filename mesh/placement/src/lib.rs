@@ -12,6 +12,7 @@
 //! * [`explain()`] says why an endpoint's replicas are where they are, why others are missing, and what would change that;
 //!   [`candidates()`] is the part of it that follows from the view alone.
 //! * [`plan()`] says what would happen if endpoints were applied.
+//! * [`spot`] is about renting: which spot capacity to have, and a simulator of policies for it.
 //!
 //! How long a decision waits is in [`Timing`].
 

@@ -19,6 +19,9 @@ mod spothedge;
 mod survival;
 mod tuning;
 
+#[cfg(test)]
+mod tests;
+
 pub use even_spread::EvenSpread;
 pub use market::{Market, Offer, OfferId};
 pub use policy::{Held, Incident, Launch, News, Plan, Policy, Situation};

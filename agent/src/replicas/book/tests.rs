@@ -78,20 +78,65 @@ fn what_was_not_started_goes_at_once_and_what_was_when_its_engine_has_stopped() 
 fn rule_4_one_that_asks_is_not_one_that_stays() {
     let (mut book, id) = ready();
     assert!(book.stays(id));
-    assert!(book.ask(id, "surplus", true));
-    assert!(!book.ask(id, "surplus", true));
+    assert!(book.ask(id, &DrainReason::Surplus));
+    assert!(!book.ask(id, &DrainReason::Surplus));
     assert!(!book.stays(id));
-    book.unask(id);
+    book.unask(id, &BTreeSet::from([id]), NOW);
     assert!(book.stays(id));
+}
+
+/// Whoever wonders why a replica does not go finds there what it waits for.
+#[test]
+fn a_replica_that_may_not_go_says_because_of_whom() {
+    let (mut book, id) = ready();
+    let other = book.next_id();
+    let serves = engine(id, EnginePhase::Ready);
+    book.ask(id, &DrainReason::Surplus);
+    book.unask(id, &BTreeSet::from([other]), NOW);
+    assert_eq!(book.follow(&serves, NOW), vec![Change::Publish(id)]);
+    let reason = book.claim(id).unwrap().reason.clone().unwrap();
+    assert!(reason.starts_with("enough other replicas serve; it stays"), "{reason}");
+    assert!(reason.contains(&other.replica_name(&"a".parse().unwrap())), "{reason}");
+    book.ask(id, &DrainReason::Surplus);
+    book.unask(id, &BTreeSet::from([other]), LATER);
+    assert_eq!(book.follow(&serves, LATER), vec![], "it is said once");
+    assert_eq!(book.follow(&serves, LATER.plus(HELD_BACK_SHOWN)), vec![Change::Publish(id)]);
+    assert_eq!(book.claim(id).unwrap().reason, None, "it is not to go any more");
+}
+
+/// Rule 4: a deadline that cannot be moved waits for nobody's answer.
+#[test]
+fn rule_4_a_deadline_does_not_wait_for_those_that_are_asked() {
+    let (mut book, id) = ready();
+    book.ask(id, &DrainReason::Departing);
+    assert!(book.resolve(id, &DrainReason::Deadline));
+    assert!(book.drain(id, NOW).is_some());
+    assert_eq!(book.claim(id).unwrap().reason.as_deref(), Some("its node leaves now"));
+    assert!(!book.resolve(id, &DrainReason::Deadline), "it drains");
+    assert_eq!(book.drain(id, NOW), None, "the answers that come late");
+}
+
+#[test]
+fn what_may_be_wanted_again_sleeps_if_it_can() {
+    let rests = |engine: &str, reason| {
+        let (mut book, id) = serving(book_with_claim_on(engine));
+        book.ask(id, &reason);
+        book.rests(id)
+    };
+    for (reason, expected) in [(DrainReason::Surplus, true), (DrainReason::Idle, true), (DrainReason::Unwanted, false)]
+    {
+        assert_eq!(rests("{kind: sim, sleep: {}}", reason.clone()), expected, "{reason}");
+        assert!(!rests("{kind: sim}", reason), "it cannot");
+    }
 }
 
 #[test]
 fn a_draining_replica_never_serves_again() {
     let (mut book, id) = ready();
-    book.ask(id, "surplus", true);
+    book.ask(id, &DrainReason::Surplus);
     assert!(book.drain(id, NOW).is_some());
     assert!(book.drain(id, NOW).is_none());
-    assert_eq!(book.claim(id).unwrap().reason.as_deref(), Some("surplus"));
+    assert_eq!(book.claim(id).unwrap().reason.as_deref(), Some("enough other replicas serve"));
     assert_eq!(book.follow(&engine(id, EnginePhase::Ready), NOW), vec![]);
     assert_eq!(book.claim(id).unwrap().state, ReplicaState::Draining);
 }
@@ -201,7 +246,7 @@ fn what_was_taken_over_is_not_given_up_before_it_could_say_that_it_serves() {
 #[test]
 fn a_sleeper_that_is_given_up_does_not_fall_asleep_again() {
     let (mut book, id) = serving(book_with_claim_on("{kind: sim, sleep: {}}"));
-    book.ask(id, "surplus", true);
+    book.ask(id, &DrainReason::Surplus);
     book.drain(id, NOW);
     assert_eq!(book.follow(&engine(id, EnginePhase::Asleep), NOW), vec![Change::Publish(id)]);
     assert_eq!(book.asleep(), BTreeSet::from([id]));
@@ -213,16 +258,16 @@ fn a_sleeper_that_is_given_up_does_not_fall_asleep_again() {
 #[test]
 fn what_failed_or_crashed_while_it_asked_does_not_drain() {
     let (mut book, failed) = ready();
-    book.ask(failed, "surplus", false);
+    book.ask(failed, &DrainReason::Superseded);
     book.fail(failed, "exit 1", NOW);
     assert_eq!(book.drain(failed, NOW), None);
     assert_eq!(book.claim(failed).unwrap().state, ReplicaState::Failed);
     let (mut book, crashed) = ready();
-    book.ask(crashed, "surplus", false);
+    book.ask(crashed, &DrainReason::Superseded);
     book.follow(&engine(crashed, EnginePhase::Backoff { reason: "exit 1".to_owned() }), NOW);
     assert_eq!(book.drain(crashed, NOW), None, "placement may give it up at once");
     book.follow(&engine(crashed, EnginePhase::Ready), NOW);
-    assert!(book.ask(crashed, "surplus", false), "and asks again if it serves again");
+    assert!(book.ask(crashed, &DrainReason::Superseded), "and asks again if it serves again");
 }
 
 #[test]

@@ -116,19 +116,30 @@ impl Fixture {
         self
     }
 
-    fn route(&self) -> Route {
-        let view = View {
+    fn view(&self) -> View {
+        View {
             me: id(9),
             mesh: MeshId::from_bytes([0; 16]),
             nodes: self.nodes.iter().map(|node| (node.id, Arc::new(node.clone()))).collect(),
-            endpoints: BTreeMap::new(),
-        };
-        route(&view, &Engines::new(), &self.record)
+            endpoints: BTreeMap::from([("llama".parse().unwrap(), Arc::new(self.record.clone()))]),
+        }
+    }
+
+    fn route(&self) -> Route {
+        self.route_after(&Memory::default())
+    }
+
+    fn route_after(&self, memory: &Memory) -> Route {
+        route(&self.view(), memory, &Engines::new(), &self.record)
     }
 
     /// The models that are known, each with its weight.
     fn weights(&self) -> Vec<(String, u8)> {
-        self.route().revisions.into_iter().map(|revision| (revision.model, revision.weight)).collect()
+        self.weights_after(&Memory::default())
+    }
+
+    fn weights_after(&self, memory: &Memory) -> Vec<(String, u8)> {
+        self.route_after(memory).revisions.into_iter().map(|revision| (revision.model, revision.weight)).collect()
     }
 }
 
@@ -143,6 +154,19 @@ fn the_word_of_the_highest_epoch_gives_the_weights() {
     assert_eq!(fixture.weights(), models(&[("new", 10), ("old", 90)]));
     let tied = fixture.mandate(2, 7, &[(2, 1, 100)]);
     assert_eq!(tied.weights(), models(&[("new", 100), ("old", 0)]), "of two, the greater node's");
+}
+
+#[test]
+fn rule_5_with_no_steward_heard_its_last_word_gives_the_weights() {
+    let there = || Fixture::new().claim(1, 1, ReplicaState::Ready).claim(2, 2, ReplicaState::Ready);
+    let rolled_back = there().mandate(1, 7, &[(2, 0, 0), (1, 1, 100)]);
+    let mut memory = Memory::default();
+    memory.observe(&rolled_back.view(), UnixMillis::from_millis(1));
+    assert_eq!(there().weights_after(&memory), models(&[("new", 0), ("old", 100)]));
+    let newer = there().mandate(2, 8, &[(2, 1, 100)]);
+    assert_eq!(newer.weights_after(&memory), models(&[("new", 100), ("old", 0)]));
+    let older = there().mandate(2, 6, &[(2, 1, 100)]);
+    assert_eq!(older.weights_after(&memory), models(&[("new", 0), ("old", 100)]));
 }
 
 #[test]

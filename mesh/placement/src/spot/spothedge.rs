@@ -10,7 +10,8 @@ use super::{
 
 /// SpotHedge (Mao et al., SkyServe, `EuroSys` 2025), as the artifact's simulator has it (`spot_hedge.py` with
 /// `spot_failover_no_safety.py`): zones are active until they take or refuse something, what is missing goes to a random
-/// active zone, and whatever is not ready on spot runs on demand meanwhile.
+/// active zone, and whatever is not ready on spot runs on demand meanwhile. Where prices differ, the cheapest active zone
+/// is taken, as the code that SkyServe ships does.
 #[derive(Debug, Clone)]
 pub struct SpotHedge {
     market: Market,
@@ -41,13 +42,15 @@ impl SpotHedge {
         }
     }
 
-    /// A random active zone, one without replicas first.
+    /// The cheapest active zone, one without replicas first; a random one of those that cost the same.
     fn choose(&mut self, situation: &Situation<'_>, plan: &Plan) -> Option<OfferId> {
         let active: Vec<OfferId> = self.zones.iter().filter(|(_, active)| *active).map(|(zone, _)| *zone).collect();
         let is_free =
             |zone: &OfferId| situation.held_of(*zone) == 0 && !plan.launch.iter().any(|launch| launch.offer == *zone);
         let free: Vec<OfferId> = active.iter().copied().filter(is_free).collect();
-        let from = if free.is_empty() { active } else { free };
+        let mut from = if free.is_empty() { active } else { free };
+        let least = from.iter().map(|zone| self.market.price(*zone)).fold(f64::INFINITY, f64::min);
+        from.retain(|zone| self.market.price(*zone) <= least);
         let index = self.dice.below(from.len() as u64);
         from.get(usize::try_from(index).unwrap_or(0)).copied()
     }

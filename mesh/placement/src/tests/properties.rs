@@ -299,6 +299,17 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
+    /// Rules 3 and 7: where there is no room, nobody goes round in circles.
+    #[test]
+    fn rule_7_comes_to_rest(fleet in fleet()) {
+        let mut mesh = Lockstep::new(come_on(fleet));
+        mesh.run_until(ROUNDS);
+        let mut log = mesh.run_until(ROUNDS + 60);
+        // What is to move and finds no successor is told so again and again.
+        log.retain(|(_, _, action)| !matches!(action, Action::Move { .. }));
+        prop_assert_eq!(log, vec![]);
+    }
+
     /// Rules 3 and 5: where there is room, each endpoint comes to have exactly what it wants, and keeps it.
     #[test]
     fn rule_5_converges_to_exactly_what_is_wanted(fleet in fleet()) {
@@ -307,15 +318,7 @@ proptest! {
             let capacity = if node % 2 == 0 { CapacityType::Spot } else { CapacityType::OnDemand };
             fleet = fleet.node(node, 16).zone(node, &format!("z{}", node % 3)).capacity(node, capacity).price(node, 9.0);
         }
-        for node in fleet.view.nodes.values_mut() {
-            // What never ends or comes on by itself would have to be ended by its node.
-            let node = Arc::make_mut(node);
-            node.claims.retain(|_, claim| claim.state != ReplicaState::Draining);
-            for claim in node.claims.values_mut().filter(|claim| !claim.state.serves()) {
-                claim.state = ReplicaState::Starting;
-            }
-        }
-        let mut mesh = Lockstep::new(fleet);
+        let mut mesh = Lockstep::new(come_on(fleet));
         let wrong = |view: &View, now| survey(view, now, |_, censuses| -> Vec<String> {
             let is_right = |census: &&Census<'_>| {
                 census.is_settled() && census.staying().count() == census.wanted()
@@ -327,6 +330,18 @@ proptest! {
         prop_assert_eq!(wrong(&mesh.fleet.view, ROUNDS), none);
         prop_assert_eq!(mesh.run_until(ROUNDS + 30), vec![]);
     }
+}
+
+/// `fleet`, without what never ends or comes on by itself: its node would have to end it.
+fn come_on(mut fleet: Fleet) -> Fleet {
+    for node in fleet.view.nodes.values_mut() {
+        let node = Arc::make_mut(node);
+        node.claims.retain(|_, claim| claim.state != ReplicaState::Draining);
+        for claim in node.claims.values_mut().filter(|claim| !claim.state.serves()) {
+            claim.state = ReplicaState::Starting;
+        }
+    }
+    fleet
 }
 
 /// Seconds within which everything is as it is wanted: for each of up to six replicas, one after the other, the turns,

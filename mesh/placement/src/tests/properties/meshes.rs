@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use shoal_types::{
     CapacityType, Claim, ClaimId, Decimal, Departure, DepartureReason, EndpointSpec, Liveness, PastRevision, Percent,
-    ReplicaState, Revision, Spot, Spread, View,
+    ReplicaState, Revision, Spot, Spread, UnixMillis, View,
 };
 
 use crate::{
@@ -24,6 +24,8 @@ const STATES: [ReplicaState; 6] = [
     ReplicaState::Ready,
     ReplicaState::Draining,
 ];
+/// Longer before the start than a replica must have served before it may move for a saving.
+const LONG_AGO: UnixMillis = UnixMillis::from_millis(1_000);
 pub(super) const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 
 #[derive(Debug, Clone)]
@@ -60,6 +62,8 @@ struct ClaimPlan {
     state: ReplicaState,
     claimed: u64,
     superseded: bool,
+    /// Whether it is in its state for long.
+    resident: bool,
 }
 
 fn node_plan() -> impl Strategy<Value = NodePlan> {
@@ -99,9 +103,15 @@ fn endpoint_plan() -> impl Strategy<Value = EndpointPlan> {
 
 fn claim_plan() -> impl Strategy<Value = ClaimPlan> {
     let ready_often = prop_oneof![Just(ReplicaState::Ready), prop::sample::select(STATES.to_vec())];
-    (1u8..=9, 0usize..NAMES.len(), ready_often, 0u64..50, prop::bool::weighted(0.2)).prop_map(
-        |(node, endpoint, state, claimed, superseded)| ClaimPlan { node, endpoint, state, claimed, superseded },
-    )
+    let past = (0u64..50, prop::bool::weighted(0.2), any::<bool>());
+    (1u8..=9, 0usize..NAMES.len(), ready_often, past).prop_map(|(node, endpoint, state, past)| ClaimPlan {
+        node,
+        endpoint,
+        state,
+        claimed: past.0,
+        superseded: past.1,
+        resident: past.2,
+    })
 }
 
 /// A mesh of up to nine nodes in any state, with endpoints of all kinds in the middle of anything, and claims that fit
@@ -109,7 +119,8 @@ fn claim_plan() -> impl Strategy<Value = ClaimPlan> {
 pub(super) fn fleet() -> impl Strategy<Value = Fleet> {
     let nodes = prop::collection::vec(node_plan(), 1..=9);
     let endpoints = prop::collection::vec(endpoint_plan(), 1..=NAMES.len());
-    (nodes, endpoints, prop::collection::vec(claim_plan(), 0..16)).prop_map(|(nodes, endpoints, claims)| {
+    let claims = prop_oneof![prop::collection::vec(claim_plan(), 0..16), prop::collection::vec(claim_plan(), 16..60)];
+    (nodes, endpoints, claims).prop_map(|(nodes, endpoints, claims)| {
         let mut fleet = Fleet::new();
         for (number, plan) in (1u8..).zip(nodes) {
             fleet = with_node(fleet, number, &plan);
@@ -177,7 +188,10 @@ fn add(fleet: &mut Fleet, plan: &ClaimPlan) {
         return;
     }
     let revision = if plan.superseded { record.previous[0].revision } else { record.revision };
-    fleet.claim_of(plan.node, NAMES[plan.endpoint], revision, plan.state, plan.claimed);
+    let claim = fleet.claim_of(plan.node, NAMES[plan.endpoint], revision, plan.state, plan.claimed);
+    if plan.resident {
+        fleet.node_mut(plan.node).claims.entry(claim).and_modify(|claim| claim.since = LONG_AGO);
+    }
 }
 
 pub(super) fn held<'a>(claims: impl Iterator<Item = &'a Claim>) -> u32 {
@@ -208,37 +222,40 @@ pub(super) fn renamed(view: &View, names: &[u8]) -> View {
     View { me: rename(view.me), mesh: view.mesh, nodes: nodes.collect(), endpoints: view.endpoints.clone() }
 }
 
-/// Five nodes on which nothing is equal: no two have the same room, price or age of claims. Some are full of `b`, which
-/// may be pushed aside; `a` misses something.
+/// Five nodes on which nothing is equal: no two have the same room, price or age of claims. `b` has replicas on all of
+/// them, and may be pushed aside or in the middle of a rollout; `a` misses something, and there may be room for it.
 pub(super) fn unequal() -> impl Strategy<Value = Fleet> {
-    let plans = (any::<[bool; 5]>(), 1u32..=2, 0u32..3, any::<(bool, bool)>(), 0u32..3, any::<bool>());
-    plans.prop_map(|(full, gpus, priority, moves, claimed, rollout)| {
-        let mut fleet = Fleet::new().endpoint("a", gpus, 3).endpoint("b", 1, 4);
-        fleet = fleet.spec("a", |spec| spec.placement.priority = priority as i32);
-        fleet = fleet.spec("b", |spec| {
-            spec.replicas.max = Some(12);
-            (spec.placement.defragment, spec.placement.rebalance) = moves;
-        });
-        let mut age = 0;
-        for (number, full) in (1u8..).zip(full) {
-            fleet = fleet.node(number, if full { 2 } else { 20 * usize::from(number) });
-            fleet = fleet.price(number, f64::from(1 << number));
-            for _ in 0..if full { 2 } else { 1 } {
-                age += 1;
-                fleet.claim(number, "b", ReplicaState::Ready, age);
+    let held = prop::array::uniform5(1usize..5);
+    (held, any::<bool>(), 0i32..2, any::<(bool, bool)>(), any::<bool>(), any::<bool>()).prop_map(
+        |(held, roomy, priority, (defragment, rebalance), resident, rollout)| {
+            // Without room, nodes have 0 to 4 GPUs free, and a replica needs 5. With it, placing one makes no two equal.
+            let (gpus, spacing) = if roomy { (2, 20) } else { (5, 1) };
+            let mut fleet = Fleet::new().endpoint("a", gpus, 2).endpoint("b", 1, 2);
+            fleet = fleet.spec("a", |spec| spec.placement.priority = priority);
+            fleet = fleet.spec("b", |spec| {
+                spec.replicas.max = Some(40);
+                (spec.placement.defragment, spec.placement.rebalance) = (defragment, rebalance);
+            });
+            let mut age = 0;
+            for (number, held) in (1u8..).zip(held) {
+                fleet = fleet.node(number, held + spacing * usize::from(number - 1));
+                fleet = fleet.price(number, f64::from(1 << number));
+                for _ in 0..held {
+                    age += 1;
+                    let claim = fleet.claim(number, "b", ReplicaState::Ready, age);
+                    let since = if resident { LONG_AGO } else { at(age) };
+                    fleet.node_mut(number).claims.entry(claim).and_modify(|claim| claim.since = since);
+                }
             }
-        }
-        for number in 1..=claimed {
-            fleet.claim(6 - number as u8, "b", ReplicaState::Draining, 40 + u64::from(number));
-        }
-        let held = fleet.view.claims().filter(|(_, claim)| claim.state == ReplicaState::Ready).count() as u32;
-        let old: Revision = fleet.record("b").revision;
-        if !rollout {
-            return fleet.mandate("b", 1, &[(old, held)]);
-        }
-        let spec = fleet.record("b").endpoint.spec.clone();
-        let fleet = fleet.revise("b").past("b", PastRevision { revision: old, spec });
-        let new = fleet.record("b").revision;
-        fleet.mandate("b", 1, &[(new, 1), (old, held - 1)])
-    })
+            let held = held.into_iter().sum::<usize>() as u32;
+            let old: Revision = fleet.record("b").revision;
+            if !rollout {
+                return fleet.mandate("b", 1, &[(old, held)]);
+            }
+            let spec = fleet.record("b").endpoint.spec.clone();
+            let fleet = fleet.revise("b").past("b", PastRevision { revision: old, spec });
+            let new = fleet.record("b").revision;
+            fleet.mandate("b", 1, &[(new, 1), (old, held - 1)])
+        },
+    )
 }

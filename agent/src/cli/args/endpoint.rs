@@ -1,0 +1,104 @@
+//! Verbs about endpoints and their replicas.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use shoal_types::{EndpointName, Hlc};
+
+use super::{OutputArgs, WaitArgs};
+
+#[derive(Debug, Args)]
+pub(crate) struct ApplyArgs {
+    /// YAML file; `-` reads standard input
+    #[arg(short, long, value_name = "PATH")]
+    pub(crate) filename: PathBuf,
+    /// Apply only if the endpoint still is at this version, as `get endpoints -o wide` shows it
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) expect: Option<Hlc>,
+    #[command(flatten)]
+    pub(crate) wait: WaitArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeleteArgs {
+    /// `endpoint NAME`
+    #[arg(num_args = 2, value_names = ["RESOURCE", "NAME"], required_unless_present = "filename")]
+    pub(crate) target: Vec<String>,
+    /// Delete the endpoints of this YAML file
+    #[arg(short, long, value_name = "PATH", conflicts_with = "target")]
+    pub(crate) filename: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) wait: WaitArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WhyArgs {
+    /// `endpoint/NAME`
+    #[arg(value_name = "endpoint/NAME")]
+    pub(crate) target: String,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PlanArgs {
+    /// YAML file; `-` reads standard input
+    #[arg(short, long, value_name = "PATH")]
+    pub(crate) filename: PathBuf,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RolloutVerb {
+    /// Show how far the rollout has come, and how both revisions do
+    Status(RolloutTarget),
+    /// Let both revisions stand as they are
+    Pause(RolloutEndpoint),
+    /// Go on, or try again what was rolled back
+    Resume(RolloutEndpoint),
+    /// Go back to the revision before, or to another
+    Undo(RolloutUndo),
+    /// List the revisions that can be gone back to
+    History(RolloutTarget),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RolloutEndpoint {
+    /// Name of the endpoint
+    pub(crate) endpoint: EndpointName,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RolloutTarget {
+    /// Name of the endpoint
+    pub(crate) endpoint: EndpointName,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RolloutUndo {
+    /// Name of the endpoint
+    pub(crate) endpoint: EndpointName,
+    /// Revision to go back to, as `history` shows it; default the one before
+    #[arg(long, value_name = "REVISION")]
+    pub(crate) to: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LogsArgs {
+    /// A replica, or an endpoint, of which the newest replica is shown
+    pub(crate) name: String,
+    /// Go on with new lines
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Of the launch before the present one, which crashed
+    #[arg(short, long, conflicts_with = "follow")]
+    pub(crate) previous: bool,
+    /// Lines from the end
+    #[arg(long, default_value_t = 200)]
+    pub(crate) tail: usize,
+}

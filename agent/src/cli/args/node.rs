@@ -1,0 +1,28 @@
+//! Verbs about nodes.
+
+use clap::Args;
+
+use super::WaitArgs;
+
+#[derive(Debug, Args)]
+pub(crate) struct DrainArgs {
+    /// Name or id of the node
+    pub(crate) node: String,
+    #[command(flatten)]
+    pub(crate) wait: WaitArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UndrainArgs {
+    /// Name or id of the node
+    pub(crate) node: String,
+    /// Forget what this GPU of the node has reported; it stays out of use while it still shows it
+    #[arg(long, value_name = "UUID")]
+    pub(crate) gpu: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NodeArgs {
+    /// Name or id of the node
+    pub(crate) node: String,
+}

@@ -1,0 +1,25 @@
+//! Flags that many verbs have.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use super::values::duration;
+use crate::cli::output::Output;
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct WaitArgs {
+    /// Wait until it is so
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// Longest wait
+    #[arg(long, default_value = "10m", value_parser = duration)]
+    pub(crate) timeout: Duration,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct OutputArgs {
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub(crate) output: Output,
+}

@@ -1,0 +1,81 @@
+//! The verbs, and what all of them take.
+
+use clap::{Parser, Subcommand};
+
+use super::{
+    AgentArgs, ApplyArgs, ConfigVerb, Connection, DeleteArgs, DescribeArgs, DevArgs, DrainArgs, EngineVerb, GetArgs,
+    InitArgs, JoinArgs, LogsArgs, NodeArgs, OutputArgs, PlanArgs, RolloutVerb, SimEngineArgs, TokenVerb, UndrainArgs,
+    WhyArgs,
+};
+use crate::simulate::SimulateArgs;
+
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 failed, or degraded (status); 2 accepted, but not ready; \
+3 daemon or node not reachable; 4 not allowed; 5 not found; 6 changed by somebody else meanwhile; \
+64 wrong usage or document; 124 time-out.";
+
+/// Serve LLMs from GPU hosts in many clusters, with no controller.
+#[derive(Debug, Parser)]
+#[command(name = "shoal", version, after_help = EXIT_CODES, max_term_width = 110)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant)] // there is one per process
+pub(crate) enum Command {
+    #[command(flatten)]
+    Verb(Verb),
+    #[command(flatten)]
+    Engine(EngineVerb),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Run the daemon of this host
+    Agent(AgentArgs),
+    /// Make a new mesh, with this host as its first node
+    Init(InitArgs),
+    /// Make this host a node of a mesh
+    Join(JoinArgs),
+    /// Make, list and revoke the tokens that nodes join with
+    #[command(subcommand)]
+    Token(TokenVerb),
+    /// Create or change endpoints from YAML
+    Apply(ApplyArgs),
+    /// Show nodes, endpoints or replicas
+    Get(GetArgs),
+    /// Show all about one node, endpoint or replica, and why it is as it is
+    Describe(DescribeArgs),
+    /// Delete endpoints
+    Delete(DeleteArgs),
+    /// Show what a replica's engine prints
+    Logs(LogsArgs),
+    /// Move everything off a node, replacements first
+    Drain(DrainArgs),
+    /// Take a drained node, or a GPU of it that had a fault, back into use
+    Undrain(UndrainArgs),
+    /// Shut a node out of the mesh for good
+    Revoke(NodeArgs),
+    /// Show why replicas of an endpoint are where they are, and what would change that
+    Why(WhyArgs),
+    /// Show what applying a file would do; exit 0 nothing, 1 changes, 2 something finds no place
+    Plan(PlanArgs),
+    /// Watch and steer how a new revision takes the place of the one before
+    #[command(subcommand)]
+    Rollout(RolloutVerb),
+    /// Show the mesh in one screen; exit 1 if it needs attention
+    Status(OutputArgs),
+    /// Print JSON Schemas for editors
+    #[command(subcommand)]
+    Config(ConfigVerb),
+    /// Run a whole mesh of real daemons on this host, to try shoal
+    Dev(DevArgs),
+    /// Run the spot policy, and others, against a trace of capacity
+    Simulate(SimulateArgs),
+    /// The simulated engine, as the daemon starts it
+    #[command(hide = true)]
+    SimEngine(SimEngineArgs),
+}

@@ -1,0 +1,4 @@
+//! The policies against made-up clouds.
+
+mod decisions;
+mod synthetic;
