@@ -59,9 +59,11 @@ impl<'c, 'a> Agenda<'c, 'a> {
         for (census, group) in vacant {
             let ground = ground.get_or_init(|| Ground::new(scene));
             let barred = under_way.iter().find(|saving| std::ptr::eq(saving.group, group)).map(|saving| &saving.dear);
+            let planned = given.planned_on(me);
             let opening = opening(ground, me, (census, group), barred.unwrap_or(&BTreeSet::new()), &mut given);
             agenda.clear(ground, censuses, &opening, &mut given);
             agenda.openings.push(opening);
+            agenda.clearing.promised.push((census.placement().priority, given.planned_on(me) - planned));
         }
         for census in censuses {
             if let Some(saving) = saving(scene, census, &given) {

@@ -73,6 +73,10 @@ impl Given {
         *self.planned.entry(node).or_default() += gpus;
     }
 
+    pub(crate) fn planned_on(&self, node: NodeId) -> usize {
+        self.planned.get(&node).copied().unwrap_or(0)
+    }
+
     /// The same, without any room on `nodes`.
     pub(crate) fn without(&self, nodes: impl IntoIterator<Item = NodeId>) -> Planned {
         let mut planned = self.planned.clone();

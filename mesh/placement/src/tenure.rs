@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use shoal_types::{Claim, ClaimId, Departure, NodeId, NodeView, ReplicaState, UnixMillis};
 
 use crate::{
+    capacity::Room,
     census::Census,
     clearing::Clearing,
     decision::{Action, Decision, DrainReason, WithdrawReason},
@@ -35,6 +36,7 @@ pub(crate) struct Bench<'a> {
 /// One of the own claims, with what it is to its endpoint.
 #[derive(Debug, Clone, Copy)]
 struct Own<'c, 'a> {
+    node: &'a NodeView,
     claim: &'a Claim,
     census: &'c Census<'a>,
     /// `None` if its revision should have nothing.
@@ -65,7 +67,7 @@ impl Tenure {
             let census = censuses.binary_search_by(|census| census.name().cmp(&claim.endpoint)).ok();
             match census.map(|index| &censuses[index]) {
                 Some(census) if census.desired() > 0 => {
-                    let own = Own { claim, census, group: census.group_of(me, claim) };
+                    let own = Own { node: me, claim, census, group: census.group_of(me, claim) };
                     self.judge(&own, bench, out);
                 }
                 idle_or_deleted => dismiss(claim, idle_or_deleted, out),
@@ -180,9 +182,17 @@ fn dismiss(claim: &Claim, census: Option<&Census<'_>>, out: &mut Decision) {
 fn judge_asleep(own: &Own<'_, '_>, bench: &Bench<'_>, out: &mut Decision) {
     if let Some(reason) = goes(own, bench) {
         out.act(withdraw(own.claim, reason));
-    } else if own.group.is_some_and(|group| group.is_woken(own.claim.id)) {
+    } else if own.group.is_some_and(|group| group.is_woken(own.claim.id)) && !is_slept_over(own, bench) {
         out.act(Action::Wake(own.claim.id));
     }
+}
+
+/// Whether the GPUs on which a replica sleeps are planned for an endpoint of higher priority, which claims them in its
+/// turn. Woken, it would only have to go again.
+fn is_slept_over(own: &Own<'_, '_>, bench: &Bench<'_>) -> bool {
+    let Some(group) = own.group else { return false };
+    let promised = bench.clearing.promised_above(own.census.placement().priority);
+    promised > 0 && Room::of(own.node, group.resources()).less(promised).fitting < own.claim.gpus as usize
 }
 
 /// Why a replica that does not serve goes at once, if it does.

@@ -112,3 +112,13 @@ fn what_was_undone_is_replaced() {
     assert_eq!(decide(&undone, 1, 20).actions, []);
     assert!(is_claim(&decide(&undone.past("a", PastRevision { revision, spec }), 1, 20)));
 }
+
+#[test]
+fn a_sleeper_whose_place_is_for_a_higher_priority_sleeps_on() {
+    let mut fleet = Fleet::new().node(1, 1).endpoint("a", 1, 1).endpoint("b", 1, 1);
+    let asleep = fleet.claim(1, "a", ReplicaState::Asleep, 0);
+    fleet.node_mut(1).gpus[0].used_by = GpuUse::Replica(asleep);
+    let fleet = fleet.spec("b", |spec| spec.placement.priority = 10);
+    let revision = fleet.record("b").revision;
+    assert_eq!(decide(&fleet, 1, 20).actions, [Action::Claim { endpoint: name("b"), revision, gpus: 1 }]);
+}

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use shoal_types::{
-    CapacityType, Departure, DepartureReason, EndpointName, EndpointRecord, NodeId, NodeView, ReplicaState,
+    CapacityType, Demand, Departure, DepartureReason, EndpointName, EndpointRecord, NodeId, NodeView, ReplicaState,
 };
 
 use super::{
@@ -19,34 +19,66 @@ const STORY: (usize, usize) = (480, 1_080);
 const PAUSE: usize = 60;
 /// How much of the fleet is wanted at the start; some of it will be gone for some time.
 const FILL: f64 = 0.4;
-/// Time after the last disturbance in which everything comes to be as it is wanted: the refusals of failed engines, two
-/// attempts with their turns, settle times and loads, and the drains.
-pub(super) const CONVERGED: u64 = 180;
+/// Time after the last disturbance in which everything comes to be as it is wanted: the refusals of failed engines, a
+/// rollout replica by replica, each with its turns, settle time, load and drain, and what was preempted meanwhile.
+const CONVERGED: u64 = 300;
 /// Time after that in which nobody does anything.
 const STILL: u64 = 30;
 
 /// Something that happens to the mesh from outside.
 #[derive(Debug, Clone)]
 enum Disturbance {
-    Crash { node: usize },
-    Restart { node: usize },
+    Crash {
+        node: usize,
+    },
+    Restart {
+        node: usize,
+    },
     RestartAll,
-    Separate { islands: Vec<usize> },
+    Separate {
+        islands: Vec<usize>,
+    },
     Heal,
-    Lose { share: f64 },
-    Reclaim { node: usize, notice: u64 },
-    Drain { node: usize },
-    Stay { node: usize },
-    Sicken { node: usize, gpu: usize },
-    Cure { node: usize },
-    Flake { node: usize, fails: bool },
-    Slow { node: usize, slow: bool },
+    Lose {
+        share: f64,
+    },
+    Reclaim {
+        node: usize,
+        notice: u64,
+    },
+    Drain {
+        node: usize,
+    },
+    Stay {
+        node: usize,
+    },
+    Sicken {
+        node: usize,
+        gpu: usize,
+    },
+    Cure {
+        node: usize,
+    },
+    Flake {
+        node: usize,
+        fails: bool,
+    },
+    Slow {
+        node: usize,
+        slow: bool,
+    },
     CrashEngine,
     Scale,
     Revise,
     Undo,
     Delete,
     Create,
+    Ask {
+        node: usize,
+        inflight: u32,
+    },
+    /// What moves only to cost less stops to: it would go on beyond any end.
+    Rest,
 }
 
 /// A mesh and what will still happen to it, by seconds after the start.
@@ -84,7 +116,7 @@ impl Story {
             second += random.below(PAUSE) as u64;
         }
         let last = self.coming.entry(end).or_default();
-        last.extend([Disturbance::Lose { share: 0.0 }, Disturbance::Heal]);
+        last.extend([Disturbance::Lose { share: 0.0 }, Disturbance::Heal, Disturbance::Rest]);
     }
 
     /// Lives through it. What is wrong in the end, or was at any moment.
@@ -165,13 +197,40 @@ impl Story {
             }
             Disturbance::Scale => {
                 let replicas = 1 + mesh.random.below(3) as u32;
-                self.change(|record| record.endpoint.spec.replicas.min = replicas);
+                self.change(|record| {
+                    let bounds = &mut record.endpoint.spec.replicas;
+                    bounds.min = replicas;
+                    bounds.max = bounds.max.map(|_| replicas + 2);
+                });
             }
             Disturbance::Revise => self.change(revise),
             Disturbance::Undo => self.change(undo),
             Disturbance::Delete => self.delete(),
             Disturbance::Create => self.create(),
+            Disturbance::Ask { node, inflight } => self.ask(node, inflight),
+            Disturbance::Rest => {
+                for record in self.applied.values_mut() {
+                    Arc::make_mut(record).endpoint.spec.placement.rebalance = false;
+                }
+                self.mesh.apply(self.applied.clone());
+            }
         }
+    }
+
+    /// The clients of a node ask something of an endpoint from now on.
+    fn ask(&mut self, node: usize, inflight: u32) {
+        let Some(endpoint) = self.some_endpoint() else { return };
+        let demand = Demand {
+            endpoint: endpoint.clone(),
+            inflight,
+            held: 0,
+            arrivals: inflight * 6,
+            tokens: 0,
+            hourly: 64,
+            outcomes: Vec::new(),
+        };
+        self.mesh.nodes[node].truth_mut().demands.insert(endpoint, demand);
+        self.mesh.say(node);
     }
 
     fn depart(&mut self, node: usize, reason: DepartureReason, notice: Option<u64>) {
@@ -229,7 +288,7 @@ fn host(index: usize, random: &mut Random) -> NodeView {
 fn any(nodes: usize, random: &mut Random) -> (Disturbance, Option<(u64, Disturbance)>) {
     let node = random.below(nodes);
     let mut within = |low: usize, high: usize| (low + random.below(high - low)) as u64;
-    match within(0, 20) {
+    match within(0, 23) {
         0 | 1 => (Disturbance::Crash { node }, Some((within(2, 150), Disturbance::Restart { node }))),
         2 if within(0, 3) == 0 => (Disturbance::RestartAll, None),
         2..=5 => {
@@ -264,6 +323,7 @@ fn any(nodes: usize, random: &mut Random) -> (Disturbance, Option<(u64, Disturba
         16 => (Disturbance::Revise, None),
         17 => (Disturbance::Undo, None),
         18 => (Disturbance::Delete, None),
+        19..=21 => (Disturbance::Ask { node, inflight: within(0, 40) as u32 }, None),
         _ => (Disturbance::Create, None),
     }
 }

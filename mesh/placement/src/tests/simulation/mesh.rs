@@ -4,6 +4,7 @@ use std::{
     cmp::{Ordering, Reverse},
     collections::BinaryHeap,
     sync::Arc,
+    time::Duration,
 };
 
 use shoal_types::{ClaimId, EndpointName, Hlc, NodeId, NodeView, UnixMillis};
@@ -14,6 +15,9 @@ use super::{
     workload::Workload,
 };
 use crate::tests::fleet::{at, node_view};
+
+/// The shortest nap of a node.
+const MOMENT: Duration = Duration::from_millis(50);
 
 /// Something that happens at an instant, to the node of that index.
 #[derive(Debug)]
@@ -239,13 +243,18 @@ impl Mesh {
             self.note_action(node, action);
             self.act(node, action);
         }
+        let speaks = self.nodes[node].speak(self.now);
         if *self.nodes[node].truth() != before {
             self.acted = self.now;
+            self.note_mandates(node, &before);
             self.say(node);
         }
         if let Some(wake) = decision.wake {
             assert!(wake > self.now, "woken at once, again and again");
             self.step_by(node, wake);
+        }
+        if let Some(wake) = speaks {
+            self.step_by(node, wake.max(self.now.plus(MOMENT)));
         }
     }
 

@@ -6,11 +6,11 @@ use std::{
 };
 
 use shoal_types::{
-    Claim, ClaimId, EndpointName, EndpointRecord, FaultAction, GpuFault, GpuUse, Hlc, Liveness, MeshId, NodeId,
-    NodeView, ReplicaState, UnixMillis, View,
+    Claim, ClaimId, EndpointName, EndpointRecord, FaultAction, GpuFault, GpuUse, Hlc, Liveness, Mandate, MeshId,
+    NodeId, NodeView, ReplicaState, UnixMillis, View,
 };
 
-use crate::{Desired, Elector, Memory, Scene, Timing, tests::fleet::at};
+use crate::{Desired, Elector, Memory, Scene, Steward, Timing, Word, tests::fleet::at};
 
 /// What was applied, by name; `None` for what was deleted.
 pub(super) type Store = BTreeMap<EndpointName, Write>;
@@ -34,6 +34,7 @@ pub(super) struct Said {
 pub(super) struct Node {
     pub(super) id: NodeId,
     pub(super) elector: Elector,
+    pub(super) steward: Steward,
     /// What it knows; of itself, the truth.
     pub(super) view: View,
     pub(super) store: Arc<Store>,
@@ -67,6 +68,7 @@ impl Node {
         Self {
             id,
             elector: Elector::new(id, Timing::default(), Memory::default()),
+            steward: Steward::new(id),
             holders: vec![None; own.gpus.len()],
             view: alone(own),
             store: Arc::default(),
@@ -95,6 +97,7 @@ impl Node {
         own.departure = None;
         own.liveness = Liveness::Alive;
         self.elector = Elector::new(self.id, Timing::default(), self.elector.memory().clone());
+        self.steward = Steward::new(self.id);
         self.view = alone(own);
         self.learn();
         (self.up, self.generation, self.counter, self.step_at) = (true, now, 0, None);
@@ -154,9 +157,26 @@ impl Node {
         self.view.endpoints = self.store.iter().filter_map(known).collect();
     }
 
+    /// What it decides by.
+    pub(super) fn scene(&self, now: UnixMillis) -> Scene<'_> {
+        Scene { view: &self.view, memory: self.elector.memory(), now }
+    }
+
     /// What it takes for wanted of `record`.
     pub(super) fn desired(&self, record: &EndpointRecord, now: UnixMillis) -> Desired {
-        Desired::of(&Scene { view: &self.view, memory: self.elector.memory(), now }, record)
+        Desired::of(&self.scene(now), record)
+    }
+
+    /// Says what it must be saying as a steward; returns when it is to be asked again.
+    pub(super) fn speak(&mut self, now: UnixMillis) -> Option<UnixMillis> {
+        let scene = Scene { view: &self.view, memory: self.elector.memory(), now };
+        let Word { mandates, wake } = self.steward.step(&scene);
+        let mandates: BTreeMap<EndpointName, Mandate> =
+            mandates.into_iter().map(|mandate| (mandate.endpoint.clone(), mandate)).collect();
+        if self.truth().mandates != mandates {
+            self.truth_mut().mandates = mandates;
+        }
+        wake
     }
 
     /// A claim id, and GPUs for it that nobody has and that are well, or on which replicas only sleep: those end.

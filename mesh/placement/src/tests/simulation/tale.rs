@@ -1,6 +1,6 @@
 //! What happens, in words, where somebody listens.
 
-use shoal_types::{Claim, ClaimId};
+use shoal_types::{Claim, ClaimId, Mandate, NodeView};
 
 use super::mesh::Mesh;
 use crate::{Action, tests::fleet::at};
@@ -25,6 +25,19 @@ impl Mesh {
                 format!("asks to drain {}: {reason}: {}", self.named(*claim), confirm.join(", "))
             }
         });
+    }
+
+    /// Tells what `node` says as a steward, where it differs from what it said `before`.
+    pub(super) fn note_mandates(&self, node: usize, before: &NodeView) {
+        let now = &self.nodes[node].truth().mandates;
+        for mandate in now.values().filter(|mandate| before.mandates.get(&mandate.endpoint) != Some(*mandate)) {
+            self.note(node, || {
+                let shares = mandate.shares.iter().map(|share| format!("{} of {}", share.replicas, share.revision));
+                let shares: Vec<String> = shares.collect();
+                let Mandate { endpoint, epoch, rollout, reason, .. } = mandate;
+                format!("wants of {endpoint} {} ({epoch}, {rollout}): {reason}", shares.join(" and "))
+            });
+        }
     }
 
     /// A claim by its node, its number and what it is of.

@@ -6,9 +6,10 @@ use shoal_types::{Claim, EndpointName, EndpointRecord, ReplicaState, Revision};
 
 use super::{
     mesh::{Mesh, Outcome},
+    node::Node,
     workload::Workload,
 };
-use crate::candidates;
+use crate::{agenda::take_censuses, census::Census, ground::Ground, presence::Patience, rank::Ranking};
 
 impl Mesh {
     /// The node with the most replicas.
@@ -39,26 +40,42 @@ impl Mesh {
                 _ => others += 1,
             }
         }
+        let told: Vec<String> = held.iter().map(|(revision, count)| format!("{count} of {revision}")).collect();
+        let told = format!("{name}: {} serve and {others} others are there", told.join(" and "));
         for node in self.nodes.iter().filter(|node| node.up) {
             let desired = node.desired(record, self.now);
-            let shares: BTreeMap<Revision, u32> = desired.shares.into_iter().filter(|&(_, count)| count > 0).collect();
-            if shares != held || others > 0 {
-                let shares: Vec<u32> = shares.values().copied().collect();
-                let held: Vec<u32> = held.values().copied().collect();
-                return Some(format!(
-                    "{name}: {held:?} serve and {others} do not, {} wants {shares:?}",
-                    node.id.short()
-                ));
+            let shares: BTreeMap<Revision, u32> = desired.shares.iter().copied().filter(|share| share.1 > 0).collect();
+            // What an endpoint on spot capacity has beside what is desired, the election itself knows best.
+            let is_right = match &record.endpoint.spec.placement.spot {
+                Some(_) => held.values().sum::<u32>() >= desired.total(),
+                None => shares == held,
+            };
+            if others > 0 || !is_right || !self.is_complete(node, name) {
+                let shares: Vec<u32> = shares.into_values().collect();
+                return Some(format!("{told}, {} wants {shares:?}", node.id.short()));
             }
         }
         None
     }
 
-    /// Endpoints that want more, of which no node can take one: the fleet is too full, or too broken up.
+    /// Whether `node` takes the endpoint for complete, with nothing beyond what is wanted.
+    fn is_complete(&self, node: &Node, name: &EndpointName) -> bool {
+        let patience = Patience { now: self.now, guard: None };
+        let censuses = take_censuses(&node.scene(self.now), &patience);
+        let census = censuses.iter().find(|census| census.name() == name);
+        census.is_some_and(|census| census.is_settled() && census.staying().count() == census.wanted())
+    }
+
+    /// Endpoints that miss what no node can take: the fleet is too full, or too broken up.
     pub(super) fn starved(&self) -> BTreeSet<EndpointName> {
-        let node = self.nodes.iter().find(|node| node.up).unwrap();
-        let starved = |record: &EndpointRecord| candidates(&node.view, record, self.now).ranked.is_empty();
-        self.wanted().into_iter().filter(|(_, record)| starved(record)).map(|(name, _)| name).collect()
+        let scene = self.nodes.iter().find(|node| node.up).unwrap().scene(self.now);
+        let ground = Ground::new(&scene);
+        let censuses = take_censuses(&scene, &Patience { now: self.now, guard: None });
+        let starved = |census: &&Census<'_>| {
+            let mut missing = census.groups.iter().filter(|group| group.missing() > 0);
+            missing.any(|group| Ranking::on(&ground, &group.want, census.kept_beside(&group.want)).is_empty())
+        };
+        censuses.iter().filter(starved).map(|census| census.name().clone()).collect()
     }
 
     /// Endpoints that a side of a partition does not serve although a node on it has the GPUs free.

@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use shoal_types::{
-    EndpointName, EndpointRecord, EngineSpec, Hlc, HumanDuration, PastRevision, Revision, SimEngine, Sleep, Spread,
+    Decimal, EndpointName, EndpointRecord, EndpointSpec, EngineSpec, Hlc, HumanDuration, PastRevision, Revision,
+    SimEngine, Sleep, Spot, Spread, Strategy,
 };
 
 use super::random::Random;
@@ -73,16 +74,36 @@ pub(super) fn undo(record: &mut EndpointRecord) {
     record.endpoint.spec.model = before.spec.model;
 }
 
-/// Endpoints as [`filling`] makes them, which differ in how long they wait for what is quiet, and whether they sleep.
+/// Endpoints as [`filling`] makes them, of which no two are alike in what they may and want.
 pub(super) fn varied(nodes: usize, fill: f64, random: &mut Random) -> Workload {
     let mut workload = filling(nodes, fill, random);
-    for record in workload.values_mut() {
-        let spec = &mut Arc::make_mut(record).endpoint.spec;
-        let sleep = random.chance(0.2).then(Sleep::default);
-        spec.engine = EngineSpec::Sim(SimEngine { sleep, ..SimEngine::default() });
-        spec.placement.replace_after = HumanDuration::from_secs(random.one_of(&[0, 5, 10, 20]));
-    }
+    workload.values_mut().for_each(|record| vary(&mut Arc::make_mut(record).endpoint.spec, random));
     workload
+}
+
+fn vary(spec: &mut EndpointSpec, random: &mut Random) {
+    let sleep = random.chance(0.2).then(Sleep::default);
+    spec.engine = EngineSpec::Sim(SimEngine { sleep, ..SimEngine::default() });
+    if random.chance(0.4) {
+        spec.replicas.max = Some(spec.replicas.min + 2);
+        spec.scaling.targets.inflight = Some(Decimal::from_whole(10));
+        spec.scaling.up_delay = HumanDuration::from_secs(5);
+        spec.scaling.down_delay = HumanDuration::from_secs(30);
+    }
+    spec.rollout.strategy = random.one_of(&[Strategy::Rolling, Strategy::Canary]);
+    spec.rollout.pause = HumanDuration::from_secs(10);
+    spec.rollout.max_unavailable = random.one_of(&[0, 0, 0, 1]);
+    let placement = &mut spec.placement;
+    placement.replace_after = HumanDuration::from_secs(random.one_of(&[0, 5, 10, 20]));
+    placement.priority = random.one_of(&[0, 0, 10]);
+    placement.defragment = random.chance(0.3);
+    placement.rebalance = random.chance(0.2);
+    placement.max_price = random.chance(0.1).then(|| Decimal::from_whole(3));
+    placement.spot = random.chance(0.25).then(|| Spot {
+        overprovision: random.below(3) as u32,
+        on_demand_fallback: random.chance(0.7),
+        on_demand_base: random.below(2) as u32,
+    });
 }
 
 /// Divides `workload` into replicas that leave room beside them on a host, and those that need a whole one.
