@@ -32,6 +32,8 @@ pub(crate) struct Agenda<'c, 'a> {
     /// What is missing, the most important first.
     pub(crate) openings: Vec<Opening<'c, 'a>>,
     pub(crate) clearing: Clearing,
+    /// GPUs of the asking node that are planned for what is missing, with the priority of each.
+    pub(crate) promised: Vec<(i32, usize)>,
 }
 
 impl<'c, 'a> Agenda<'c, 'a> {
@@ -63,7 +65,7 @@ impl<'c, 'a> Agenda<'c, 'a> {
             let opening = opening(ground, me, (census, group), barred.unwrap_or(&BTreeSet::new()), &mut given);
             agenda.clear(ground, censuses, &opening, &mut given);
             agenda.openings.push(opening);
-            agenda.clearing.promised.push((census.placement().priority, given.planned_on(me) - planned));
+            agenda.promised.push((census.placement().priority, given.planned_on(me) - planned));
         }
         for census in censuses {
             if let Some(saving) = saving(scene, census, &given) {

@@ -15,18 +15,11 @@ pub(crate) struct Clearing {
     pub(crate) moved: BTreeMap<ClaimId, MoveReason>,
     /// Claims in whose place a missing replica of the same endpoint could run that finds no other.
     pub(crate) breaks: BTreeSet<ClaimId>,
-    /// GPUs of the asking node that are planned for what is missing, with the priority of each.
-    pub(crate) promised: Vec<(i32, usize)>,
 }
 
 impl Clearing {
     pub(crate) fn is_evicted(&self, claim: ClaimId) -> bool {
         self.evicted.contains_key(&claim)
-    }
-
-    /// GPUs of the asking node that are planned for endpoints of a higher priority than this.
-    pub(crate) fn promised_above(&self, priority: i32) -> usize {
-        self.promised.iter().filter(|(other, _)| *other > priority).map(|(_, gpus)| gpus).sum()
     }
 
     /// Claims of `node` that are on their way out in any case: they drain, or were told to go.

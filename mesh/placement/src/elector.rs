@@ -75,7 +75,13 @@ impl Elector {
         self.register.update(view, is_news, patience.guard);
         let censuses = self.register.take_censuses(&scene, me, &patience);
         let agenda = Agenda::new(&scene, self.me, &censuses);
-        let bench = Bench { timing: &self.timing, now, departure: me.departure.as_ref(), clearing: &agenda.clearing };
+        let bench = Bench {
+            timing: &self.timing,
+            now,
+            departure: me.departure.as_ref(),
+            clearing: &agenda.clearing,
+            promised: &agenda.promised,
+        };
         self.tenure.judge_all(me, &censuses, &bench, &mut decision);
         if now < listening_until {
             decision.wake_at(listening_until);

@@ -31,6 +31,8 @@ pub(crate) struct Bench<'a> {
     pub(crate) departure: Option<&'a Departure>,
     /// Who goes so that others find room.
     pub(crate) clearing: &'a Clearing,
+    /// GPUs of the own node that are planned for what is missing, with the priority of each.
+    pub(crate) promised: &'a [(i32, usize)],
 }
 
 /// One of the own claims, with what it is to its endpoint.
@@ -191,7 +193,8 @@ fn judge_asleep(own: &Own<'_, '_>, bench: &Bench<'_>, out: &mut Decision) {
 /// turn. Woken, it would only have to go again.
 fn is_slept_over(own: &Own<'_, '_>, bench: &Bench<'_>) -> bool {
     let Some(group) = own.group else { return false };
-    let promised = bench.clearing.promised_above(own.census.placement().priority);
+    let is_higher = |(priority, _): &&(i32, usize)| *priority > own.census.placement().priority;
+    let promised: usize = bench.promised.iter().filter(is_higher).map(|(_, gpus)| gpus).sum();
     promised > 0 && Room::of(own.node, group.resources()).less(promised).fitting < own.claim.gpus as usize
 }
 

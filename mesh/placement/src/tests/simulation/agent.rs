@@ -168,11 +168,14 @@ impl Mesh {
         self.end_if(claim, ReplicaState::Failed);
     }
 
-    /// The host of `node` is taken away; it had said so.
+    /// The host of `node` is taken away; it had said so. Without replicas it has the time to say goodbye.
     pub(super) fn take_away(&mut self, node: usize, generation: UnixMillis) {
         let subject = &self.nodes[node];
         if subject.up && subject.generation == generation && subject.is_leaving() {
             self.note(node, || "is taken away".to_owned());
+            if self.nodes[node].claims().is_empty() {
+                self.say_goodbye(node);
+            }
             self.crash(node);
         }
     }

@@ -22,7 +22,7 @@ impl Mesh {
         if self.now.since(claimed) < Timing::default().settle {
             self.break_rule(format!("rule 3: {} starts before it has settled", self.named(claim)));
         }
-        if !self.calm_since.is_some_and(|since| self.now.since(since) > KNOWN) {
+        if self.calm_since.is_none_or(|since| self.now.since(since) <= KNOWN) {
             return;
         }
         let Some(record) = self.nodes[node].view.endpoints.get(&endpoint) else { return };
