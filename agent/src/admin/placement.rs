@@ -108,8 +108,7 @@ fn steered(record: &EndpointRecord, action: &RolloutAction) -> Result<Endpoint, 
             };
             let name = &endpoint.metadata.name;
             let past = past.ok_or_else(|| {
-                let which =
-                    to.as_ref().map_or_else(|| "an earlier revision".to_owned(), |to| format!("a revision `{to}`"));
+                let which = to.as_ref().map_or_else(|| "earlier revision".to_owned(), |to| format!("revision `{to}`"));
                 Problem::new(Code::NotFound, format!("endpoint {name} has no {which} to go back to"))
                     .hint(format!("shoal rollout history {name}"))
             })?;

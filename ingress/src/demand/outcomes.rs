@@ -1,6 +1,6 @@
 //! How attempts went, by revision: what a rollout is judged by.
 
-use std::{array, time::Duration};
+use std::{array, cmp::Reverse, time::Duration};
 
 use shoal_types::{Latencies, Load, OUTCOMES_MAX, Outcome, Revision};
 
@@ -10,13 +10,19 @@ use super::ring::span_at;
 const SPAN: Duration = Duration::from_secs(30);
 const SPANS: usize = 10;
 
-/// Outcomes of the last five minutes, of the newest revisions.
+/// How long nothing happened to a revision that makes room for any other: longer than a revision that serves is without a
+/// request while another one is compared with it.
+const SILENT: Duration = SPAN;
+
+/// Outcomes of the last five minutes, of as many revisions as are told.
 #[derive(Debug, Default)]
 pub(super) struct Outcomes(Vec<OfRevision>);
 
 #[derive(Debug)]
 struct OfRevision {
     revision: Revision,
+    /// When something last happened to it, after the beginning.
+    last: Duration,
     spans: [Span; SPANS],
 }
 
@@ -30,25 +36,33 @@ pub(super) struct Span {
 }
 
 impl Outcomes {
-    /// Enters what `change` does for `revision`, `age` after the beginning. Revisions of which nothing has happened lately,
-    /// and then the oldest, make room for newer ones.
+    /// Enters what `change` does for `revision`, `age` after the beginning. One that is newer than all takes the place of the
+    /// one that was asked longest ago, which need not be the oldest: after a rollback it is the one that failed. An older one
+    /// gets only the place of one that is silent, or the last answers of what is gone would take those that serve out.
     pub(super) fn record(&mut self, revision: Revision, age: Duration, change: impl FnOnce(&mut Span)) {
-        let number = span_at(age, SPAN);
-        if let Some(of) = self.entry(revision, number) {
-            of.record(number, change);
+        if let Some(of) = self.entry(revision, age) {
+            of.last = age;
+            of.record(span_at(age, SPAN), change);
         }
     }
 
-    fn entry(&mut self, revision: Revision, now: u32) -> Option<&mut OfRevision> {
+    fn entry(&mut self, revision: Revision, age: Duration) -> Option<&mut OfRevision> {
         if !self.0.iter().any(|of| of.revision == revision) {
             if self.0.len() >= OUTCOMES_MAX {
-                self.0.retain(|of| of.recent(now).next().is_some());
+                self.make_room(revision, age)?;
             }
-            self.0.push(OfRevision { revision, spans: array::from_fn(|_| Span::default()) });
-            self.0.sort_by_key(|of| std::cmp::Reverse(of.revision));
-            self.0.truncate(OUTCOMES_MAX);
+            self.0.push(OfRevision { revision, last: age, spans: array::from_fn(|_| Span::default()) });
+            self.0.sort_by_key(|of| Reverse(of.revision));
         }
         self.0.iter_mut().find(|of| of.revision == revision)
+    }
+
+    /// `None` where `revision` has to do without a place.
+    fn make_room(&mut self, revision: Revision, age: Duration) -> Option<()> {
+        let newest = self.0.iter().all(|of| of.revision < revision);
+        let (index, quietest) = self.0.iter().enumerate().min_by_key(|(_, of)| (of.last, of.revision))?;
+        let silent = age.saturating_sub(quietest.last) >= SILENT;
+        (newest || silent).then(|| drop(self.0.remove(index)))
     }
 
     /// What there is to tell `age` after the beginning, the newest revision first.
@@ -112,15 +126,33 @@ mod tests {
     #[test]
     fn the_newest_two_revisions_are_told_for_five_minutes() {
         let mut outcomes = Outcomes::default();
-        for (number, seconds) in [(2, 0), (2, 100), (1, 100), (3, 200), (1, 200)] {
+        for (number, seconds) in [(2, 0), (1, 100), (2, 190), (3, 200), (1, 200)] {
             outcomes.record(revision(number), at(seconds), |span| span.requests += 1);
         }
         assert_eq!(told(&outcomes, at(200)), [(3, 1), (2, 2)]);
         assert_eq!(told(&outcomes, at(300)), [(3, 1), (2, 1)]);
-        assert_eq!(told(&outcomes, at(479)), [(3, 1)]);
+        assert_eq!(told(&outcomes, at(479)), [(3, 1), (2, 1)]);
         assert_eq!(told(&outcomes, at(480)), []);
         outcomes.record(revision(1), at(510), |span| span.requests += 1);
         assert_eq!(told(&outcomes, at(510)), [(1, 1)], "what is silent makes room for the one that is gone back to");
+    }
+
+    #[test]
+    fn the_one_that_serves_is_still_told_beside_what_replaces_a_failed_one() {
+        let mut outcomes = Outcomes::default();
+        for (number, seconds) in [(1, 0), (2, 5), (1, 10), (3, 12), (1, 13)] {
+            outcomes.record(revision(number), at(seconds), |span| span.requests += 1);
+        }
+        assert_eq!(told(&outcomes, at(13)), [(3, 1), (1, 3)]);
+    }
+
+    #[test]
+    fn a_late_answer_of_an_old_revision_takes_no_place() {
+        let mut outcomes = Outcomes::default();
+        for (number, seconds) in [(2, 0), (3, 1), (1, 29), (2, 30), (3, 31)] {
+            outcomes.record(revision(number), at(seconds), |span| span.requests += 1);
+        }
+        assert_eq!(told(&outcomes, at(31)), [(3, 2), (2, 2)]);
     }
 
     #[test]
