@@ -38,6 +38,9 @@ pub struct Explanation {
     pub endpoint: EndpointName,
     /// Its priority.
     pub priority: i32,
+    /// Why so many are wanted, in the words of its steward.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// Each kind of replica that is wanted.
     pub wants: Vec<WantExplanation>,
     /// Claims that are none of those that are wanted.
@@ -91,6 +94,11 @@ pub fn explain<'a>(scene: &Scene<'a>, record: &'a EndpointRecord) -> Explanation
     Explanation {
         endpoint: name.clone(),
         priority: record.endpoint.spec.placement.priority,
+        reason: scene
+            .memory
+            .mandate(name)
+            .map(|heard| heard.mandate.reason.clone())
+            .filter(|reason| !reason.is_empty()),
         wants: muster.posts.iter().map(|post| explain_post(&ground, post, post.missing(), &[], &tenancies)).collect(),
         others: muster.others.iter().map(|(holder, standing)| ReplicaStanding::new(holder, *standing)).collect(),
     }

@@ -135,7 +135,7 @@ impl<'a> Tenancies<'a> {
     }
 
     /// The claims of `node` whose end makes room for a replica as `need` says, if those of endpoints below `priority`
-    /// that are above their `min` suffice: the lowest priority first, then the largest.
+    /// that are above their `min` suffice: the lowest priority first, then the largest. No endpoint takes its own place.
     pub(crate) fn evictable(
         &self,
         ground: &Ground<'a>,
@@ -143,8 +143,9 @@ impl<'a> Tenancies<'a> {
         site: &Site<'a>,
         priority: Option<i32>,
     ) -> Option<Eviction<'a>> {
-        let mut claims: Vec<(i32, &Claim)> =
-            site.node.claims.values().filter_map(|claim| self.below(claim, priority)).collect();
+        let own = &need.want.record.endpoint.metadata.name;
+        let others = site.node.claims.values().filter(|claim| claim.endpoint != *own);
+        let mut claims: Vec<(i32, &Claim)> = others.filter_map(|claim| self.below(claim, priority)).collect();
         claims.sort_by_key(|(of, claim)| (*of, Reverse(claim.gpus), claim.id));
         let (mut gone, mut evicted) = (BTreeSet::new(), Vec::new());
         let mut taken: BTreeMap<&EndpointName, usize> = BTreeMap::new();

@@ -4,7 +4,7 @@ use shoal_types::{
 
 use super::*;
 use crate::{
-    Filter, Standing, Tenant,
+    Filter, Memory, Standing, Tenant,
     memory::NOTHING,
     tests::fleet::{Fleet, at, id, name},
 };
@@ -239,4 +239,27 @@ any of these would change that:
     assert_eq!(text, expected);
     let json = serde_json::to_string(&explanation).unwrap();
     assert_eq!(serde_json::from_str::<Explanation>(&json).unwrap(), explanation);
+}
+
+#[test]
+fn an_endpoint_is_not_told_to_outbid_itself() {
+    let mut fleet = Fleet::new().node(1, 2).endpoint("a", 1, 3);
+    for _ in 0..2 {
+        fleet.claim(1, "a", ReplicaState::Ready, 0);
+    }
+    let revision = fleet.record("a").revision;
+    let fleet = fleet.spec("a", |spec| (spec.replicas.min, spec.replicas.max) = (1, Some(3)));
+    let fleet = fleet.mandate("a", 1, &[(revision, 3)]);
+    let mut memory = Memory::default();
+    memory.observe(&fleet.view, at(10));
+    let scene = Scene { view: &fleet.view, memory: &memory, now: at(10) };
+    let want = explain(&scene, fleet.record("a")).wants.remove(0);
+    assert_eq!(want.missing, 1);
+    assert!(!want.remedies.iter().any(|remedy| matches!(remedy, Remedy::RaisePriority { .. })), "{:?}", want.remedies);
+}
+
+#[test]
+fn an_endpoint_that_wants_nothing_says_so() {
+    let text = explained(&Fleet::new().node(1, 2).endpoint("a", 1, 0), "a").to_string();
+    assert!(text.contains("no replica is wanted now"), "{text}");
 }

@@ -36,6 +36,12 @@ pub(crate) fn list(
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "endpoint {}, priority {}", self.endpoint, self.priority)?;
+        if let Some(reason) = &self.reason {
+            writeln!(f, "its steward says: {reason}")?;
+        }
+        if self.wants.is_empty() {
+            writeln!(f, "no replica is wanted now")?;
+        }
         self.wants.iter().try_for_each(|want| write!(f, "{want}"))?;
         list(f, "other replicas", &self.others)
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use shoal_types::{EndpointName, EndpointRecord, HumanDuration, Revision, RolloutPhase, UnixMillis};
+use shoal_types::{EndpointName, EndpointRecord, HumanDuration, Mandate, Revision, RolloutPhase, UnixMillis};
 
 use crate::{
     desired::Desired,
@@ -66,17 +66,23 @@ pub fn rollout_status(scene: &Scene<'_>, record: &EndpointRecord) -> RolloutStat
     let weight = |revision| mandate.and_then(|mandate| mandate.share_of(revision)).map_or(0, |share| share.weight);
     let mut shares = Desired::of(scene, record).shares;
     if shares.iter().all(|(revision, _)| *revision != record.revision) {
-        shares.push((record.revision, 0)); // no steward has spoken of it yet
+        shares.push((record.revision, 0)); // no steward has spoken yet
     }
     let describe = |&(revision, desired): &(Revision, u32)| {
         let weight = if mandate.is_some() { weight(revision) } else { 100 };
         describe(&facts, revision, desired, weight)
     };
+    // Right after an apply what was said last is about what was before.
+    let is_taken_up =
+        |mandate: &&Mandate| mandate.version >= record.version || mandate.share_of(record.revision).is_some();
+    let pending = RolloutPhase::Progressing { step: 0, ready: None };
     RolloutStatus {
         endpoint,
-        rollout: mandate.map_or(RolloutPhase::Complete, |mandate| mandate.rollout),
+        rollout: mandate.filter(is_taken_up).map_or(pending, |mandate| mandate.rollout),
         steps: Steps::of(&record.endpoint.spec.rollout).count(),
-        reason: mandate.map_or_else(|| "no steward has spoken yet".to_owned(), |mandate| mandate.reason.clone()),
+        reason: mandate
+            .filter(is_taken_up)
+            .map_or_else(|| "no steward has spoken yet".to_owned(), |mandate| mandate.reason.clone()),
         since: mandate.map(|mandate| mandate.since),
         next_step: mandate.and_then(|mandate| next_step(mandate.rollout, record)),
         revisions: shares.iter().map(describe).collect(),

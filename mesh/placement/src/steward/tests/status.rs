@@ -38,5 +38,10 @@ fn a_revision_that_no_steward_has_spoken_of_is_shown_as_waiting() {
     stage.memory.observe(&stage.fleet.view, crate::tests::fleet::at(stage.now));
     let new = stage.apply();
     let status = stage.status();
+    assert_eq!(
+        status.rollout,
+        RolloutPhase::Progressing { step: 0, ready: None },
+        "not complete: that was the old one"
+    );
     assert_eq!(status.revisions.last().map(|it| (it.revision, it.desired, it.weight)), Some((new, 0, 0)));
 }
