@@ -43,7 +43,7 @@ use crate::{
     replicas::{Parts, Replicas, shutdown, streams_end_in, taken_away},
     reports::Reports,
     routing::{MeshDial, Routes, tunnel},
-    telemetry,
+    telemetry, unplaced,
 };
 
 /// Commands to the replica loop that may wait.
@@ -234,6 +234,7 @@ impl Daemon {
         daemon.tasks.spawn(file.keep(memory.subscribe(), daemon.stop.clone()));
         daemon.tasks.spawn(reports.keep(daemon.stop.clone()));
         daemon.tasks.spawn(requests.keep(daemon.stop.clone()));
+        daemon.tasks.spawn(unplaced::keep(mesh.view(), memory.subscribe(), daemon.stop.clone()));
         daemon.loops.spawn(replicas.run(commands));
         daemon.loops.spawn(routes.keep(daemon.stop.clone()));
         daemon.tasks.spawn(census::keep(mesh.view(), daemon.stop.clone()));

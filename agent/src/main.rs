@@ -22,6 +22,7 @@ mod routing;
 mod simulate;
 mod state_file;
 mod telemetry;
+mod unplaced;
 
 use std::process::ExitCode;
 

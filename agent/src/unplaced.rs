@@ -1,0 +1,116 @@
+//! Says in the log why replicas find no place: what `shoal why` says, at the time when it happened.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use shoal_mesh::clock;
+use shoal_placement::{Explanation, Memory, Scene, WantExplanation, explain, steward_of};
+use shoal_types::{EndpointName, View};
+use tokio::{sync::watch, time::sleep};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+/// Time between two looks: what finds its place within it is not worth a line.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+/// Watches the endpoints that this node is the steward of, so that each is told of once in the mesh, until `stop`.
+pub(crate) async fn keep(
+    view: watch::Receiver<Arc<View>>,
+    memory: watch::Receiver<Arc<Memory>>,
+    stop: CancellationToken,
+) {
+    let mut told = BTreeMap::new();
+    while stop.run_until_cancelled(sleep(LOOK_EVERY)).await.is_some() {
+        let (view, memory) = (view.borrow().clone(), memory.borrow().clone());
+        for (name, turn) in turns(&mut told, &Scene { view: &view, memory: &memory, now: clock::now() }) {
+            match turn {
+                Turn::Stuck(replicas, why) => warn!(endpoint = %name, replicas, "Replicas find no place: {why}"),
+                Turn::Placed => info!(endpoint = %name, "All replicas find a place again"),
+            }
+        }
+    }
+}
+
+/// What became of an endpoint's missing replicas.
+#[derive(Debug, PartialEq, Eq)]
+enum Turn {
+    /// So many find no place, and why.
+    Stuck(usize, String),
+    Placed,
+}
+
+/// What has changed since `told`, by endpoint the number of replicas without a place, which becomes what it is now.
+fn turns(told: &mut BTreeMap<EndpointName, usize>, scene: &Scene<'_>) -> Vec<(EndpointName, Turn)> {
+    let mut turns = Vec::new();
+    told.retain(|name, _| scene.view.endpoints.contains_key(name));
+    for (name, record) in &scene.view.endpoints {
+        if steward_of(scene.view, name) != Some(scene.view.me) {
+            told.remove(name);
+            continue;
+        }
+        let explanation = explain(scene, record);
+        let now = unplaced(&explanation);
+        let before = told.insert(name.clone(), now).unwrap_or(0);
+        if now != before {
+            let turn = if now == 0 { Turn::Placed } else { Turn::Stuck(now, explanation.to_string()) };
+            turns.push((name.clone(), turn));
+        }
+    }
+    turns
+}
+
+fn unplaced(explanation: &Explanation) -> usize {
+    explanation.wants.iter().map(WantExplanation::unplaced).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use shoal_types::{EndpointRecord, Hlc, MeshId, NodeId, NodeView, Revision, UnixMillis, parse_endpoints};
+
+    use super::*;
+
+    const ME: NodeId = NodeId::from_bytes([1; 16]);
+
+    fn node() -> NodeView {
+        let facts = json!({
+            "name": "one", "labels": {}, "addresses": [], "version": "0.1.0", "protocol": 1,
+            "host": {"cpus": 1, "memory": "1GiB", "os": "test"}, "gpuSource": "none", "issuer": false,
+            "engines": ["sim"], "started": 0
+        });
+        let node = json!({
+            "id": ME, "facts": facts, "gpus": [], "claims": {}, "loads": {}, "refusals": [], "departure": null,
+            "liveness": "alive", "demands": {}, "mandates": {}, "departures": [], "distances": {}, "models": [],
+            "specs": "", "heard": 0
+        });
+        serde_json::from_value(node).unwrap()
+    }
+
+    /// A view of one node without GPUs, and an endpoint whose replica needs so many.
+    fn view(gpus: u32) -> View {
+        let text = format!(
+            "{{apiVersion: shoal/v1, kind: Endpoint, metadata: {{name: a}}, \
+             spec: {{model: m, engine: {{kind: sim}}, resources: {{gpus: {gpus}}}}}}}"
+        );
+        let endpoint = parse_endpoints(&text).unwrap().remove(0);
+        let version = Hlc { time: UnixMillis::from_millis(0), counter: 0, node: ME };
+        let record = EndpointRecord { endpoint, revision: Revision(version), version, previous: Vec::new() };
+        View {
+            me: ME,
+            mesh: MeshId::from_bytes([0; 16]),
+            nodes: [(ME, Arc::new(node()))].into(),
+            endpoints: [("a".parse().unwrap(), Arc::new(record))].into(),
+        }
+    }
+
+    #[test]
+    fn what_finds_no_place_is_told_once_and_with_its_reason() {
+        let mut told = BTreeMap::new();
+        let memory = Memory::default();
+        let mut turns = |view: &View| turns(&mut told, &Scene { view, memory: &memory, now: UnixMillis::default() });
+        let stuck = turns(&view(8));
+        assert!(matches!(&stuck[..], [(_, Turn::Stuck(1, why))] if why.contains("it has 0 GPUs")), "{stuck:?}");
+        assert_eq!(turns(&view(8)), []);
+        assert_eq!(turns(&view(0)), [("a".parse().unwrap(), Turn::Placed)]);
+        assert_eq!(turns(&view(0)), []);
+    }
+}
