@@ -38,10 +38,11 @@ fn planned(view: &View, me: NodeId) -> String {
     })
 }
 
-/// What each node of an unchanging view decides after having watched it for a while.
+/// What each node of an unchanging view decides after having watched it for a while. One that the view takes for gone
+/// decides nothing: were it there, it would know itself to be, and so have another view.
 fn decisions(view: &View) -> Vec<(NodeId, Action)> {
     let mut all = Vec::new();
-    for &me in view.nodes.keys() {
+    for me in view.nodes.values().filter(|node| node.is_alive()).map(|node| node.id) {
         let mut elector = Elector::new(me, Timing::default(), Memory::default());
         let view = View { me, ..view.clone() };
         elector.step(&view, at(96));
