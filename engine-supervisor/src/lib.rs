@@ -44,6 +44,7 @@ pub use fit::{Attention, EngineArgs, Estimate, KvCache, Length, Misfit, ModelSha
 pub use gateway::{GatewayConfig, GatewayRefusal, GatewayTimings, GatewayUrl, KeyError, UrlError};
 pub use gpus::{GpuWatch, NoGpuWatch};
 pub use log::{Launch, LogLine, LogReader, LogSource};
+pub use log_file::LogFile;
 pub use shim::{ExecOptions, ShimError, ShimOptions, engine_exec, engine_shim};
 pub use sim::{SimError, SimOptions, sim_engine};
 pub use status::{EnginePhase, EngineStatus, FailureClass, LaunchPlan};

@@ -19,7 +19,7 @@ const TAIL: u64 = 1 << 20;
 
 /// An open log file.
 #[derive(Debug)]
-pub(crate) struct LogFile {
+pub struct LogFile {
     path: PathBuf,
     max: u64,
     open: Option<(File, u64)>,
@@ -76,7 +76,7 @@ fn read_tail(path: &Path) -> io::Result<Vec<u8>> {
 
 impl LogFile {
     /// At `path`, with at most `max` bytes in it and as many in the one before it. Opened at the first line.
-    pub(crate) const fn new(path: PathBuf, max: u64) -> Self {
+    pub const fn new(path: PathBuf, max: u64) -> Self {
         Self { path, max, open: None }
     }
 
@@ -84,7 +84,7 @@ impl LogFile {
     ///
     /// # Errors
     /// Those of the file system; the lines are lost, the next ones try again.
-    pub(crate) async fn append(&mut self, lines: &str) -> io::Result<()> {
+    pub async fn append(&mut self, lines: &str) -> io::Result<()> {
         let size = lines.len() as u64 + 1;
         let (mut file, mut written) = match self.open.take() {
             Some(open) => open,

@@ -1,31 +1,53 @@
-//! What is counted of one request, whichever way it ends.
+//! What is counted and remembered of one request, whichever way it ends.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use http::StatusCode;
-use shoal_types::EndpointName;
+use http::{HeaderValue, StatusCode, Uri};
+use shoal_types::UnixMillis;
 use tokio::time::Instant;
 
 use crate::{
-    demand::{Tally, Visit},
-    metrics::{Code, Metrics, Served},
-    routes::{Place, Replica},
+    demand::Visit,
+    error::RequestError,
+    metrics::{Code, Metrics, Operation, Served, Went},
+    pending::Pending,
+    records::{Records, RequestRecord, Trail},
+    routes::{Place, Replica, Wanted},
     usage::{Usage, UsageMeter},
 };
+
+/// What is known of a request when its head has come.
+#[derive(Debug)]
+pub(crate) struct Arrival {
+    pub(crate) at: Instant,
+    pub(crate) id: HeaderValue,
+    pub(crate) client: IpAddr,
+    pub(crate) uri: Uri,
+}
 
 /// The account of one request; it is entered when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Account {
     metrics: Metrics,
-    endpoint: Option<Arc<str>>,
+    records: Arc<Records>,
+    arrival: Arrival,
+    trail: Arc<Trail>,
+    wanted: Option<Wanted>,
     /// What the endpoint's tally knows of it.
     visit: Option<Visit>,
     stream: bool,
     /// Bytes of the request's body.
     prompt: usize,
+    /// When it was ready to be sent to a replica.
+    admitted: Option<Instant>,
     meter: UsageMeter,
-    started: Instant,
+    /// Bytes of an answer that were passed on.
+    sent: u64,
+    first_byte: Option<Instant>,
+    first_token: Option<Instant>,
+    last_token: Option<Instant>,
     status: Option<StatusCode>,
+    error: Option<&'static str>,
     served: Served,
     end: End,
 }
@@ -42,50 +64,63 @@ enum End {
 }
 
 impl Account {
-    /// The account of a request that arrived at `started`.
-    pub(crate) fn open(metrics: Metrics, started: Instant) -> Self {
+    /// The account of a request that has just arrived, whose choices are noted in `trail`.
+    pub(crate) fn open(metrics: Metrics, records: Arc<Records>, arrival: Arrival, trail: Arc<Trail>) -> Self {
         Self {
             metrics,
-            endpoint: None,
+            records,
+            arrival,
+            trail,
+            wanted: None,
             visit: None,
             stream: false,
             prompt: 0,
+            admitted: None,
             meter: UsageMeter::default(),
-            started,
+            sent: 0,
+            first_byte: None,
+            first_token: None,
+            last_token: None,
             status: None,
+            error: None,
             served: Served::Nowhere,
             end: End::Open,
         }
     }
 
-    /// It is for `endpoint`, whose `tally` counts it, and has a body of `prompt` bytes.
-    pub(crate) fn routed(&mut self, endpoint: &EndpointName, tally: Arc<Tally>, stream: bool, prompt: usize) {
-        let endpoint: Arc<str> = endpoint.as_str().into();
-        self.metrics.entered(&endpoint);
-        self.endpoint = Some(endpoint);
-        self.visit = Some(Visit::begin(tally, Instant::now()));
-        self.stream = stream;
-        self.prompt = prompt;
+    /// Where its choices are noted.
+    pub(crate) fn trail(&self) -> Arc<Trail> {
+        Arc::clone(&self.trail)
+    }
+
+    /// It has been read, and an endpoint found for it.
+    pub(crate) fn routed(&mut self, pending: &Pending) {
+        let now = Instant::now();
+        self.wanted = Some(pending.wanted.clone());
+        self.visit = Some(Visit::begin(Arc::clone(&pending.tally), now));
+        self.stream = pending.stream;
+        self.prompt = pending.outgoing.body.len();
+        self.admitted = Some(now);
     }
 
     /// `replica` began to answer with `status` at `now`.
     pub(crate) fn answered(&mut self, status: StatusCode, replica: &Replica, now: Instant) {
         self.status = Some(status);
+        self.first_byte = Some(now);
         self.served = match replica.place {
             Place::Local(_) => Served::Local,
             Place::Remote => Served::Remote,
         };
         if let Some(visit) = &mut self.visit {
             visit.answered_by(replica.revision);
-        }
-        if let Some(endpoint) = &self.endpoint {
-            self.metrics.first_byte(endpoint, self.stream, now - self.started);
+            visit.series().first_byte(self.stream, now - self.arrival.at);
         }
     }
 
-    /// The ingress itself answers with `status`.
-    pub(crate) const fn refused(&mut self, status: StatusCode) {
-        self.status = Some(status);
+    /// The ingress itself answers with `error`.
+    pub(crate) const fn refused(&mut self, error: &RequestError) {
+        self.status = Some(error.status());
+        self.error = Some(error.code());
         self.end = End::Finished;
     }
 
@@ -96,11 +131,18 @@ impl Account {
 
     /// `bytes` of a replica's answer are passed on.
     pub(crate) fn passed(&mut self, bytes: &[u8]) {
+        self.sent += bytes.len() as u64;
         let tokens = self.meter.push(bytes);
-        if tokens > 0
-            && let Some(visit) = &self.visit
-        {
-            visit.streamed(tokens, Instant::now());
+        if tokens == 0 {
+            return;
+        }
+        let (now, visit) = (Instant::now(), self.visit.as_ref());
+        if let Some(visit) = visit {
+            visit.streamed(tokens, now);
+        }
+        match self.last_token.replace(now) {
+            Some(last) => visit.into_iter().for_each(|visit| visit.series().between_tokens(now - last, tokens)),
+            None => self.first_token = Some(now),
         }
     }
 
@@ -127,16 +169,68 @@ impl Account {
             visit.broke(Instant::now());
         }
     }
+
+    fn went(&self, now: Instant) -> Went {
+        let after = |at: Instant| at - self.arrival.at;
+        Went {
+            operation: Operation::of(self.arrival.uri.path()),
+            code: match (self.end, self.status) {
+                (End::Finished, Some(status)) => Code::of(status),
+                (End::Broken, _) => Code::Broken,
+                (End::Open | End::Finished, _) => Code::Cancelled,
+            },
+            served: self.served,
+            took: after(now),
+            first_token: self.first_token.map(after),
+            last_token: self.last_token.map(after),
+            usage: self.usage(),
+        }
+    }
+
+    fn record(&mut self, went: &Went) -> RequestRecord {
+        let (decisions, now) = (self.trail.take(), self.records.now());
+        let chosen = decisions.iter().find(|decision| decision.chosen.is_some());
+        let admitted = self.admitted.map(|at| micros(at - self.arrival.at));
+        let queued = chosen.zip(admitted).map(|(chosen, admitted)| chosen.after_us.saturating_sub(admitted));
+        let wanted = self.wanted.take();
+        let took = u64::try_from(went.took.as_millis()).unwrap_or(u64::MAX);
+        RequestRecord {
+            id: self.arrival.id.to_str().unwrap_or_default().to_owned(),
+            arrived: UnixMillis::from_millis(now.as_millis().saturating_sub(took)),
+            client: self.arrival.client,
+            path: self.arrival.uri.path().to_owned(),
+            operation: went.operation,
+            model: wanted.as_ref().and_then(|wanted| wanted.model.clone()),
+            endpoint: wanted.map(|wanted| wanted.endpoint),
+            stream: self.stream,
+            status: self.status.map(|status| status.as_u16()),
+            outcome: went.code.into(),
+            error: self.error.map(str::to_owned),
+            queued_us: queued,
+            first_byte_us: self.first_byte.map(|at| micros(at - self.arrival.at)),
+            took_us: micros(went.took),
+            tokens: went.usage.into(),
+            received: self.prompt as u64,
+            sent: self.sent,
+            decisions,
+            trace: self.trail.trace(),
+        }
+    }
 }
 
 impl Drop for Account {
     fn drop(&mut self) {
-        let code = match (self.end, self.status) {
-            (End::Finished, Some(status)) => Code::of(status),
-            (End::Broken, _) => Code::Broken,
-            (End::Open | End::Finished, _) => Code::Cancelled,
-        };
-        let endpoint = self.endpoint.take();
-        self.metrics.ended(endpoint.as_ref(), code, self.served, self.started.elapsed());
+        let went = self.went(Instant::now());
+        match &self.visit {
+            Some(visit) => visit.series().ended(&went),
+            None => self.metrics.nowhere().ended(&went),
+        }
+        let record = self.record(&went);
+        let records = Arc::clone(&self.records);
+        records.add(record);
     }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }

@@ -17,7 +17,9 @@ use crate::{
     loads,
     opening::hold_back,
     pending::Pending,
-    routes::{Place, Replica, Wanted},
+    records::Considered,
+    routes::{Place, Replica},
+    traces::TraceContext,
     tunnel::NotServing,
     upstream::{Head, Outgoing, RemoteCall, UpstreamBody, send_local},
 };
@@ -114,6 +116,11 @@ impl Ingress {
             Err(_) => {
                 if let Some(revision) = tried.current {
                     pending.tally.failed(revision, Instant::now());
+                    pending.trail.failed(
+                        "timeout",
+                        "no answer before the endpoint's timeout".to_owned(),
+                        Instant::now(),
+                    );
                 }
                 Err(RequestError::TimedOut { endpoint, timeout, tried })
             }
@@ -122,12 +129,14 @@ impl Ingress {
 
     async fn try_replicas(&self, pending: &Pending, tried: &mut Tried) -> Option<Opened> {
         while !tried.is_exhausted() {
-            let replica = self.choose_replica(&pending.wanted, tried)?;
+            let (replica, trace) = self.choose_replica(pending, tried)?;
             let (sent, revision) = (Instant::now(), replica.revision);
             tried.current = Some(revision);
-            match Box::pin(self.attempt(&replica, &pending.outgoing, pending.deadline)).await {
+            let outgoing = pending.outgoing.traced(trace);
+            match Box::pin(self.attempt(&replica, &outgoing, pending.deadline)).await {
                 Ok(opened) => {
                     let (status, now) = (opened.head.status, Instant::now());
+                    pending.trail.answered(now);
                     let ttft = opened.is_token_stream().then(|| now - sent);
                     pending.tally.answered(revision, status, ttft, now);
                     return Some(opened);
@@ -138,16 +147,35 @@ impl Ingress {
         None
     }
 
-    /// Looks at the routes as they are now: an attempt can take so long that they have changed.
-    fn choose_replica(&self, wanted: &Wanted, tried: &Tried) -> Option<Replica> {
-        let (routes, now) = (self.routes.load(), Instant::now());
+    /// The replica to try next, and the trace that it is to go on with. Looks at the routes as they are now: an attempt can
+    /// take so long that they have changed.
+    fn choose_replica(&self, pending: &Pending, tried: &Tried) -> Option<(Replica, Option<TraceContext>)> {
+        let (routes, now, wanted) = (self.routes.load(), Instant::now(), &pending.wanted);
         let route = routes.route(wanted.endpoint.as_str())?;
         let weights: Vec<u8> = route.revisions.iter().map(|revision| revision.weight).collect();
         let (replicas, candidates): (Vec<&Replica>, Vec<Candidate>) = route
             .replicas_for(wanted)
             .map(|(revision, replica)| (replica, self.candidate(revision, replica, tried, now)))
             .unzip();
-        choose(&candidates, &weights, rand::random()).map(|index| replicas[index].clone())
+        let chosen = choose(&candidates, &weights, rand::random());
+        let chose = Instant::now();
+        self.metrics.chose(chose - now);
+        let considered = replicas.iter().zip(&candidates).map(|(replica, candidate)| Considered {
+            claim: replica.claim,
+            revision: replica.revision,
+            weight: weights.get(candidate.revision).copied().unwrap_or(0),
+            local: candidate.local,
+            suspect: candidate.suspect,
+            tried: candidate.tried,
+            own: candidate.own,
+            load: candidate.known,
+        });
+        let trace = pending.trail.decided(considered, chosen, now, chose);
+        let replica = replicas[chosen?].clone();
+        if !tried.is_empty() {
+            pending.tally.series().retried();
+        }
+        Some((replica, trace))
     }
 
     fn candidate(&self, revision: usize, replica: &Replica, tried: &Tried, now: Instant) -> Candidate {
@@ -209,6 +237,7 @@ impl Ingress {
         let (name, now) = (replica.claim.replica_name(&pending.wanted.endpoint), Instant::now());
         tracing::debug!(replica = %name, node = %replica.node, error = %failure, "a replica gave no answer");
         self.metrics.failed_attempt(failure.reason());
+        pending.trail.failed(failure.reason(), failure.to_string(), now);
         if let Some(suspect) = failure.suspect(replica.node, replica.claim) {
             self.suspicions.note(suspect, now);
         }

@@ -4,6 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use tokio_rustls::rustls::ClientConfig;
 
+use crate::Telling;
+
 /// Configuration of an [`Ingress`](crate::Ingress).
 #[derive(Debug, Clone, Default)]
 pub struct IngressConfig {
@@ -13,6 +15,8 @@ pub struct IngressConfig {
     pub timeouts: Timeouts,
     /// How gateways with an `https` URL are asked: whose certificates count. Without it they cannot be reached.
     pub gateway_tls: Option<Arc<ClientConfig>>,
+    /// Who hears of single requests.
+    pub telling: Telling,
 }
 
 /// Bounds. What is over one of them gets an error that says so.

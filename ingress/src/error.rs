@@ -166,6 +166,11 @@ impl RequestError {
         self.terms().status
     }
 
+    /// The word that it is told with.
+    pub(crate) const fn code(&self) -> &'static str {
+        self.terms().code
+    }
+
     /// The whole answer.
     pub(crate) fn response(&self) -> Response<ReplyBody> {
         let Terms { status, code, param, reason, retry_after } = self.terms();

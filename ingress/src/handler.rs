@@ -1,6 +1,6 @@
 //! What is done with each request of a client.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, uri::PathAndQuery};
@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::{
     Ingress,
-    account::Account,
+    account::{Account, Arrival},
     attempt::Opened,
     error::RequestError,
     head::Head,
@@ -17,6 +17,7 @@ use crate::{
     holding::Begun,
     models,
     pending::Pending,
+    records::Trail,
     reply::{Reply, ReplyBody},
     routes::{Route, Wanted},
     upstream::{Outgoing, is_inference},
@@ -26,10 +27,10 @@ use crate::{
 const PATH_MAX: usize = 100;
 
 impl Ingress {
-    /// The answer to `request`.
-    pub(crate) async fn respond(self: Arc<Self>, request: Request<Incoming>) -> Response<ReplyBody> {
+    /// The answer to `request` of `client`.
+    pub(crate) async fn respond(self: Arc<Self>, request: Request<Incoming>, client: IpAddr) -> Response<ReplyBody> {
         let id = request_id(request.headers(), rand::random());
-        let mut response = match self.route_request(request, &id).await {
+        let mut response = match self.route_request(request, client, &id).await {
             Ok(response) => response,
             Err(error) => error.response(),
         };
@@ -43,6 +44,7 @@ impl Ingress {
     async fn route_request(
         self: &Arc<Self>,
         request: Request<Incoming>,
+        client: IpAddr,
         id: &HeaderValue,
     ) -> Result<Response<ReplyBody>, RequestError> {
         let path = request.uri().path();
@@ -52,7 +54,7 @@ impl Ingress {
             (&Method::GET, "/readyz") => Ok(plain(StatusCode::SERVICE_UNAVAILABLE, "stopping")),
             (&Method::GET, "/v1/models") => Ok(json(models::list(&self.routes.load()))),
             (&Method::GET, path) if path.starts_with("/v1/models/") => self.model(path),
-            (&Method::POST, path) if is_inference(path) => Arc::clone(self).infer(request, id).await,
+            (&Method::POST, path) if is_inference(path) => Arc::clone(self).infer(request, client, id).await,
             (method, path) => {
                 Err(RequestError::NoSuchRoute { method: method.clone(), path: path.chars().take(PATH_MAX).collect() })
             }
@@ -68,15 +70,18 @@ impl Ingress {
     async fn infer(
         self: Arc<Self>,
         request: Request<Incoming>,
+        client: IpAddr,
         id: &HeaderValue,
     ) -> Result<Response<ReplyBody>, RequestError> {
         let started = Instant::now();
-        let mut account = Account::open(self.metrics.clone(), started);
+        let arrival = Arrival { at: started, id: id.clone(), client, uri: request.uri().clone() };
+        let trail = Trail::new(started, self.records.trace(request.headers()));
+        let mut account = Account::open(self.metrics.clone(), Arc::clone(&self.records), arrival, trail);
         match Box::pin(self.begin(request, id, started, &mut account)).await {
             Ok((pending, Begun::Answer(opened))) => Ok(self.pass_on(opened, pending.deadline, account)),
             Ok((pending, Begun::Waiting(hold))) => Ok(self.answer_late(pending, hold, account)),
             Err(error) => {
-                account.refused(error.status());
+                account.refused(&error);
                 Err(error)
             }
         }
@@ -89,9 +94,8 @@ impl Ingress {
         started: Instant,
         account: &mut Account,
     ) -> Result<(Pending, Begun), RequestError> {
-        let pending = self.admit(request, id, started).await?;
-        let prompt = pending.outgoing.body.len();
-        account.routed(&pending.wanted.endpoint, Arc::clone(&pending.tally), pending.stream, prompt);
+        let pending = self.admit(request, id, started, account.trail()).await?;
+        account.routed(&pending);
         let begun = self.forward_or_hold(&pending).await?;
         Ok((pending, begun))
     }
@@ -101,6 +105,7 @@ impl Ingress {
         request: Request<Incoming>,
         id: &HeaderValue,
         started: Instant,
+        trail: Arc<Trail>,
     ) -> Result<Pending, RequestError> {
         let (mut parts, admitted) = self.admission.read(request).await?;
         if hops(&parts.headers) > HOPS_MAX {
@@ -114,6 +119,7 @@ impl Ingress {
         let outgoing = Outgoing { target, headers: for_engine(parts.headers), body: admitted.body.clone() };
         Ok(Pending {
             tally: self.tallies.of(&route.endpoint, Instant::now()),
+            trail,
             wanted,
             stream,
             may_wake: route.may_wake,

@@ -19,8 +19,9 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    IngressConfig, RoutingTable, admission::Admission, demand::Tallies, holding::WaitingRoom, inflight::InFlight,
-    loads::FreshLoads, metrics::Metrics, suspicion::Suspicions, tunnel::Dial, upstream::EnginePool,
+    IngressConfig, RequestRecord, RoutingTable, admission::Admission, demand::Tallies, holding::WaitingRoom,
+    inflight::InFlight, loads::FreshLoads, metrics::Metrics, records::Records, suspicion::Suspicions, tunnel::Dial,
+    upstream::EnginePool,
 };
 
 /// The gateway of one node. Serves clients ([`Ingress::serve`]) and other nodes ([`Ingress::serve_tunnel`]).
@@ -31,7 +32,7 @@ pub struct Ingress {
     pub(crate) routes: ArcSwap<RoutingTable>,
     /// Changes after `routes` has.
     pub(crate) rerouted: watch::Sender<()>,
-    pub(crate) tallies: Tallies,
+    pub(crate) tallies: Arc<Tallies>,
     pub(crate) waiting: WaitingRoom,
     pub(crate) engines: Arc<EnginePool>,
     pub(crate) inflight: Arc<InFlight>,
@@ -41,6 +42,7 @@ pub struct Ingress {
     /// Room for requests of other nodes.
     pub(crate) tunnels: Arc<Semaphore>,
     pub(crate) metrics: Metrics,
+    pub(crate) records: Arc<Records>,
     pub(crate) listening: AtomicBool,
     /// Nothing new is taken.
     pub(crate) stopping: CancellationToken,
@@ -63,7 +65,7 @@ impl Ingress {
             dial,
             routes: ArcSwap::default(),
             rerouted: watch::Sender::default(),
-            tallies: Tallies::default(),
+            tallies: Arc::default(),
             waiting: WaitingRoom::new(&config.limits, metrics.clone()),
             engines: Arc::new(EnginePool::new(
                 config.limits.idle_per_engine,
@@ -76,6 +78,7 @@ impl Ingress {
             admission: Admission::new(&config.limits, config.timeouts.body),
             tunnels: Arc::new(Semaphore::new(config.limits.tunnels)),
             metrics,
+            records: Arc::new(Records::new(config.telling.clone())),
             listening: AtomicBool::new(false),
             stopping: CancellationToken::new(),
             cut_off: CancellationToken::new(),
@@ -124,9 +127,15 @@ impl Ingress {
         self.inflight.drained(claim).await;
     }
 
-    /// Makes `registry` show the ingress's metrics, as `shoal_ingress_…`.
+    /// The requests of clients with this id that have ended here lately, the newest first: those of the last ten minutes, as
+    /// far as they are among the last 4,096.
+    pub fn requests(&self, id: &str) -> Vec<Arc<RequestRecord>> {
+        self.records.find(id)
+    }
+
+    /// Makes `registry` show the ingress's metrics, as `shoal_ingress_…` and `gen_ai_server_…`.
     pub fn register_metrics(&self, registry: &mut Registry) {
-        self.metrics.register(registry);
+        self.metrics.register(registry, Arc::clone(&self.tallies));
     }
 
     /// Whether clients are listened to. Says nothing about replicas or other nodes: a node that is cut off from all

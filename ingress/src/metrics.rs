@@ -1,8 +1,15 @@
-//! What the ingress tells Prometheus. All labels are bounded: endpoints that exist, and words from this file.
+//! What the ingress tells Prometheus. All labels are bounded: endpoints that exist, and words from this room.
+//!
+//! What happens to every request is counted in place, in the [`Series`] of its endpoint's tally, and becomes series with
+//! labels only when somebody asks. What happens seldom is counted in families.
+
+mod collector;
+mod latency;
+mod series;
+mod words;
 
 use std::{sync::Arc, time::Duration};
 
-use http::StatusCode;
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{
@@ -14,65 +21,18 @@ use prometheus_client::{
     registry::Registry,
 };
 
-/// How a request ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Code {
-    Success,
-    Redirect,
-    ClientError,
-    ServerError,
-    /// Broken off after the answer had begun.
-    Broken,
-    /// Given up by the client.
-    Cancelled,
-}
+use self::{
+    collector::{Conventional, Endpoints},
+    latency::CHOICE,
+};
+use crate::demand::Tallies;
 
-impl Code {
-    const ALL: [Self; 6] =
-        [Self::Success, Self::Redirect, Self::ClientError, Self::ServerError, Self::Broken, Self::Cancelled];
-
-    /// The class of a whole answer with `status`.
-    pub(crate) fn of(status: StatusCode) -> Self {
-        match status.as_u16() {
-            ..300 => Self::Success,
-            300..400 => Self::Redirect,
-            400..500 => Self::ClientError,
-            500.. => Self::ServerError,
-        }
-    }
-
-    const fn label(self) -> &'static str {
-        match self {
-            Self::Success => "2xx",
-            Self::Redirect => "3xx",
-            Self::ClientError => "4xx",
-            Self::ServerError => "5xx",
-            Self::Broken => "broken",
-            Self::Cancelled => "cancelled",
-        }
-    }
-}
-
-/// Where a request was answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Served {
-    Local,
-    Remote,
-    /// By the ingress itself.
-    Nowhere,
-}
-
-impl Served {
-    const ALL: [Self; 3] = [Self::Local, Self::Remote, Self::Nowhere];
-
-    const fn label(self) -> &'static str {
-        match self {
-            Self::Local => "local",
-            Self::Remote => "remote",
-            Self::Nowhere => "none",
-        }
-    }
-}
+pub use self::words::Operation;
+pub(crate) use self::{
+    latency::Latency,
+    series::{Series, Went},
+    words::{Code, Served},
+};
 
 /// What became of a request that was held because no replica was ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,21 +73,8 @@ struct HeldLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RequestLabels {
-    endpoint: Arc<str>,
-    code: &'static str,
-    place: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct EndpointLabels {
     endpoint: Arc<str>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct FirstByteLabels {
-    endpoint: Arc<str>,
-    stream: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -140,38 +87,37 @@ type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 /// All families; cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics {
-    requests: Family<RequestLabels, Counter>,
-    inflight: Family<EndpointLabels, Gauge>,
+    /// Of requests that were for no endpoint.
+    nowhere: Arc<Series>,
+    choice: Arc<Latency>,
     held: Family<EndpointLabels, Gauge>,
     held_ended: Family<HeldLabels, Counter>,
     held_for: Histograms<EndpointLabels>,
     failed_attempts: Family<ReasonLabels, Counter>,
-    first_byte: Histograms<FirstByteLabels>,
-    duration: Histograms<EndpointLabels>,
 }
 
 impl Metrics {
     pub(crate) fn new() -> Self {
         Self {
-            requests: Family::default(),
-            inflight: Family::default(),
+            nowhere: Arc::new(Series::new()),
+            choice: Arc::new(Latency::new(CHOICE)),
             held: Family::default(),
             held_ended: Family::default(),
             // 100 ms to 7 min: from a replica that is just about to be ready to the loading of a large model.
             held_for: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.1, 2.0, 13))),
             failed_attempts: Family::default(),
-            // 5 ms to 40 s, 10 ms to 11 min: cached prompts to long generations.
-            first_byte: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.005, 2.0, 14))),
-            duration: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.01, 2.0, 17))),
         }
     }
 
-    /// Makes `registry` show them, as `shoal_ingress_…`.
-    pub(crate) fn register(&self, registry: &mut Registry) {
+    /// Makes `registry` show them and what `tallies` count, as `shoal_ingress_…`, and as `gen_ai_server_…` what
+    /// OpenTelemetry's conventions for generative AI have names for.
+    pub(crate) fn register(&self, registry: &mut Registry, tallies: Arc<Tallies>) {
+        let endpoints = Endpoints { tallies, metrics: self.clone() };
+        let conventional = Conventional(endpoints.clone());
+        registry.sub_registry_with_prefix("gen_ai_server").register_collector(Box::new(conventional));
         let registry = registry.sub_registry_with_prefix("shoal_ingress");
-        let Self { requests, inflight, held, held_ended, held_for, failed_attempts, first_byte, duration } = self;
-        registry.register("requests", "Requests that ended, by how and where", requests.clone());
-        registry.register("requests_in_flight", "Requests being served or held", inflight.clone());
+        registry.register_collector(Box::new(endpoints));
+        let Self { held, held_ended, held_for, failed_attempts, nowhere: _, choice: _ } = self;
         registry.register("requests_held", "Requests that wait for a replica to become ready", held.clone());
         registry.register("held_requests", "Requests that waited, by what came of it", held_ended.clone());
         registry.register("held_seconds", "How long requests waited for a replica to become ready", held_for.clone());
@@ -180,23 +126,16 @@ impl Metrics {
             "Replicas that gave no answer, so that another was tried",
             failed_attempts.clone(),
         );
-        registry.register(
-            "first_byte_seconds",
-            "From a request's arrival to the first byte of a replica's answer",
-            first_byte.clone(),
-        );
-        registry.register("request_seconds", "From a request's arrival to the end of its answer", duration.clone());
     }
 
-    /// A request for `endpoint` has been read.
-    pub(crate) fn entered(&self, endpoint: &Arc<str>) {
-        self.inflight.get_or_create(&EndpointLabels { endpoint: Arc::clone(endpoint) }).inc();
+    /// Where requests are counted that are for no endpoint.
+    pub(crate) fn nowhere(&self) -> &Series {
+        &self.nowhere
     }
 
-    /// The first byte of its answer has been passed on.
-    pub(crate) fn first_byte(&self, endpoint: &Arc<str>, stream: bool, after: Duration) {
-        let labels = FirstByteLabels { endpoint: Arc::clone(endpoint), stream };
-        self.first_byte.get_or_create(&labels).observe(after.as_secs_f64());
+    /// The choice of a replica took so long.
+    pub(crate) fn chose(&self, took: Duration) {
+        self.choice.observe(took);
     }
 
     /// `held` requests for `endpoint` wait for a replica.
@@ -218,67 +157,17 @@ impl Metrics {
         self.failed_attempts.get_or_create(&ReasonLabels { reason }).inc();
     }
 
-    /// A request is over. One that was for no endpoint counts under an empty name.
-    pub(crate) fn ended(&self, endpoint: Option<&Arc<str>>, code: Code, served: Served, after: Duration) {
-        if let Some(endpoint) = endpoint {
-            let labels = EndpointLabels { endpoint: Arc::clone(endpoint) };
-            self.inflight.get_or_create(&labels).dec();
-            self.duration.get_or_create(&labels).observe(after.as_secs_f64());
-        }
-        let endpoint = endpoint.map_or_else(|| "".into(), Arc::clone);
-        let labels = RequestLabels { endpoint, code: code.label(), place: served.label() };
-        self.requests.get_or_create(&labels).inc();
-    }
-
     /// Forgets an endpoint that is gone, so that names do not pile up.
     pub(crate) fn forget(&self, endpoint: &str) {
         let endpoint: Arc<str> = endpoint.into();
-        for (code, place) in Code::ALL.iter().flat_map(|code| Served::ALL.iter().map(move |place| (code, place))) {
-            let labels = RequestLabels { endpoint: Arc::clone(&endpoint), code: code.label(), place: place.label() };
-            self.requests.remove(&labels);
-        }
-        for stream in [false, true] {
-            self.first_byte.remove(&FirstByteLabels { endpoint: Arc::clone(&endpoint), stream });
-        }
         for end in HeldEnd::ALL {
             self.held_ended.remove(&HeldLabels { endpoint: Arc::clone(&endpoint), outcome: end.label() });
         }
         let labels = EndpointLabels { endpoint };
-        self.inflight.remove(&labels);
         self.held.remove(&labels);
         self.held_for.remove(&labels);
-        self.duration.remove(&labels);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn shown(metrics: &Metrics) -> String {
-        let mut registry = Registry::default();
-        metrics.register(&mut registry);
-        let mut text = String::new();
-        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
-        text
-    }
-
-    #[test]
-    fn an_endpoint_that_is_gone_leaves_no_series() {
-        let metrics = Metrics::new();
-        let endpoint: Arc<str> = "llama".into();
-        metrics.entered(&endpoint);
-        metrics.first_byte(&endpoint, true, Duration::from_millis(1));
-        metrics.held(&endpoint, 1);
-        metrics.held_ended(&endpoint, HeldEnd::Ready, Duration::from_millis(1));
-        metrics.ended(Some(&endpoint), Code::of(StatusCode::OK), Served::Remote, Duration::from_millis(2));
-        let text = shown(&metrics);
-        assert!(
-            text.contains(r#"shoal_ingress_requests_total{endpoint="llama",code="2xx",place="remote"} 1"#),
-            "{text}"
-        );
-        assert!(text.contains(r#"shoal_ingress_requests_in_flight{endpoint="llama"} 0"#), "{text}");
-        metrics.forget("llama");
-        assert!(!shown(&metrics).contains("llama"));
-    }
-}
+mod tests;

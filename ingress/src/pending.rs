@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use crate::{admission::Admitted, demand::Tally, routes::Wanted, upstream::Outgoing};
+use crate::{admission::Admitted, demand::Tally, records::Trail, routes::Wanted, upstream::Outgoing};
 
 /// A client's request that has no answer yet, and all that is needed to get it one.
 #[derive(Debug)]
@@ -19,6 +19,8 @@ pub(crate) struct Pending {
     pub(crate) timeout: Duration,
     pub(crate) deadline: Instant,
     pub(crate) tally: Arc<Tally>,
+    /// Where it is noted who is chosen, and why.
+    pub(crate) trail: Arc<Trail>,
     /// Its share of the bodies that may be held.
     pub(crate) _room: Admitted,
 }

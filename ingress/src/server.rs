@@ -3,6 +3,7 @@
 use std::{
     convert::Infallible,
     io,
+    net::IpAddr,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -50,8 +51,8 @@ impl Ingress {
         // The semaphore is never closed.
         while let Ok(permit) = Arc::clone(&room).acquire_owned().await {
             match accept(listener).await {
-                Ok(stream) => {
-                    connections.spawn(Arc::clone(self).serve_client(http.clone(), stream, permit));
+                Ok((stream, client)) => {
+                    connections.spawn(Arc::clone(self).serve_client(http.clone(), stream, client, permit));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "accepting a client");
@@ -61,11 +62,17 @@ impl Ingress {
         }
     }
 
-    async fn serve_client(self: Arc<Self>, http: http1::Builder, stream: TcpStream, _permit: OwnedSemaphorePermit) {
+    async fn serve_client(
+        self: Arc<Self>,
+        http: http1::Builder,
+        stream: TcpStream,
+        client: IpAddr,
+        _permit: OwnedSemaphorePermit,
+    ) {
         let stream = TokioIo::new(ClientStream::new(stream, self.config.timeouts.stall));
         let service = service_fn(|request| {
             let ingress = Arc::clone(&self);
-            async move { Ok::<_, Infallible>(ingress.respond(request).await) }
+            async move { Ok::<_, Infallible>(ingress.respond(request, client).await) }
         });
         let mut connection = std::pin::pin!(http.serve_connection(stream, service));
         let served = tokio::select! {
@@ -82,11 +89,12 @@ impl Ingress {
     }
 }
 
-async fn accept(listener: &TcpListener) -> io::Result<TcpStream> {
-    let (stream, _) = listener.accept().await?;
+async fn accept(listener: &TcpListener) -> io::Result<(TcpStream, IpAddr)> {
+    let (stream, client) = listener.accept().await?;
     // A token must not wait for the acknowledgement of the one before.
     stream.set_nodelay(true)?;
-    Ok(stream)
+    // An IPv4 client of a listener on all addresses is still one.
+    Ok((stream, client.ip().to_canonical()))
 }
 
 fn http(limits: &Limits, head_timeout: Duration) -> http1::Builder {

@@ -7,10 +7,15 @@ mod remote;
 mod request;
 mod service;
 
-use std::task::{Context, Poll};
+use std::{
+    borrow::Cow,
+    task::{Context, Poll},
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, uri::PathAndQuery};
+
+use crate::traces::TraceContext;
 
 pub(crate) use local::{EngineBody, EngineError, send as send_local};
 pub(crate) use pool::EnginePool;
@@ -27,6 +32,16 @@ pub(crate) struct Outgoing {
     pub(crate) target: PathAndQuery,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
+}
+
+impl Outgoing {
+    /// The same, as a replica gets it that is to go on with `trace`, if there is one.
+    pub(crate) fn traced(&self, trace: Option<TraceContext>) -> Cow<'_, Self> {
+        let Some(trace) = trace else { return Cow::Borrowed(self) };
+        let mut traced = self.clone();
+        trace.write(&mut traced.headers);
+        Cow::Owned(traced)
+    }
 }
 
 /// Status and headers of an answer, without those of the connection.

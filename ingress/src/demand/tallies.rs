@@ -34,6 +34,13 @@ impl Tallies {
         tallies.into_iter().filter_map(|(endpoint, tally)| tally.demand(endpoint, now)).collect()
     }
 
+    /// All of them, in the order of the endpoints' names.
+    pub(crate) fn all(&self) -> Vec<(EndpointName, Arc<Tally>)> {
+        let mut all: Vec<_> = self.lock().iter().map(|(name, tally)| (name.clone(), Arc::clone(tally))).collect();
+        all.sort_by(|a, b| a.0.cmp(&b.0));
+        all
+    }
+
     /// Forgets all but `endpoints`.
     pub(crate) fn retain(&self, endpoints: &HashSet<&EndpointName>) {
         self.lock().retain(|endpoint, _| endpoints.contains(endpoint));

@@ -13,6 +13,7 @@ use shoal_types::{Demand, EndpointName, Load, Revision};
 use tokio::time::Instant;
 
 use super::{outcomes::Outcomes, ring::Ring};
+use crate::metrics::Series;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -29,6 +30,7 @@ pub(crate) struct Tally {
     tokens: Ring<60>,
     hour: Ring<60>,
     outcomes: Mutex<Outcomes>,
+    series: Series,
 }
 
 impl Tally {
@@ -41,7 +43,18 @@ impl Tally {
             tokens: Ring::new(SECOND),
             hour: Ring::new(MINUTE),
             outcomes: Mutex::default(),
+            series: Series::new(),
         }
+    }
+
+    /// What Prometheus is told of the endpoint.
+    pub(crate) const fn series(&self) -> &Series {
+        &self.series
+    }
+
+    /// Requests that are here, the held ones included.
+    pub(crate) fn present(&self) -> u32 {
+        self.present.load(Ordering::Relaxed)
     }
 
     /// One more request is held, unless `limit` are. Returns whether it is the only one.
@@ -90,7 +103,7 @@ impl Tally {
         let held = self.held();
         let demand = Demand {
             endpoint: endpoint.clone(),
-            inflight: Load::round_count(self.present.load(Ordering::Relaxed).saturating_sub(held)),
+            inflight: Load::round_count(self.present().saturating_sub(held)),
             held: Load::round_count(held),
             arrivals: Load::round_count(self.arrivals.sum(age)),
             tokens: Load::round_count(self.tokens.sum(age)),
@@ -130,6 +143,11 @@ impl Visit {
         tally.arrivals.add(age, 1);
         tally.hour.add(age, 1);
         Self { tally, revision: None }
+    }
+
+    /// What Prometheus is told of its endpoint.
+    pub(crate) fn series(&self) -> &Series {
+        &self.tally.series
     }
 
     /// A replica of `revision` answers it.

@@ -36,7 +36,7 @@ impl Ingress {
         let opened = match self.forward_held(&pending, hold).await {
             Ok(opened) => opened,
             Err(error) => {
-                account.refused(error.status());
+                account.refused(&error);
                 return Err(error.event());
             }
         };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, uri::PathAndQuery};
-use shoal_types::{Backend, Load, NodeId};
+use shoal_types::{Backend, ClaimId, Load, NodeId};
 use tokio::{
     io::AsyncWriteExt as _,
     sync::OwnedSemaphorePermit,
@@ -16,10 +16,11 @@ use super::{
     write_frame,
 };
 use crate::{
-    Ingress,
+    Hop, Ingress,
     admission::{Admitted, Refused},
     headers::for_engine,
     inflight::Serving,
+    traces::TraceContext,
     upstream::{BrokenBody, EngineBody, Head, Outgoing, UpstreamBody, is_inference, send_local},
 };
 
@@ -66,22 +67,33 @@ impl Ingress {
     /// Dropping the future cancels the request at the engine and resets the tunnel.
     pub async fn serve_tunnel(&self, from: NodeId, tunnel: Tunnel) {
         let Tunnel { send, recv } = tunnel;
-        let given_up = send.cancelled();
+        let (given_up, arrived) = (send.cancelled(), Instant::now());
+        let mut traced = None;
         let served = tokio::select! {
             biased;
-            served = self.far_end(FrameReader::new(recv), send) => served,
+            served = self.far_end(FrameReader::new(recv), send, &mut traced) => served,
             () = given_up => Err(FarEndError::GivenUp),
             () = self.cut_off.cancelled() => Err(FarEndError::CutOff),
         };
-        if let Err(error) = served {
+        if let Err(error) = &served {
             tracing::debug!(node = %from, %error, "serving another node's request");
+        }
+        if let Some((trace, claim)) = traced {
+            let took = arrived.elapsed();
+            self.records.add_hop(Hop { trace, from, claim, took, error: served.err().map(|error| error.to_string()) });
         }
     }
 
-    async fn far_end(&self, mut reader: FrameReader, mut send: Box<dyn TunnelSend>) -> Result<(), FarEndError> {
+    /// Fills in `traced` where the near end records the request.
+    async fn far_end(
+        &self,
+        mut reader: FrameReader,
+        mut send: Box<dyn TunnelSend>,
+        traced: &mut Option<(TraceContext, ClaimId)>,
+    ) -> Result<(), FarEndError> {
         let within = self.config.timeouts.connect;
         let head = timeout(within, reader.frame()).await.map_err(|_| FarEndError::NoHead(within))?;
-        match self.accept(head) {
+        match self.accept(head, traced) {
             Ok(accepted) => {
                 let deadline = accepted.deadline;
                 let answer = Box::pin(self.answer(accepted, &mut reader, &mut send));
@@ -95,11 +107,20 @@ impl Ingress {
         }
     }
 
-    fn accept(&self, head: Result<RequestHead, FrameError>) -> Result<Accepted, NotServing> {
+    fn accept(
+        &self,
+        head: Result<RequestHead, FrameError>,
+        traced: &mut Option<(TraceContext, ClaimId)>,
+    ) -> Result<Accepted, NotServing> {
         let head = head.map_err(|error| {
             tracing::warn!(%error, "another node's request cannot be read");
             NotServing::Unreadable
         })?;
+        let mut headers = from_wire(head.headers);
+        if let Some(trace) = self.records.trace_after(&headers) {
+            *traced = Some((trace, head.claim));
+            trace.write(&mut headers);
+        }
         if head.hop != HOPS {
             return Err(NotServing::Hops);
         }
@@ -115,7 +136,7 @@ impl Ingress {
         // After entering, see `InFlight::enter`.
         let routes = self.routes.load();
         let replica = routes.local(head.claim).ok_or(NotServing::NoSuchReplica)?;
-        let headers = for_engine(from_wire(head.headers));
+        let headers = for_engine(headers);
         replica.takes(&headers)?;
         Ok(Accepted {
             backend: replica.backend.clone(),
@@ -237,7 +258,7 @@ mod tests {
     }
 
     fn refusal(ingress: &Ingress, head: RequestHead) -> Option<NotServing> {
-        ingress.accept(Ok(head)).err()
+        ingress.accept(Ok(head), &mut None).err()
     }
 
     #[tokio::test]

@@ -14,6 +14,8 @@ mod holding;
 #[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
+mod observing;
+#[cfg(test)]
 mod provider;
 #[cfg(test)]
 mod retry;

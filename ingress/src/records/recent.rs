@@ -1,0 +1,75 @@
+//! The latest requests, for whoever asks why one went where it did.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::RequestRecord;
+
+/// Requests that are remembered. One takes about 600 bytes where it had a handful of replicas to choose from, and at most
+/// 12 KiB: 2.5 MB usually, 48 MiB at worst.
+const RECORDS_MAX: usize = 4096;
+/// How long.
+pub(super) const KEPT_FOR: Duration = Duration::from_secs(600);
+/// Most records that are given out of one id: clients choose ids, and may use one for everything.
+const SAME_ID_MAX: usize = 16;
+
+/// The latest requests, the newest last.
+#[derive(Debug, Default)]
+pub(crate) struct Recent(Mutex<VecDeque<(Instant, Arc<RequestRecord>)>>);
+
+impl Recent {
+    /// Remembers `record`.
+    pub(crate) fn add(&self, record: Arc<RequestRecord>) {
+        let now = Instant::now();
+        let gone = {
+            let mut records = self.lock();
+            records.push_back((now, record));
+            let full = records.len() > RECORDS_MAX;
+            let old = records.front().is_some_and(|(at, _)| *at + KEPT_FOR < now);
+            // One for one: an idle time leaves old ones behind, which nobody is told of.
+            if full || old { records.pop_front() } else { None }
+        };
+        drop(gone); // it is freed without the lock
+    }
+
+    /// The requests with this id, the newest first.
+    pub(crate) fn find(&self, id: &str) -> Vec<Arc<RequestRecord>> {
+        let now = Instant::now();
+        let records = self.lock();
+        let young = records.iter().rev().take_while(|(at, _)| *at + KEPT_FOR >= now);
+        young.filter(|(_, record)| record.id == id).map(|(_, record)| Arc::clone(record)).take(SAME_ID_MAX).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<(Instant, Arc<RequestRecord>)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::records::tests::record;
+
+    /// Rule 9: everything is bounded.
+    #[tokio::test(start_paused = true)]
+    async fn requests_are_remembered_within_bounds_of_number_and_time() {
+        let recent = Recent::default();
+        for number in 0..=RECORDS_MAX {
+            recent.add(Arc::new(record(&number.to_string())));
+        }
+        assert_eq!(recent.lock().len(), RECORDS_MAX);
+        assert!(recent.find("0").is_empty());
+        assert_eq!(recent.find("1").len(), 1);
+        for _ in 0..20 {
+            recent.add(Arc::new(record("same")));
+        }
+        assert_eq!(recent.find("same").len(), SAME_ID_MAX);
+        tokio::time::advance(KEPT_FOR + Duration::from_secs(1)).await;
+        assert!(recent.find("same").is_empty());
+    }
+}

@@ -1,0 +1,105 @@
+//! The choices of a request while it runs. Whoever chooses writes them, its account reads them at the end.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::time::Instant;
+
+use super::{Considered, Decision, Failed};
+use crate::traces::{SpanId, TraceContext};
+
+/// Most replicas that are noted of one choice, the chosen one apart.
+const CONSIDERED_MAX: usize = 16;
+/// Most choices that are noted, the last one apart: a request is tried at up to eleven replicas, each time it was held.
+const DECISIONS_MAX: usize = 8;
+
+/// The choices that were made for one request.
+#[derive(Debug)]
+pub(crate) struct Trail {
+    arrived: Instant,
+    trace: Option<TraceContext>,
+    decisions: Mutex<Vec<Decision>>,
+}
+
+impl Trail {
+    /// That of a request that arrived at `arrived`.
+    pub(crate) fn new(arrived: Instant, trace: Option<TraceContext>) -> Arc<Self> {
+        Arc::new(Self { arrived, trace, decisions: Mutex::default() })
+    }
+
+    /// The request's trace, if it has one that is recorded.
+    pub(crate) const fn trace(&self) -> Option<TraceContext> {
+        self.trace
+    }
+
+    /// Notes who was considered from `began` to `now` and who was chosen, as the index among them. Returns the trace that
+    /// the chosen one is to go on with.
+    pub(crate) fn decided(
+        &self,
+        considered: impl ExactSizeIterator<Item = Considered>,
+        chosen: Option<usize>,
+        began: Instant,
+        now: Instant,
+    ) -> Option<TraceContext> {
+        let span = self.trace.filter(|_| chosen.is_some()).map(|trace| trace.child(SpanId::random()));
+        let count = considered.len();
+        let mut noted: Vec<Considered> = Vec::with_capacity(count.min(CONSIDERED_MAX + 1));
+        let mut chosen_at = None;
+        for (index, candidate) in considered.enumerate() {
+            let is_chosen = chosen == Some(index);
+            if is_chosen {
+                chosen_at = u32::try_from(noted.len()).ok();
+            }
+            if is_chosen || noted.len() < CONSIDERED_MAX {
+                noted.push(candidate);
+            }
+        }
+        self.push(Decision {
+            after_us: micros(self.arrived, began),
+            took_us: micros(began, now),
+            more: u32::try_from(count - noted.len()).unwrap_or(u32::MAX),
+            considered: noted,
+            chosen: chosen_at,
+            span: span.map(|trace| trace.span),
+            ..Decision::default()
+        });
+        span
+    }
+
+    /// The chosen one began to answer at `now`.
+    pub(crate) fn answered(&self, now: Instant) {
+        if let Some(last) = self.lock().last_mut() {
+            last.ended_us = Some(micros(self.arrived, now));
+        }
+    }
+
+    /// The chosen one gave no answer.
+    pub(crate) fn failed(&self, reason: &'static str, error: String, now: Instant) {
+        if let Some(last) = self.lock().last_mut() {
+            last.ended_us = Some(micros(self.arrived, now));
+            last.failed = Some(Failed { reason: reason.to_owned(), error });
+        }
+    }
+
+    /// All choices so far; none are left.
+    pub(crate) fn take(&self) -> Vec<Decision> {
+        std::mem::take(&mut self.lock())
+    }
+
+    fn push(&self, decision: Decision) {
+        let mut decisions = self.lock();
+        let are_many = decisions.len() > DECISIONS_MAX;
+        match decisions.last_mut() {
+            // It waits, and looks again; or there are more than anybody reads.
+            Some(last) if (last.chosen, decision.chosen) == (None, None) || are_many => *last = decision,
+            Some(_) | None => decisions.push(decision),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Decision>> {
+        self.decisions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn micros(from: Instant, to: Instant) -> u64 {
+    u64::try_from(to.saturating_duration_since(from).as_micros()).unwrap_or(u64::MAX)
+}
