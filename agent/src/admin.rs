@@ -5,6 +5,7 @@ mod logs;
 mod model;
 mod placement;
 mod problem;
+mod requests;
 mod routes;
 mod serve;
 mod view;
@@ -17,4 +18,5 @@ pub(crate) use model::{
 };
 pub(crate) use placement::{PastRevisionStatus, RolloutAction};
 pub(crate) use problem::{Code, Problem};
+pub(crate) use requests::{RequestsFound, TakenRequest};
 pub(crate) use routes::Admin;

@@ -15,6 +15,7 @@ mod table;
 mod token;
 mod wait;
 mod why;
+mod why_request;
 
 use std::process::ExitCode;
 

@@ -6,6 +6,7 @@ mod capacity;
 mod engines;
 mod error;
 mod gpus;
+mod telemetry;
 mod weights;
 
 use std::{
@@ -24,6 +25,7 @@ pub(crate) use self::{
     engines::{CommandConfig, EnginesConfig, GatewayConfig, ProgramConfig},
     error::ConfigError,
     gpus::{FaultConfig, FaultVerdict, GpuConfig, SimulatedGpus},
+    telemetry::{AccessLogConfig, OtlpConfig, TelemetryConfig},
     weights::{HubConfig, WeightsConfig},
 };
 use crate::notices::{COMMAND_INTERVAL_MIN, NoticesConfig};
@@ -67,6 +69,8 @@ pub(crate) struct Config {
     pub(crate) capacity: CapacityConfig,
     /// Logs of the daemon.
     pub(crate) log: LogConfig,
+    /// Who is told of single requests.
+    pub(crate) telemetry: TelemetryConfig,
 }
 
 /// Who this node is.
@@ -109,11 +113,17 @@ pub(crate) struct IngressConfig {
     pub(crate) listen: SocketAddr,
     /// Largest request body.
     pub(crate) max_body: MemorySize,
+    /// A line of JSON for each request; off unless written out.
+    pub(crate) access_log: Option<AccessLogConfig>,
 }
 
 impl Default for IngressConfig {
     fn default() -> Self {
-        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)), max_body: MemorySize::from_bytes(32 << 20) }
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            max_body: MemorySize::from_bytes(32 << 20),
+            access_log: None,
+        }
     }
 }
 
@@ -229,6 +239,9 @@ impl Config {
                 "gpus.simulated",
                 format!("{simulated} GPUs are more than a host has; at most {SIMULATED_MAX}"),
             );
+        }
+        if let Some(otlp) = &self.telemetry.otlp {
+            otlp.check()?;
         }
         if let Some(gateway) = &self.engines.gateway {
             gateway.allowed()?;

@@ -42,6 +42,7 @@ use crate::{
     peer::{self, PeerClient},
     replicas::{Parts, Replicas, shutdown, streams_end_in, taken_away},
     reports::Reports,
+    requests::Requests,
     routing::{MeshDial, Routes, tunnel},
     telemetry, unplaced,
 };
@@ -177,10 +178,18 @@ impl Daemon {
             body: usize::try_from(config.ingress.max_body.as_bytes()).unwrap_or(usize::MAX),
             ..Limits::default()
         };
-        let ingress_config = IngressConfig { limits, gateway_tls, ..IngressConfig::default() };
+        let requests = Requests::new(&config, mesh.me()).map_err(|error| failed(&error))?;
+        let telling = requests.telling();
+        let ingress_config = IngressConfig { limits, gateway_tls, telling, ..IngressConfig::default() };
         let ingress = Ingress::new(ingress_config, mesh.me(), Arc::new(MeshDial(Arc::clone(&mesh))));
         let (inbox, commands) = mpsc::channel(INBOX);
-        let control = NodeControl::new(inbox, Arc::clone(&supervisor), readings.clone(), inventory.faults());
+        let control = NodeControl::new(
+            inbox,
+            Arc::clone(&supervisor),
+            readings.clone(),
+            inventory.faults(),
+            Arc::clone(&ingress),
+        );
         let peers = PeerClient::new(Arc::clone(&mesh), control.clone());
 
         let (tasks, closing) = (TaskTracker::new(), CancellationToken::new());
@@ -201,7 +210,8 @@ impl Daemon {
             closing,
             stop: CancellationToken::new(),
         };
-        let metrics = Metrics::new(&ingress, readings.clone(), inventory.xid_counts());
+        let metrics = Metrics::new(&ingress, &requests, readings.clone(), inventory.xid_counts());
+        requests.start(&daemon.tasks, &daemon.stop);
         let notices = watch::Sender::new(None);
         let replicas = Replicas::new(Parts {
             mesh: Arc::clone(&mesh),

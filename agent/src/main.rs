@@ -18,11 +18,13 @@ mod peer;
 mod program;
 mod replicas;
 mod reports;
+mod requests;
 mod routing;
 mod simulate;
 mod state_file;
 mod telemetry;
 mod unplaced;
+mod web;
 
 use std::process::ExitCode;
 

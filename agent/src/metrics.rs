@@ -19,7 +19,10 @@ use shoal_types::{GpuUse, Liveness, Load, UnixMillis};
 use tokio::sync::watch;
 
 use self::{epp::EppGauges, gpus::GpuMetrics};
-use crate::inventory::{GpuReading, XidCounts};
+use crate::{
+    inventory::{GpuReading, XidCounts},
+    requests::Requests,
+};
 
 /// Most endpoints that get label values of their own; the rest is left out of the gauges below.
 const ENDPOINTS_MAX: usize = 1_000;
@@ -61,7 +64,12 @@ struct Gauges {
 
 impl Metrics {
     /// The ingress's metrics, and gauges for the rest.
-    pub(crate) fn new(ingress: &Ingress, readings: watch::Receiver<Vec<GpuReading>>, xids: XidCounts) -> Self {
+    pub(crate) fn new(
+        ingress: &Ingress,
+        requests: &Requests,
+        readings: watch::Receiver<Vec<GpuReading>>,
+        xids: XidCounts,
+    ) -> Self {
         let mut registry = Registry::default();
         let gauges = Gauges::default();
         gauges.build.get_or_create(&BuildLabel { version: env!("CARGO_PKG_VERSION") }).set(1);
@@ -77,6 +85,7 @@ impl Metrics {
         );
         own.register("certificate_expiry_seconds", "When the node's certificate ends, Unix time", certificate);
         own.register("build_info", "Version of this node", build);
+        requests.register(own);
         registry.register_collector(Box::new(GpuMetrics::new(readings, xids)));
         epp.register(&mut registry);
         ingress.register_metrics(&mut registry);

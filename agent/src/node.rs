@@ -3,6 +3,7 @@
 use std::{io, sync::Arc};
 
 use shoal_engine_supervisor::{Launch, LogReader, Supervisor};
+use shoal_ingress::{Ingress, RequestRecord};
 use shoal_types::{ClaimId, Departure, GpuId};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -19,6 +20,7 @@ pub(crate) struct NodeControl {
     supervisor: Arc<Supervisor>,
     readings: watch::Receiver<Vec<GpuReading>>,
     faults: GpuFaults,
+    ingress: Arc<Ingress>,
 }
 
 impl NodeControl {
@@ -27,8 +29,14 @@ impl NodeControl {
         supervisor: Arc<Supervisor>,
         readings: watch::Receiver<Vec<GpuReading>>,
         faults: GpuFaults,
+        ingress: Arc<Ingress>,
     ) -> Self {
-        Self { inbox, supervisor, readings, faults }
+        Self { inbox, supervisor, readings, faults, ingress }
+    }
+
+    /// Requests with this id that this node's ingress took lately, the newest first.
+    pub(crate) fn requests(&self, id: &str) -> Vec<Arc<RequestRecord>> {
+        self.ingress.requests(id)
     }
 
     /// This node, closely.

@@ -5,6 +5,7 @@ use std::{io, sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use serde::{Deserialize, Serialize};
+use shoal_ingress::RequestRecord;
 use shoal_mesh::{InboundStream, Mesh, RecvStream, SendStream, Stream, StreamKind};
 use shoal_types::{ClaimId, GpuId, NodeId};
 use tokio::{io::AsyncWriteExt as _, time::timeout};
@@ -37,6 +38,8 @@ enum Question {
     Detail,
     /// An operator says that a GPU is well again.
     ClearFault(GpuId),
+    /// Requests with this id that the node's ingress took lately; answered by `Requests`.
+    Requests(String),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -46,6 +49,8 @@ enum Reply {
     Failed(String),
     /// A [`NodeDetail`] in JSON, so that either side can be the newer one.
     Detail(String),
+    /// A list of [`RequestRecord`] in JSON, for the same reason.
+    Requests(String),
 }
 
 /// Asks other nodes; cheap to clone.
@@ -82,6 +87,16 @@ impl PeerClient {
         match self.exchange(node, &Question::Detail).await? {
             (Reply::Detail(json), _) => serde_json::from_str(&json).map_err(|error| {
                 Problem::new(Code::Failed, format!("node {} describes itself in other words: {error}", node.short()))
+            }),
+            (reply, _) => Err(unasked(node, &reply)),
+        }
+    }
+
+    /// Requests with this id that another node's ingress took lately.
+    pub(crate) async fn requests(&self, node: NodeId, id: &str) -> Result<Vec<Arc<RequestRecord>>, Problem> {
+        match self.exchange(node, &Question::Requests(id.to_owned())).await? {
+            (Reply::Requests(json), _) => serde_json::from_str(&json).map_err(|error| {
+                Problem::new(Code::Failed, format!("node {} tells of requests in other words: {error}", node.short()))
             }),
             (reply, _) => Err(unasked(node, &reply)),
         }
@@ -137,7 +152,7 @@ fn unasked(node: NodeId, reply: &Reply) -> Problem {
     match reply {
         Reply::Failed(why) => Problem::new(Code::Failed, format!("node {} refuses: {why}", node.short())),
         Reply::NoLog => Problem::new(Code::NotFound, "the replica has no log on its node"),
-        Reply::Done | Reply::Detail(_) => {
+        Reply::Done | Reply::Detail(_) | Reply::Requests(_) => {
             Problem::new(Code::Failed, format!("node {} answers what was not asked", node.short()))
         }
     }
@@ -182,6 +197,13 @@ async fn answer_question(control: &NodeControl, writes: bool, Stream { mut send,
         Question::Detail => {
             let reply = match serde_json::to_string(&control.detail()) {
                 Ok(json) => Reply::Detail(json),
+                Err(error) => Reply::Failed(error.to_string()),
+            };
+            send.write_frame(&reply).await.map_err(io::Error::other)?;
+        }
+        Question::Requests(id) => {
+            let reply = match serde_json::to_string(&control.requests(&id)) {
+                Ok(json) => Reply::Requests(json),
                 Err(error) => Reply::Failed(error.to_string()),
             };
             send.write_frame(&reply).await.map_err(io::Error::other)?;

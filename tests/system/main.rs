@@ -13,6 +13,7 @@ mod engines;
 mod gpus;
 mod join;
 mod lifecycle;
+mod observing;
 mod openai;
 mod placing;
 mod rollout;

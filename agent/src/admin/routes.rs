@@ -27,7 +27,7 @@ use super::{
     },
     placement,
     problem::{Code, Problem},
-    view,
+    requests, view,
 };
 use crate::{detail::NodeDetail, metrics::Metrics, node::NodeControl, peer::PeerClient};
 
@@ -62,6 +62,7 @@ pub(crate) fn api_router(admin: Arc<Admin>) -> Router {
         .route("/v1/endpoints/{name}/rollout", get(placement::rollout).post(placement::steer))
         .route("/v1/endpoints/{name}/rollout/history", get(placement::history))
         .route("/v1/plan", post(placement::dry_run))
+        .route("/v1/requests/{id}/why", get(requests::why))
         .route("/v1/replicas", get(replicas))
         .route("/v1/replicas/{replica}/logs", get(replica_logs))
         .route("/v1/tokens", get(tokens).post(create_token))

@@ -8,12 +8,13 @@ use std::{
     time::Duration,
 };
 
-use reqwest::{Client, StatusCode, Url};
+use reqwest::{Client, StatusCode};
 use shoal_placement::spot::CapacityRequest;
 
 use crate::{
     config::{CapacityCommand, CapacityConfig, CapacityWebhook},
     program::{Finished, ProcessError, run},
+    web,
 };
 
 /// For one run of the program, or one exchange with the URL.
@@ -56,7 +57,7 @@ impl Teller {
             return Ok(None);
         }
         let webhook = match config.webhook.clone() {
-            Some(webhook) => Some((webhook, client()?)),
+            Some(webhook) => Some((webhook, web::client(DEADLINE).map_err(TellError::Client)?)),
             None => None,
         };
         Ok(Some(Self { command: config.command.clone(), webhook }))
@@ -80,7 +81,7 @@ impl Teller {
 }
 
 async fn post(webhook: &CapacityWebhook, client: &Client, text: Vec<u8>) -> Result<(), TellError> {
-    let origin = || origin(&webhook.url);
+    let origin = || web::origin(&webhook.url);
     let mut request = client.post(&webhook.url).header("content-type", "application/json").body(text);
     if let Some(path) = &webhook.token_file {
         let token = token(path).map_err(|source| TellError::Token { path: path.clone(), source })?;
@@ -91,23 +92,11 @@ async fn post(webhook: &CapacityWebhook, client: &Client, text: Vec<u8>) -> Resu
     if status.is_success() { Ok(()) } else { Err(TellError::Refused { origin: origin(), status }) }
 }
 
-/// Whose `url` it is. The rest of it is no matter for a log: many services take whoever knows their path for the owner.
-fn origin(url: &str) -> String {
-    Url::parse(url).map_or_else(|_| "an unreadable URL".to_owned(), |url| url.origin().ascii_serialization())
-}
-
 /// Read anew each time, so that a token can be replaced.
 fn token(path: &PathBuf) -> io::Result<String> {
     let mut text = String::new();
     File::open(path)?.take(TOKEN_MAX).read_to_string(&mut text)?;
     Ok(text.trim().to_owned())
-}
-
-fn client() -> Result<Client, TellError> {
-    // reqwest has no TLS of its own here; an error means that somebody has installed one already.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let client = Client::builder().timeout(DEADLINE).user_agent(concat!("shoal/", env!("CARGO_PKG_VERSION")));
-    client.build().map_err(TellError::Client)
 }
 
 #[cfg(test)]

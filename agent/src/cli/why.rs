@@ -9,19 +9,35 @@ use super::{
     output::{Output, out},
     table::Table,
 };
-use crate::admin::{Code, Problem};
+use crate::admin::{Code, Problem, RequestsFound};
 
 /// Status of a plan that would change something, and of one that cannot be placed whole.
 const CHANGES: u8 = 1;
 const CANNOT_BE_PLACED: u8 = 2;
 
 pub(super) async fn why(client: &Client, args: WhyArgs) -> Result<(), Problem> {
+    if let ("request", Some(id)) | ("requests", Some(id)) = (args.target.as_str(), &args.id) {
+        return request(client, id, args.output.output).await;
+    }
+    if let Some(id) = args.target.strip_prefix("request/") {
+        return request(client, id, args.output.output).await;
+    }
     let Some(name) = ["endpoint/", "endpoints/", "ep/"].iter().find_map(|kind| args.target.strip_prefix(kind)) else {
-        return Err(Problem::new(Code::Invalid, format!("`{}` is not endpoint/NAME", args.target))
-            .hint("shoal why endpoint/NAME"));
+        return Err(Problem::new(Code::Invalid, format!("`{}` is not endpoint/NAME, nor request ID", args.target))
+            .hint("shoal why endpoint/NAME, or shoal why request ID"));
     };
     let explanation: Explanation = client.get(&format!("/v1/endpoints/{name}/why")).await?;
     print(args.output.output, &explanation)
+}
+
+async fn request(client: &Client, id: &str, output: Output) -> Result<(), Problem> {
+    // What is none is not sent: it would be a path.
+    if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte)) {
+        return Err(Problem::new(Code::Invalid, format!("`{id}` is no id of a request"))
+            .hint("it is in the answer's header x-request-id"));
+    }
+    let found: RequestsFound = client.get(&format!("/v1/requests/{id}/why")).await?;
+    print(output, &found)
 }
 
 /// Returns the status to exit with.

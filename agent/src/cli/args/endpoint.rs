@@ -35,9 +35,11 @@ pub(crate) struct DeleteArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct WhyArgs {
-    /// `endpoint/NAME`
-    #[arg(value_name = "endpoint/NAME")]
+    /// `endpoint/NAME`, or `request`
+    #[arg(value_name = "endpoint/NAME | request")]
     pub(crate) target: String,
+    /// Of the request: what its answer's header `x-request-id` says
+    pub(crate) id: Option<String>,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }

@@ -59,7 +59,7 @@ pub(crate) enum Verb {
     Undrain(UndrainArgs),
     /// Shut a node out of the mesh for good
     Revoke(NodeArgs),
-    /// Show why replicas of an endpoint are where they are, and what would change that
+    /// Show why replicas of an endpoint are where they are, or why a request went where it did
     Why(WhyArgs),
     /// Show what applying a file would do; exit 0 nothing, 1 changes, 2 something finds no place
     Plan(PlanArgs),

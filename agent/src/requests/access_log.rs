@@ -1,0 +1,89 @@
+//! One line of JSON for each request of a client.
+
+use std::{fs::File as StdFile, io, os::fd::AsFd as _, path::PathBuf, sync::Arc};
+
+use prometheus_client::metrics::counter::Counter;
+use shoal_engine_supervisor::LogFile;
+use shoal_ingress::RequestRecord;
+use shoal_types::NodeId;
+use tokio::{fs::File, io::AsyncWriteExt as _, sync::mpsc};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::{line::Line, next};
+use crate::config::AccessLogConfig;
+
+/// Requests whose lines are written at once: a write is a way to another thread and back.
+const BATCH: usize = 256;
+
+/// Writes lines to a file or to standard output.
+#[derive(Debug)]
+pub(super) struct AccessLog {
+    node: NodeId,
+    sink: Sink,
+    /// Said once, not per line.
+    complained: bool,
+    dropped: Counter,
+}
+
+#[derive(Debug)]
+enum Sink {
+    File(LogFile, PathBuf),
+    Stdout(File),
+}
+
+impl AccessLog {
+    /// Where `config` wants it; of the ingress of `node`.
+    ///
+    /// # Errors
+    /// If it is wanted on standard output, and that is closed.
+    pub(super) fn new(config: &AccessLogConfig, node: NodeId, dropped: Counter) -> io::Result<Self> {
+        let sink = match &config.file {
+            Some(path) => Sink::File(LogFile::new(path.clone(), config.max_size.as_bytes()), path.clone()),
+            None => Sink::Stdout(File::from_std(StdFile::from(io::stdout().as_fd().try_clone_to_owned()?))),
+        };
+        Ok(Self { node, sink, complained: false, dropped })
+    }
+
+    /// Writes `records` until `stop`, and then those that are left.
+    pub(super) async fn write(mut self, mut records: mpsc::Receiver<Arc<RequestRecord>>, stop: CancellationToken) {
+        let mut batch = Vec::with_capacity(BATCH);
+        while next(&mut records, &mut batch, BATCH, &stop).await > 0 {
+            let lines: Vec<String> = batch.iter().map(|record| Line::new(record, self.node).to_string()).collect();
+            self.append(&lines).await;
+            batch.clear();
+        }
+    }
+
+    async fn append(&mut self, lines: &[String]) {
+        match self.sink.append(&lines.join("\n")).await {
+            Ok(()) => self.complained = false,
+            Err(error) => {
+                self.dropped.inc_by(lines.len() as u64);
+                if !std::mem::replace(&mut self.complained, true) {
+                    let path = self.sink.path();
+                    warn!(%path, %error, "The access log cannot be written; its lines are lost until it can");
+                }
+            }
+        }
+    }
+}
+
+impl Sink {
+    async fn append(&mut self, lines: &str) -> io::Result<()> {
+        match self {
+            Self::File(file, _) => file.append(lines).await,
+            Self::Stdout(stdout) => {
+                stdout.write_all(format!("{lines}\n").as_bytes()).await?;
+                stdout.flush().await
+            }
+        }
+    }
+
+    fn path(&self) -> String {
+        match self {
+            Self::File(_, path) => path.display().to_string(),
+            Self::Stdout(_) => "standard output".to_owned(),
+        }
+    }
+}

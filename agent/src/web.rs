@@ -1,0 +1,20 @@
+//! Asking what is not of the mesh, over HTTP.
+
+use std::time::Duration;
+
+use reqwest::{Client, Url};
+
+/// A client that gives up after `deadline`.
+///
+/// # Errors
+/// If TLS cannot be set up.
+pub(crate) fn client(deadline: Duration) -> reqwest::Result<Client> {
+    // reqwest has no TLS of its own here; an error means that somebody has installed one already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Client::builder().timeout(deadline).user_agent(concat!("shoal/", env!("CARGO_PKG_VERSION"))).build()
+}
+
+/// Whose `url` it is. The rest of it is no matter for a log: many services take whoever knows their path for the owner.
+pub(crate) fn origin(url: &str) -> String {
+    Url::parse(url).map_or_else(|_| "an unreadable URL".to_owned(), |url| url.origin().ascii_serialization())
+}
