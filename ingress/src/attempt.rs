@@ -1,25 +1,22 @@
 //! Trying replicas until one answers.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 use http::StatusCode;
-use shoal_types::{Backend, NodeId, Revision};
+use shoal_types::Revision;
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
     Ingress,
-    choose::{Candidate, choose},
+    choose::{Chosen, Known},
     error::RequestError,
     failure::Failure,
     headers::is_event_stream,
     inflight::Serving,
-    loads,
     opening::hold_back,
     pending::Pending,
-    records::Considered,
     routes::{Place, Replica},
-    traces::TraceContext,
     tunnel::NotServing,
     upstream::{Head, Outgoing, RemoteCall, UpstreamBody, send_local},
 };
@@ -74,7 +71,7 @@ impl Tried {
         refusals >= REFUSALS_MAX || self.failed.len() - refusals >= ATTEMPTS_MAX
     }
 
-    fn contains(&self, replica: &Replica) -> bool {
+    pub(crate) fn contains(&self, replica: &Replica) -> bool {
         self.failed.iter().any(|attempt| attempt.replica.claim == replica.claim)
     }
 
@@ -129,11 +126,14 @@ impl Ingress {
 
     async fn try_replicas(&self, pending: &Pending, tried: &mut Tried) -> Option<Opened> {
         while !tried.is_exhausted() {
-            let (replica, trace) = self.choose_replica(pending, tried)?;
+            let (chosen, trace) = self.choose_replica(pending, tried)?;
+            let Chosen { replica, known, computing, .. } = chosen;
             let (sent, revision) = (Instant::now(), replica.revision);
             tried.current = Some(revision);
             let outgoing = pending.outgoing.traced(trace);
-            match Box::pin(self.attempt(&replica, &outgoing, pending.deadline)).await {
+            let attempt = Box::pin(self.attempt(&replica, known, &outgoing, pending.deadline)).await;
+            drop(computing);
+            match attempt {
                 Ok(opened) => {
                     let (status, now) = (opened.head.status, Instant::now());
                     pending.trail.answered(now);
@@ -147,54 +147,17 @@ impl Ingress {
         None
     }
 
-    /// The replica to try next, and the trace that it is to go on with. Looks at the routes as they are now: an attempt can
-    /// take so long that they have changed.
-    fn choose_replica(&self, pending: &Pending, tried: &Tried) -> Option<(Replica, Option<TraceContext>)> {
-        let (routes, now, wanted) = (self.routes.load(), Instant::now(), &pending.wanted);
-        let route = routes.route(wanted.endpoint.as_str())?;
-        let weights: Vec<u8> = route.revisions.iter().map(|revision| revision.weight).collect();
-        let (replicas, candidates): (Vec<&Replica>, Vec<Candidate>) = route
-            .replicas_for(wanted)
-            .map(|(revision, replica)| (replica, self.candidate(revision, replica, tried, now)))
-            .unzip();
-        let chosen = choose(&candidates, &weights, rand::random());
-        let chose = Instant::now();
-        self.metrics.chose(chose - now);
-        let considered = replicas.iter().zip(&candidates).map(|(replica, candidate)| Considered {
-            claim: replica.claim,
-            revision: replica.revision,
-            weight: weights.get(candidate.revision).copied().unwrap_or(0),
-            local: candidate.local,
-            suspect: candidate.suspect,
-            tried: candidate.tried,
-            own: candidate.own,
-            load: candidate.known,
-        });
-        let trace = pending.trail.decided(considered, chosen, now, chose);
-        let replica = replicas[chosen?].clone();
-        if !tried.is_empty() {
-            pending.tally.series().retried();
-        }
-        Some((replica, trace))
-    }
-
-    fn candidate(&self, revision: usize, replica: &Replica, tried: &Tried, now: Instant) -> Candidate {
-        Candidate {
-            revision,
-            // What a gateway stands for is neither near nor for free.
-            local: matches!(replica.place, Place::Local(Backend::Engine(_))),
-            suspect: self.suspicions.suspects(replica.node, replica.claim, now),
-            tried: tried.contains(replica),
-            own: self.inflight.count(replica.claim),
-            known: self.loads.get(replica.claim, now).or(replica.load).as_ref().map(loads::requests),
-        }
-    }
-
-    async fn attempt(&self, replica: &Replica, request: &Outgoing, deadline: Instant) -> Result<Opened, Failure> {
+    async fn attempt(
+        &self,
+        replica: &Replica,
+        known: Arc<Known>,
+        request: &Outgoing,
+        deadline: Instant,
+    ) -> Result<Opened, Failure> {
         let serving = self.inflight.enter(replica.claim);
         let (head, mut body) = match &replica.place {
             Place::Local(_) => self.send_here(replica, request).await?,
-            Place::Remote => self.send_there(replica.node, replica, request, deadline).await?,
+            Place::Remote => self.send_there(replica, known, request, deadline).await?,
         };
         let held = hold_back(&head, &mut body).await?;
         Ok(Opened { replica: replica.clone(), head, held, body, serving })
@@ -213,21 +176,21 @@ impl Ingress {
 
     async fn send_there(
         &self,
-        node: NodeId,
         replica: &Replica,
+        known: Arc<Known>,
         request: &Outgoing,
         deadline: Instant,
     ) -> Result<(Head, UpstreamBody), Failure> {
         let timeouts = &self.config.timeouts;
         let call = RemoteCall {
             dial: self.dial.as_ref(),
-            node,
+            node: replica.node,
             claim: replica.claim,
             request,
             deadline,
             connect: timeouts.connect,
             accept: timeouts.accept,
-            loads: &self.loads,
+            known,
         };
         let (head, body) = call.send().await?;
         Ok((head, UpstreamBody::Remote(body)))

@@ -11,6 +11,7 @@ use crate::{
     Ingress,
     account::{Account, Arrival},
     attempt::Opened,
+    choose::Affinity,
     error::RequestError,
     head::Head,
     headers::{HOPS_MAX, NODE, REQUEST_ID, for_engine, hops, request_id},
@@ -111,9 +112,10 @@ impl Ingress {
         if hops(&parts.headers) > HOPS_MAX {
             return Err(RequestError::TooManyHops);
         }
-        let Head { model, stream } = Head::parse(&admitted.body)?;
+        let Head { model, stream, prompt } = Head::parse(&admitted.body)?;
         let route = self.find_route(&model)?;
         let wanted = Wanted::new(&route, &model);
+        let affinity = Affinity::new(&route, "", &parts.headers, &prompt);
         let target = parts.uri.into_parts().path_and_query.unwrap_or(PathAndQuery::from_static("/"));
         parts.headers.insert(REQUEST_ID, id.clone());
         let outgoing = Outgoing { target, headers: for_engine(parts.headers), body: admitted.body.clone() };
@@ -124,6 +126,7 @@ impl Ingress {
             stream,
             may_wake: route.may_wake,
             outgoing,
+            affinity,
             timeout: route.timeout,
             deadline: started + route.timeout,
             _room: admitted,

@@ -1,4 +1,5 @@
-//! What the ingress reads of a request body: two fields. The body itself goes to the engine as it came.
+//! What the ingress reads of a request body: two fields, and where the prompt is. The body itself goes to the engine as
+//! it came.
 
 use std::{borrow::Cow, ops::Range};
 
@@ -21,6 +22,18 @@ pub(crate) enum HeadError {
 pub(crate) struct Head<'a> {
     pub(crate) model: Cow<'a, str>,
     pub(crate) stream: bool,
+    pub(crate) prompt: Prompt<'a>,
+}
+
+/// The parts of a prompt as they are in the body: JSON, of which nothing is understood. A part that is not there is empty.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Prompt<'a> {
+    /// What templates put before all messages: `tools`, `system` (Anthropic's) and `instructions` (of responses).
+    pub(crate) preamble: [&'a str; 3],
+    /// `messages`, `prompt`, or `input`, whichever is there.
+    pub(crate) body: &'a str,
+    /// `cache_salt`: prompts with another one share no cache.
+    pub(crate) salt: Option<&'a str>,
 }
 
 #[derive(Deserialize)]
@@ -28,6 +41,31 @@ struct Fields<'a> {
     #[serde(borrow)]
     model: Option<Name<'a>>,
     stream: Option<bool>,
+    #[serde(borrow)]
+    messages: Option<&'a RawValue>,
+    #[serde(borrow)]
+    prompt: Option<&'a RawValue>,
+    #[serde(borrow)]
+    input: Option<&'a RawValue>,
+    #[serde(borrow)]
+    tools: Option<&'a RawValue>,
+    #[serde(borrow)]
+    system: Option<&'a RawValue>,
+    #[serde(borrow)]
+    instructions: Option<&'a RawValue>,
+    #[serde(borrow)]
+    cache_salt: Option<&'a RawValue>,
+}
+
+impl<'a> Fields<'a> {
+    fn prompt(&self) -> Prompt<'a> {
+        let text = |value: Option<&'a RawValue>| value.map_or("", RawValue::get);
+        Prompt {
+            preamble: [self.tools, self.system, self.instructions].map(text),
+            body: text(self.messages.or(self.prompt).or(self.input)),
+            salt: self.cache_salt.map(RawValue::get),
+        }
+    }
 }
 
 // serde borrows into a `Cow` only where the field's type is literally one, hence not within an `Option`.
@@ -43,8 +81,9 @@ impl<'a> Head<'a> {
             return Err(HeadError::NotAnObject);
         }
         let fields: Fields<'a> = serde_json::from_slice(body)?;
+        let prompt = fields.prompt();
         let Name(model) = fields.model.ok_or(HeadError::NoModel)?;
-        Ok(Self { model, stream: fields.stream.unwrap_or(false) })
+        Ok(Self { model, stream: fields.stream.unwrap_or(false), prompt })
     }
 }
 
@@ -80,6 +119,16 @@ mod tests {
         assert_eq!(parse(body).unwrap(), ("llama-70b".to_owned(), true));
         assert!(matches!(Head::parse(br#"{"model":"a"}"#).unwrap().model, Cow::Borrowed("a")));
         assert_eq!(parse(r#"{"model":"\u006dodel","stream":null}"#).unwrap(), ("model".to_owned(), false));
+    }
+
+    #[test]
+    fn the_parts_of_a_prompt_are_borrowed_as_they_are() {
+        let body = r#"{"model":"a","messages": [ {"content":"\u0068"} ] ,"tools":[1],"cache_salt":"s","input":"no"}"#;
+        let prompt = Head::parse(body.as_bytes()).unwrap().prompt;
+        let expected = Prompt { preamble: ["[1]", "", ""], body: r#"[ {"content":"\u0068"} ]"#, salt: Some("\"s\"") };
+        assert_eq!(prompt, expected);
+        assert_eq!(Head::parse(br#"{"model":"a","prompt":"x"}"#).unwrap().prompt.body, "\"x\"");
+        assert_eq!(Head::parse(br#"{"model":"a","messages":null}"#).unwrap().prompt, Prompt::default());
     }
 
     #[test]

@@ -37,6 +37,11 @@ impl InFlight {
         self.lock().get(&claim).copied().unwrap_or(0)
     }
 
+    /// Requests of all replicas. Nothing is counted while it is held.
+    pub(crate) fn counts(&self) -> Counts<'_> {
+        Counts(self.lock())
+    }
+
     /// Until `claim` has no request. Cancel safe.
     pub(crate) async fn drained(&self, claim: ClaimId) {
         self.until(|counts| !counts.contains_key(&claim)).await;
@@ -72,6 +77,17 @@ impl InFlight {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<ClaimId, u32>> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The requests of all replicas at one moment.
+#[derive(Debug)]
+pub(crate) struct Counts<'a>(MutexGuard<'a, HashMap<ClaimId, u32>>);
+
+impl Counts<'_> {
+    /// Those of `claim`.
+    pub(crate) fn of(&self, claim: ClaimId) -> u32 {
+        self.0.get(&claim).copied().unwrap_or(0)
     }
 }
 

@@ -19,8 +19,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    IngressConfig, RequestRecord, RoutingTable, admission::Admission, demand::Tallies, holding::WaitingRoom,
-    inflight::InFlight, loads::FreshLoads, metrics::Metrics, records::Records, suspicion::Suspicions, tunnel::Dial,
+    IngressConfig, RequestRecord, RoutingTable, admission::Admission, choose::Knowledge, demand::Tallies,
+    holding::WaitingRoom, inflight::InFlight, metrics::Metrics, records::Records, suspicion::Suspicions, tunnel::Dial,
     upstream::EnginePool,
 };
 
@@ -36,7 +36,7 @@ pub struct Ingress {
     pub(crate) waiting: WaitingRoom,
     pub(crate) engines: Arc<EnginePool>,
     pub(crate) inflight: Arc<InFlight>,
-    pub(crate) loads: Arc<FreshLoads>,
+    pub(crate) knowledge: Knowledge,
     pub(crate) suspicions: Arc<Suspicions>,
     pub(crate) admission: Admission,
     /// Room for requests of other nodes.
@@ -59,7 +59,7 @@ impl fmt::Debug for Ingress {
 impl Ingress {
     /// An ingress of `node` without routes, which reaches other nodes by `dial`.
     pub fn new(config: IngressConfig, node: NodeId, dial: Arc<dyn Dial>) -> Arc<Self> {
-        let metrics = Metrics::new();
+        let (metrics, inflight) = (Metrics::new(), Arc::new(InFlight::default()));
         Arc::new(Self {
             node,
             dial,
@@ -72,8 +72,8 @@ impl Ingress {
                 config.timeouts.connect,
                 config.gateway_tls.clone(),
             )),
-            inflight: Arc::default(),
-            loads: Arc::default(),
+            knowledge: Knowledge::new(Arc::clone(&inflight)),
+            inflight,
             suspicions: Arc::default(),
             admission: Admission::new(&config.limits, config.timeouts.body),
             tunnels: Arc::new(Semaphore::new(config.limits.tunnels)),
@@ -89,10 +89,9 @@ impl Ingress {
     /// Routes new requests by `table` from now on, and held ones that it has a replica for. Running ones stay where they
     /// are.
     pub fn set_routes(&self, table: RoutingTable) {
-        let table = Arc::new(table);
+        let table = Arc::new(table.with_known(&self.knowledge, Instant::now()));
         let before = self.routes.swap(Arc::clone(&table));
         self.engines.retain(&table.backends().collect());
-        self.loads.retain(&table.claims().collect());
         let endpoints: HashSet<_> = table.routes().map(|route| &route.endpoint).collect();
         for gone in before.routes().filter(|route| !endpoints.contains(&route.endpoint)) {
             self.metrics.forget(gone.endpoint.as_str());

@@ -1,8 +1,8 @@
 //! The gateway of a node: what a client's OpenAI SDK talks to.
 //!
 //! A request is admitted (bounded, its `model` read without copying the rest), a replica is chosen (a revision by weight,
-//! then two random choices by load; where none is ready, the request is held until one is), the bytes are forwarded to a
-//! local engine, to the service that a gateway stands for, or through a [`Tunnel`] to the node that has the replica, and
+//! then one that has the prompt in its cache, as long as it has not too much to do; where none is ready, the request is
+//! held until one is), the bytes are forwarded to a local engine, to the service that a gateway stands for, or through a [`Tunnel`] to the node that has the replica, and
 //! the answer is passed back untouched as it arrives. Until the first byte of an answer has been passed on, another
 //! replica is tried; after it, a break is told to the client and never hidden.
 //!
@@ -24,7 +24,6 @@ mod headers;
 mod holding;
 mod inflight;
 mod ingress;
-mod loads;
 mod metrics;
 mod models;
 mod observer;
@@ -38,10 +37,13 @@ mod sse;
 mod suspicion;
 mod tokens;
 mod traces;
+#[doc(hidden)]
+pub mod trial;
 mod tunnel;
 mod upstream;
 mod usage;
 
+pub use choose::Site;
 pub use config::{IngressConfig, Limits, Timeouts};
 pub use ingress::Ingress;
 pub use metrics::Operation;

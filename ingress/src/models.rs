@@ -111,6 +111,7 @@ mod tests {
                 weight: 100,
             }],
             replicas: Vec::new(),
+            policy: Default::default(),
         }]);
         let value: serde_json::Value = serde_json::from_slice(&list(&table)).unwrap();
         let ids: Vec<_> = value["data"].as_array().unwrap().iter().map(|model| model["id"].as_str().unwrap()).collect();

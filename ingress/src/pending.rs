@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use crate::{admission::Admitted, demand::Tally, records::Trail, routes::Wanted, upstream::Outgoing};
+use crate::{admission::Admitted, choose::Affinity, demand::Tally, records::Trail, routes::Wanted, upstream::Outgoing};
 
 /// A client's request that has no answer yet, and all that is needed to get it one.
 #[derive(Debug)]
@@ -15,6 +15,8 @@ pub(crate) struct Pending {
     /// Replicas may come where there are none.
     pub(crate) may_wake: bool,
     pub(crate) outgoing: Outgoing,
+    /// What draws it to a replica.
+    pub(crate) affinity: Affinity,
     /// The endpoint's timeout, and when it has passed.
     pub(crate) timeout: Duration,
     pub(crate) deadline: Instant,

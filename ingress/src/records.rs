@@ -13,11 +13,11 @@ use shoal_types::UnixMillis;
 
 use crate::{Hop, Observer, Telling, traces::TraceContext};
 
+pub(crate) use self::{decision::Evidence, recent::Recent, trail::Trail};
 pub use self::{
     decision::{Considered, Decision, Failed},
     record::{Outcome, RequestRecord, Tokens},
 };
-pub(crate) use self::{recent::Recent, trail::Trail};
 
 /// Where records go.
 #[derive(Debug)]

@@ -7,6 +7,7 @@
 
 mod decode;
 mod frames;
+mod load;
 mod reader;
 mod serve;
 
@@ -18,6 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 pub(crate) use decode::{ChunkDecoder, Piece};
 pub(crate) use frames::{HOPS, NotServing, Outcome, RequestHead, Trailer, Verdict, from_wire, head, to_wire};
+pub(crate) use load::{put_load, take_load};
 pub(crate) use reader::{FrameError, FrameReader, write_frame};
 
 /// Opens streams to other nodes.

@@ -72,10 +72,11 @@ impl RequestsFound {
             )?;
             return f.write_str(&self.candidates(record, decision));
         };
-        let count = decision.considered.len() + decision.more as usize;
+        let count = decision.considered.len() as u64 + decision.more;
         let (name, node) = (replica_name(record, chosen), self.name(chosen.claim.node));
         let place = if chosen.claim.node == ingress { " here".to_owned() } else { format!(" on {node}") };
-        writeln!(f, "\nAfter {after}: chose {name}{place}, of {count}, in {}", Time(decision.took_us))?;
+        let took = Time(decision.took_us);
+        writeln!(f, "\nAfter {after}: chose {name}{place}, of {count}, in {took}: {}", reason(decision))?;
         f.write_str(&self.candidates(record, decision))?;
         match (&decision.failed, decision.ended_us) {
             (Some(failed), ended) => {
@@ -91,7 +92,7 @@ impl RequestsFound {
         if decision.considered.is_empty() {
             return String::new();
         }
-        let mut table = Table::new(&["", "REPLICA", "NODE", "FROM HERE", "SAYS", "NOTE"], &[], false);
+        let mut table = Table::new(&["", "REPLICA", "NODE", "FROM HERE", "LOAD", "COST", "NOTE"], &[], false);
         for (index, replica) in decision.considered.iter().enumerate() {
             let chosen = usize::try_from(decision.chosen.unwrap_or(u32::MAX)).is_ok_and(|chosen| chosen == index);
             table.row([
@@ -99,7 +100,8 @@ impl RequestsFound {
                 replica_name(record, replica),
                 self.name(replica.claim.node),
                 replica.own.to_string(),
-                replica.load.map_or_else(|| "?".to_owned(), |load| load.to_string()),
+                load(replica),
+                replica.cost_us.map_or_else(|| "-".to_owned(), |cost| Time(cost).to_string()),
                 note(replica),
             ]);
         }
@@ -117,6 +119,29 @@ impl RequestsFound {
 
 fn replica_name(record: &RequestRecord, replica: &Considered) -> String {
     record.endpoint.as_ref().map_or_else(|| replica.claim.to_string(), |endpoint| replica.claim.replica_name(endpoint))
+}
+
+/// Requests that it had, and how old that word was.
+fn load(replica: &Considered) -> String {
+    match (replica.load, replica.load_age_us) {
+        (Some(load), None) => load.to_string(),
+        (Some(load), Some(age)) => format!("{load} ({} ago)", Time(age)),
+        (None, _) => "?".to_owned(),
+    }
+}
+
+/// Why the chosen one was, in words.
+fn reason(decision: &Decision) -> String {
+    match decision.why.as_ref() {
+        "holds" => format!("it is believed to have {} bytes of the prompt in its cache", decision.held),
+        "home" => "nobody is believed to have the prompt, and this is where all ingresses send it".to_owned(),
+        "saturated" => "who would have had it is too busy, and this one costs the least".to_owned(),
+        "lightest" => "it costs the least of those compared".to_owned(),
+        "session" => "it has the session".to_owned(),
+        "turn" => "it was its turn".to_owned(),
+        // Of a node that is newer.
+        other => other.to_owned(),
+    }
 }
 
 /// What speaks for or against a replica beside its load.

@@ -90,8 +90,9 @@ fn of_attempt(record: &RequestRecord, server: &Span, number: usize, decision: &D
         ("shoal.replica", name.as_str().into()),
         ("shoal.attempt", number.into()),
         ("shoal.local", chosen.local.into()),
-        ("shoal.considered", (decision.considered.len() + decision.more as usize).into()),
+        ("shoal.considered", (decision.considered.len() as u64 + decision.more).into()),
         ("shoal.choice_us", decision.took_us.into()),
+        ("shoal.why", decision.why.as_ref().into()),
     ];
     attributes.extend(decision.failed.as_ref().map(|failed| ("error.type", failed.reason.as_str().into())));
     Some(Span {

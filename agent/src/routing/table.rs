@@ -1,12 +1,13 @@
 //! The routing table that a view amounts to.
 
-use std::{collections::BTreeMap, iter};
+use std::{collections::BTreeMap, iter, time::Duration};
 
 use shoal_engine_supervisor::{EnginePhase, EngineStatus};
-use shoal_ingress::{Place, Replica, Route, RouteRevision, RoutingTable};
+use shoal_ingress::{Place, Replica, Route, RouteRevision, RoutingTable, Site};
 use shoal_placement::Memory;
 use shoal_types::{
-    Claim, ClaimId, EndpointName, EndpointRecord, EndpointSpec, Mandate, NodeView, ReplicaState, Revision, View,
+    Claim, ClaimId, EndpointName, EndpointRecord, EndpointSpec, EngineSpec, Mandate, NodeView, ReplicaState, Revision,
+    View,
 };
 
 pub(super) type Engines = BTreeMap<ClaimId, EngineStatus>;
@@ -20,7 +21,7 @@ fn route(view: &View, memory: &Memory, engines: &Engines, record: &EndpointRecor
     let spec = &record.endpoint.spec;
     let name = &record.endpoint.metadata.name;
     let replicas: Vec<Replica> =
-        view.claims_of(name).filter_map(|(node, claim)| replica(view, engines, node, claim)).collect();
+        view.claims_of(name).filter_map(|(node, claim)| replica(view, engines, record, node, claim)).collect();
     let mandate = mandate(view, memory, name);
     let revisions = revisions(view, record, mandate).map(|(revision, spec)| RouteRevision {
         revision,
@@ -35,10 +36,11 @@ fn route(view: &View, memory: &Memory, engines: &Engines, record: &EndpointRecor
         may_wake: spec.replicas.most() > 0,
         revisions: revisions.collect(),
         replicas,
+        policy: spec.routing.policy,
     }
 }
 
-fn replica(view: &View, engines: &Engines, node: &NodeView, claim: &Claim) -> Option<Replica> {
+fn replica(view: &View, engines: &Engines, record: &EndpointRecord, node: &NodeView, claim: &Claim) -> Option<Replica> {
     if !claim.state.serves() || !node.is_alive() {
         return None;
     }
@@ -50,7 +52,21 @@ fn replica(view: &View, engines: &Engines, node: &NodeView, claim: &Claim) -> Op
         Place::Remote
     };
     let load = node.loads.get(&claim.id).copied();
-    Some(Replica { claim: claim.id, revision: claim.revision, node: node.id, place, load })
+    let site = site(view, record, node, claim);
+    Some(Replica { claim: claim.id, revision: claim.revision, node: node.id, place, load, site })
+}
+
+/// Where `claim` of `node` is, seen from here.
+fn site(view: &View, record: &EndpointRecord, node: &NodeView, claim: &Claim) -> Site {
+    let (own, labels) = (view.nodes.get(&view.me), &node.facts.labels);
+    let round_trip = own.and_then(|own| own.distances.get(&labels.cluster)).copied();
+    let spec = record.spec_of(claim.revision);
+    Site {
+        round_trip: round_trip.map(|millis| Duration::from_millis(millis.into())),
+        other_cluster: own.is_some_and(|own| own.facts.labels.cluster != labels.cluster),
+        service: spec.is_some_and(|spec| matches!(spec.engine, EngineSpec::Gateway(_))),
+        price: labels.price,
+    }
 }
 
 /// The present revision of `record`, and those before it whose names are still known: they have a replica, ready or not,

@@ -18,6 +18,9 @@ use prometheus_client::{
 use super::{Code, Latency, Metrics, Operation, Series, Served, series::OperationSeries};
 use crate::demand::Tallies;
 
+/// Most endpoints that get series of their own, in the order of their names; the rest is left out. One has some hundred.
+const ENDPOINTS_MAX: usize = 1_000;
+
 /// What a token is, as a label.
 const TOKENS: [&str; 3] = ["input", "output", "cached"];
 
@@ -39,7 +42,7 @@ impl Endpoints {
     fn show(&self, show: impl FnOnce(&[Shown<'_>]) -> fmt::Result) -> fmt::Result {
         let tallies = self.tallies.all();
         let shown: Vec<Shown<'_>> =
-            tallies.iter().map(|(endpoint, tally)| (endpoint.as_str(), tally.series())).collect();
+            tallies.iter().take(ENDPOINTS_MAX).map(|(endpoint, tally)| (endpoint.as_str(), tally.series())).collect();
         show(&shown)
     }
 }
@@ -113,7 +116,7 @@ fn requests<'a>(encoder: &mut DescriptorEncoder<'_>, shown: impl Iterator<Item =
 fn in_flight(encoder: &mut DescriptorEncoder<'_>, tallies: &Tallies) -> fmt::Result {
     let help = "Requests being served or held";
     let mut family = encoder.encode_descriptor("requests_in_flight", help, None, MetricType::Gauge)?;
-    for (endpoint, tally) in tallies.all() {
+    for (endpoint, tally) in tallies.all().into_iter().take(ENDPOINTS_MAX) {
         family.encode_family(&[("endpoint", endpoint.as_str())])?.encode_gauge(&tally.present())?;
     }
     Ok(())

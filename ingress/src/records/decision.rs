@@ -1,5 +1,7 @@
 //! One choice of a replica: who was considered, who was chosen, and what came of it.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 use shoal_types::{ClaimId, Revision};
 
@@ -13,11 +15,17 @@ pub struct Decision {
     pub after_us: u64,
     /// How long it took.
     pub took_us: u64,
-    /// Who could have been chosen, the first sixteen of them and the chosen one.
+    /// Why the chosen one was: a word of the routing policies.
+    #[serde(default)]
+    pub why: Cow<'static, str>,
+    /// Bytes of the prompt that the chosen one was believed to have in its cache.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub held: u64,
+    /// Who could have been chosen: all that were compared, and the first of the others, sixteen in all.
     pub considered: Vec<Considered>,
     /// How many more there were.
     #[serde(default, skip_serializing_if = "is_zero")]
-    pub more: u32,
+    pub more: u64,
     /// Which of them was chosen; `None` if there was nobody who had not been tried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chosen: Option<u32>,
@@ -59,8 +67,26 @@ pub struct Considered {
     pub tried: bool,
     /// Requests that it had from this ingress.
     pub own: u32,
-    /// Requests that it said it had; `None` if it had not been heard.
+    /// Requests that it had; `None` if that had not been heard.
     pub load: Option<u32>,
+    /// How long ago that was heard; `None` if it had just been.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load_age_us: Option<u64>,
+    /// What it would have cost, as time until the first token; `None` if it was not compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost_us: Option<u64>,
+}
+
+/// What a choice was made by.
+#[derive(Debug, Default)]
+pub(crate) struct Evidence {
+    pub(crate) why: &'static str,
+    pub(crate) held: usize,
+    pub(crate) considered: Vec<Considered>,
+    /// How many more there were.
+    pub(crate) more: u64,
+    /// Which of them was chosen.
+    pub(crate) chosen: Option<u32>,
 }
 
 impl Decision {
@@ -71,6 +97,6 @@ impl Decision {
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // serde asks so
-const fn is_zero(number: &u32) -> bool {
+const fn is_zero(number: &u64) -> bool {
     *number == 0
 }

@@ -48,7 +48,13 @@ pub(crate) fn considered(counter: u32) -> Considered {
         tried: false,
         own: 0,
         load: None,
+        load_age_us: None,
+        cost_us: None,
     }
+}
+
+fn evidence(considered: impl Iterator<Item = Considered>, chosen: Option<u32>) -> Evidence {
+    Evidence { considered: considered.collect(), chosen, ..Evidence::default() }
 }
 
 #[tokio::test(start_paused = true)]
@@ -56,19 +62,18 @@ async fn a_trail_tells_each_choice_and_what_came_of_it() {
     let start = Instant::now();
     let after = |millis| start + Duration::from_millis(millis);
     let trail = Trail::new(start, None);
-    assert_eq!(trail.decided([].into_iter(), None, after(1), after(1)), None);
-    trail.decided([].into_iter(), None, after(5), after(5));
-    trail.decided((1..41).map(considered), Some(30), after(10), after(11));
+    assert_eq!(trail.decided(Evidence::default(), after(1), after(1)), None);
+    trail.decided(Evidence::default(), after(5), after(5));
+    trail.decided(evidence((1..4).map(considered), Some(2)), after(10), after(11));
     trail.failed("engine", "it broke".to_owned(), after(12));
-    trail.decided((1..3).map(considered), Some(1), after(13), after(13));
+    trail.decided(evidence((1..3).map(considered), Some(1)), after(13), after(13));
     trail.answered(after(20));
     let decisions = trail.take();
     assert_eq!(decisions.len(), 3, "looking again while it waits is no choice of its own");
     assert_eq!((decisions[0].chosen, decisions[0].after_us), (None, 5_000));
     let first = &decisions[1];
     assert_eq!((first.after_us, first.took_us, first.ended_us), (10_000, 1_000, Some(12_000)));
-    assert_eq!((first.considered.len(), first.more), (17, 23));
-    assert_eq!(first.chosen().map(|chosen| chosen.claim.counter), Some(31));
+    assert_eq!(first.chosen().map(|chosen| chosen.claim.counter), Some(3));
     assert_eq!(first.failed.as_ref().map(|failed| failed.reason.as_str()), Some("engine"));
     assert_eq!((decisions[2].chosen, decisions[2].ended_us, &decisions[2].failed), (Some(1), Some(20_000), &None));
 }
@@ -79,7 +84,7 @@ async fn the_first_choices_and_the_last_are_kept() {
     let start = Instant::now();
     let trail = Trail::new(start, None);
     for number in 1..=50 {
-        trail.decided([considered(number)].into_iter(), Some(0), start, start);
+        trail.decided(evidence([considered(number)].into_iter(), Some(0)), start, start);
     }
     let kept: Vec<_> =
         trail.take().iter().filter_map(|made| made.chosen().map(|chosen| chosen.claim.counter)).collect();

@@ -4,11 +4,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 
-use super::{Considered, Decision, Failed};
+use super::{Decision, Evidence, Failed};
 use crate::traces::{SpanId, TraceContext};
 
-/// Most replicas that are noted of one choice, the chosen one apart.
-const CONSIDERED_MAX: usize = 16;
 /// Most choices that are noted, the last one apart: a request is tried at up to eleven replicas, each time it was held.
 const DECISIONS_MAX: usize = 8;
 
@@ -31,34 +29,18 @@ impl Trail {
         self.trace
     }
 
-    /// Notes who was considered from `began` to `now` and who was chosen, as the index among them. Returns the trace that
-    /// the chosen one is to go on with.
-    pub(crate) fn decided(
-        &self,
-        considered: impl ExactSizeIterator<Item = Considered>,
-        chosen: Option<usize>,
-        began: Instant,
-        now: Instant,
-    ) -> Option<TraceContext> {
+    /// Notes what was decided from `began` to `now`, and by what. Returns the trace that the chosen one is to go on with.
+    pub(crate) fn decided(&self, evidence: Evidence, began: Instant, now: Instant) -> Option<TraceContext> {
+        let Evidence { why, held, considered, more, chosen } = evidence;
         let span = self.trace.filter(|_| chosen.is_some()).map(|trace| trace.child(SpanId::random()));
-        let count = considered.len();
-        let mut noted: Vec<Considered> = Vec::with_capacity(count.min(CONSIDERED_MAX + 1));
-        let mut chosen_at = None;
-        for (index, candidate) in considered.enumerate() {
-            let is_chosen = chosen == Some(index);
-            if is_chosen {
-                chosen_at = u32::try_from(noted.len()).ok();
-            }
-            if is_chosen || noted.len() < CONSIDERED_MAX {
-                noted.push(candidate);
-            }
-        }
         self.push(Decision {
             after_us: micros(self.arrived, began),
             took_us: micros(began, now),
-            more: u32::try_from(count - noted.len()).unwrap_or(u32::MAX),
-            considered: noted,
-            chosen: chosen_at,
+            why: why.into(),
+            held: held as u64,
+            considered,
+            more,
+            chosen,
             span: span.map(|trace| trace.span),
             ..Decision::default()
         });

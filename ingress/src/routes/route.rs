@@ -3,9 +3,10 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use http::HeaderMap;
-use shoal_types::{Backend, ClaimId, EndpointName, Load, NodeId, Revision, UnixMillis};
+use shoal_types::{Backend, ClaimId, EndpointName, Load, NodeId, Revision, RoutingPolicy, UnixMillis};
 
 use crate::{
+    choose::Site,
     headers::{HOPS_MAX, hops},
     tunnel::NotServing,
 };
@@ -25,6 +26,8 @@ pub struct Route {
     pub revisions: Vec<RouteRevision>,
     /// Ready replicas only; may be empty.
     pub replicas: Vec<Replica>,
+    /// Which of them a request goes to.
+    pub policy: RoutingPolicy,
 }
 
 /// What the replicas of one revision are called, and what they get of the requests.
@@ -54,6 +57,8 @@ pub struct Replica {
     pub place: Place,
     /// What it has to do, if that has been heard.
     pub load: Option<Load>,
+    /// Where it is.
+    pub site: Site,
 }
 
 /// How a replica is reached.
@@ -95,11 +100,12 @@ impl RouteRevision {
 }
 
 impl Route {
-    /// The replicas that may answer `wanted`, each with the index of its revision; one that the route does not list has the
-    /// index after the last.
-    pub(crate) fn replicas_for(&self, wanted: &Wanted) -> impl Iterator<Item = (usize, &Replica)> {
-        let with_index = self.replicas.iter().map(|replica| (self.revision_of(replica), replica));
-        with_index.filter(move |(index, _)| match &wanted.model {
+    /// The replicas that may answer `wanted`, each with its position among all of the route and the index of its revision;
+    /// one that the route does not list has the index after the last.
+    pub(crate) fn replicas_for(&self, wanted: &Wanted) -> impl Iterator<Item = (usize, usize, &Replica)> {
+        let replicas = self.replicas.iter().enumerate();
+        let with_index = replicas.map(|(position, replica)| (position, self.revision_of(replica), replica));
+        with_index.filter(move |(_, index, _)| match &wanted.model {
             Some(model) => self.revisions.get(*index).is_some_and(|revision| revision.is_called(model)),
             None => true,
         })
@@ -161,12 +167,12 @@ mod tests {
     fn replica(counter: u32, of: &RouteRevision) -> Replica {
         let node = NodeId::from_bytes([1; 16]);
         let claim = ClaimId { node, generation: UnixMillis::from_millis(1), counter };
-        Replica { claim, revision: of.revision, node, place: Place::Remote, load: None }
+        Replica { claim, revision: of.revision, node, place: Place::Remote, load: None, site: Site::default() }
     }
 
     /// The replicas that `name` may be answered by.
     fn answers(route: &Route, name: &str) -> Vec<u32> {
-        route.replicas_for(&Wanted::new(route, name)).map(|(_, replica)| replica.claim.counter).collect()
+        route.replicas_for(&Wanted::new(route, name)).map(|(_, _, replica)| replica.claim.counter).collect()
     }
 
     #[test]
@@ -180,6 +186,7 @@ mod tests {
             may_wake: true,
             replicas: vec![replica(1, &old), replica(2, &new), forgotten],
             revisions: vec![new, old],
+            policy: RoutingPolicy::default(),
         };
         assert_eq!(answers(&route, "new"), [2]);
         assert_eq!(answers(&route, "old"), [1]);

@@ -2,9 +2,11 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use shoal_types::{Backend, ClaimId};
+use shoal_types::{Backend, ClaimId, EndpointName};
+use tokio::time::Instant;
 
 use super::{LocalReplica, Place, Route};
+use crate::choose::{Knowledge, KnownRoute};
 
 /// An immutable snapshot of all routes; the agent makes a new one when its view changes.
 ///
@@ -15,6 +17,8 @@ pub struct RoutingTable {
     routes: Vec<Arc<Route>>,
     by_name: HashMap<String, Arc<Route>>,
     local: HashMap<ClaimId, LocalReplica>,
+    /// What the ingress that uses the table knows of its replicas.
+    known: HashMap<EndpointName, KnownRoute>,
     complete: bool,
 }
 
@@ -29,13 +33,23 @@ impl RoutingTable {
         let bounded = |route: Route| Arc::new(Route { timeout: route.timeout.min(TIMEOUT_MAX), ..route });
         let mut routes: Vec<Arc<Route>> = routes.into_iter().map(bounded).collect();
         routes.sort_by(|a, b| a.endpoint.cmp(&b.endpoint));
-        Self { by_name: by_name(&routes), local: local(&routes), routes, complete: true }
+        Self { by_name: by_name(&routes), local: local(&routes), routes, known: HashMap::new(), complete: true }
     }
 
     /// The same table of a node that may not have heard of all endpoints yet: what it does not know may exist, so it
     /// asks to be asked again instead of saying that there is no such model.
     pub fn incomplete(self) -> Self {
         Self { complete: false, ..self }
+    }
+
+    /// The same table with what `knowledge` has of its replicas at `now`.
+    pub(crate) fn with_known(self, knowledge: &Knowledge, now: Instant) -> Self {
+        Self { known: knowledge.bind(self.routes.iter(), now), ..self }
+    }
+
+    /// What is known of the replicas of `endpoint`.
+    pub(crate) fn known(&self, endpoint: &EndpointName) -> Option<&KnownRoute> {
+        self.known.get(endpoint)
     }
 
     /// Whether what is not in the table does not exist.
@@ -83,11 +97,6 @@ impl RoutingTable {
     pub(crate) fn backends(&self) -> impl Iterator<Item = &Backend> {
         self.local.values().map(|replica| &replica.backend)
     }
-
-    /// All claims that are routed to.
-    pub(crate) fn claims(&self) -> impl Iterator<Item = ClaimId> {
-        self.routes.iter().flat_map(|route| route.replicas.iter().map(|replica| replica.claim))
-    }
 }
 
 fn by_name(routes: &[Arc<Route>]) -> HashMap<String, Arc<Route>> {
@@ -131,6 +140,7 @@ mod tests {
             may_wake: true,
             revisions: vec![revision(1, model, aliases)],
             replicas: Vec::new(),
+            policy: Default::default(),
         }
     }
 

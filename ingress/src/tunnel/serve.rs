@@ -13,7 +13,7 @@ use tokio::{
 
 use super::{
     FrameError, FrameReader, HOPS, NotServing, Outcome, RequestHead, Trailer, Tunnel, TunnelSend, Verdict, from_wire,
-    write_frame,
+    put_load, write_frame,
 };
 use crate::{
     Hop, Ingress,
@@ -163,7 +163,8 @@ impl Ingress {
         let Accepted { backend, target, headers, .. } = &accepted;
         let request = Outgoing { target: target.clone(), headers: headers.clone(), body: admitted.body.clone() };
         match send_local(&self.engines, backend, &request).await {
-            Ok((head, body)) => {
+            Ok((mut head, body)) => {
+                put_load(&mut head.headers, self.load_beside(&accepted));
                 relay(send, &head, body).await?;
                 self.conclude(send, &accepted).await
             }
@@ -192,12 +193,17 @@ impl Ingress {
         })
     }
 
-    /// The end of a whole answer, with what the replica has to do without this request.
+    /// The end of a whole answer.
     async fn conclude(&self, send: &mut Box<dyn TunnelSend>, accepted: &Accepted) -> Result<(), FarEndError> {
-        let inflight = self.inflight.count(accepted.serving.claim()).saturating_sub(1);
         send.write_all(&[0; 4]).await?;
-        write_frame(send, &Trailer::from(Load { inflight, ..accepted.load.unwrap_or_default() })).await?;
+        write_frame(send, &Trailer::from(self.load_beside(accepted))).await?;
         Ok(send.shutdown().await?)
+    }
+
+    /// What the replica has to do beside this request.
+    fn load_beside(&self, accepted: &Accepted) -> Load {
+        let inflight = self.inflight.count(accepted.serving.claim()).saturating_sub(1);
+        Load { inflight, ..accepted.load.unwrap_or_default() }
     }
 }
 

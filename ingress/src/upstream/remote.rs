@@ -15,11 +15,11 @@ use tokio::{
 
 use super::{Head, Outgoing};
 use crate::{
+    choose::Known,
     failure::Failure,
-    loads::FreshLoads,
     tunnel::{
         ChunkDecoder, Dial, FrameError, FrameReader, HOPS, Outcome, Piece, RequestHead, Tunnel, TunnelSend, Verdict,
-        head, to_wire, write_frame,
+        head, take_load, to_wire, write_frame,
     },
 };
 
@@ -34,7 +34,8 @@ pub(crate) struct RemoteCall<'a> {
     pub(crate) connect: Duration,
     /// For the far end to say that it takes the request.
     pub(crate) accept: Duration,
-    pub(crate) loads: &'a Arc<FreshLoads>,
+    /// Learns what the replica says of its load.
+    pub(crate) known: Arc<Known>,
 }
 
 impl RemoteCall<'_> {
@@ -44,18 +45,15 @@ impl RemoteCall<'_> {
         let opened = timeout(self.connect, self.dial.open(self.node)).await;
         let Tunnel { send, recv } = opened.map_err(|_| Failure::DialTimeout(self.connect))??;
         let mut reader = FrameReader::new(recv);
-        let head = {
+        let mut head = {
             let upload = std::pin::pin!(self.upload(send));
             let answer = std::pin::pin!(self.answer(&mut reader));
             answer_despite(upload, answer).await?
         };
-        let body = RemoteBody {
-            reader,
-            decoder: ChunkDecoder::default(),
-            ended: false,
-            claim: self.claim,
-            loads: Arc::clone(self.loads),
-        };
+        if let Some(load) = take_load(&mut head.headers) {
+            self.known.note(load, Instant::now());
+        }
+        let body = RemoteBody { reader, decoder: ChunkDecoder::default(), ended: false, known: self.known };
         Ok((head, body))
     }
 
@@ -112,8 +110,7 @@ pub(crate) struct RemoteBody {
     reader: FrameReader,
     decoder: ChunkDecoder,
     ended: bool,
-    claim: ClaimId,
-    loads: Arc<FreshLoads>,
+    known: Arc<Known>,
 }
 
 impl RemoteBody {
@@ -125,7 +122,7 @@ impl RemoteBody {
             Ok(Piece::Data(data)) => Poll::Ready(Some(Ok(data))),
             Ok(Piece::End(trailer)) => {
                 self.ended = true;
-                self.loads.note(self.claim, trailer.into(), Instant::now());
+                self.known.note(trailer.into(), Instant::now());
                 Poll::Ready(None)
             }
             Err(error) => Poll::Ready(Some(Err(error))),

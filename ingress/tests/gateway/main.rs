@@ -8,6 +8,8 @@ mod broken;
 #[cfg(test)]
 mod cancel;
 #[cfg(test)]
+mod choosing;
+#[cfg(test)]
 mod demand;
 #[cfg(test)]
 mod holding;

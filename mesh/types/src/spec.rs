@@ -177,10 +177,28 @@ impl Replicas {
 pub struct Routing {
     /// Longest time from a request's arrival to the end of its answer.
     pub timeout: HumanDuration,
+    /// Which replica a request goes to.
+    pub policy: RoutingPolicy,
 }
 
 impl Default for Routing {
     fn default() -> Self {
-        Self { timeout: HumanDuration::from_secs(600) }
+        Self { timeout: HumanDuration::from_secs(600), policy: RoutingPolicy::Prefix }
     }
+}
+
+/// Which replica a request goes to, among those that may answer it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum RoutingPolicy {
+    /// The one that has the beginning of its prompt in its cache, unless waiting there would take longer than computing
+    /// the prompt elsewhere.
+    #[default]
+    Prefix,
+    /// The one that has the least to do, as far as is known.
+    LeastLoad,
+    /// One after the other.
+    RoundRobin,
+    /// Always the same one for the same `x-session-id`; as `prefix` for a request without one.
+    Session,
 }

@@ -22,9 +22,9 @@ fn record() -> Value {
         "tokens": {"input": 11, "output": 2, "cached": 8, "exact": true}, "received": 100, "sent": 900,
         "decisions": [
             {"afterUs": 12_100, "tookUs": 3, "considered": [replica(1, 1, Some(1), false), replica(2, 0, None, false)],
-             "chosen": 1, "endedUs": 13_000, "failed": {"reason": "engine", "error": "it broke"}},
+             "why": "holds", "held": 512, "chosen": 1, "endedUs": 13_000, "failed": {"reason": "engine", "error": "it broke"}},
             {"afterUs": 13_010, "tookUs": 2, "considered": [replica(1, 1, Some(1), false), replica(2, 0, None, true)],
-             "more": 5, "chosen": 0, "endedUs": 30_000},
+             "why": "lightest", "more": 5, "chosen": 0, "endedUs": 30_000},
         ],
     })
 }
@@ -43,9 +43,9 @@ fn the_way_of_a_request_is_told_in_words() {
         "Endpoint llama",
         "It waited 12.0 ms before a replica was chosen",
         "After 12.1 ms: chose llama-",
-        " on node-2, of 2, in 3 us",
+        " on node-2, of 2, in 3 us: it is believed to have 512 bytes of the prompt in its cache",
         "After 13.0 ms: it gave no answer (engine): it broke",
-        " here, of 7, in 2 us",
+        " here, of 7, in 2 us: it costs the least of those compared",
         "it had failed this request; it or its node had just failed",
         "and 5 more",
         "After 30.0 ms: it began to answer",

@@ -1,8 +1,8 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use shoal_types::{
-    GpuSource, Hlc, Host, Labels, Liveness, MemorySize, MeshId, NodeFacts, NodeId, PastRevision, RolloutPhase, Share,
-    UnixMillis, parse_endpoints,
+    GpuSource, Hlc, Host, Labels, Liveness, MemorySize, MeshId, NodeFacts, NodeId, PastRevision, RolloutPhase,
+    RoutingPolicy, Share, UnixMillis, parse_endpoints,
 };
 
 use super::*;
@@ -198,4 +198,22 @@ fn an_endpoint_that_may_have_no_replicas_is_not_waited_for() {
     assert!(!fixture.route().may_wake);
     fixture.record.endpoint.spec.replicas.max = Some(1);
     assert!(fixture.route().may_wake, "it may be woken");
+}
+
+#[test]
+fn a_replica_is_where_its_node_is_and_the_policy_is_the_specs() {
+    let mut fixture = Fixture::new().claim(1, 2, ReplicaState::Ready).claim(2, 2, ReplicaState::Ready);
+    fixture.record.endpoint.spec.routing.policy = RoutingPolicy::Session;
+    let labels = &mut fixture.nodes[1].facts.labels;
+    (labels.cluster, labels.price) = ("west".to_owned(), Some(2.5));
+    let mut view = fixture.view();
+    let mut own = node(9);
+    own.distances.insert("west".to_owned(), 70);
+    view.nodes.insert(own.id, Arc::new(own));
+    let route = route(&view, &Memory::default(), &Engines::new(), &fixture.record);
+    assert_eq!(route.policy, RoutingPolicy::Session);
+    let west =
+        Site { round_trip: Some(Duration::from_millis(70)), other_cluster: true, service: false, price: Some(2.5) };
+    let sites: Vec<Site> = route.replicas.into_iter().map(|replica| replica.site).collect();
+    assert_eq!(sites, [Site::default(), west]);
 }

@@ -2,8 +2,10 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use shoal_ingress::{Ingress, IngressConfig, Place, Replica, Route, RouteRevision, RoutingTable};
-use shoal_types::{Backend, ClaimId, Demand, EngineAddress, GatewayTarget, Hlc, Load, NodeId, Revision, UnixMillis};
+use shoal_ingress::{Ingress, IngressConfig, Place, Replica, Route, RouteRevision, RoutingTable, Site};
+use shoal_types::{
+    Backend, ClaimId, Demand, EngineAddress, GatewayTarget, Hlc, Load, NodeId, Revision, RoutingPolicy, UnixMillis,
+};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -39,7 +41,8 @@ pub(crate) fn remote(number: u8, load: u32) -> Replica {
         revision: revision(1),
         node: node_id(number),
         place: Place::Remote,
-        load: Some(Load { inflight: load, ..Load::default() }),
+        load: Some(Load { inflight: load, running: Some(load), ..Load::default() }),
+        site: Site::default(),
     }
 }
 
@@ -62,6 +65,7 @@ pub(crate) fn route(replicas: impl IntoIterator<Item = Replica>) -> Route {
         may_wake: false,
         revisions: vec![route_revision(1, "meta/Llama-3", 100)],
         replicas: replicas.into_iter().collect(),
+        policy: RoutingPolicy::default(),
     }
 }
 

@@ -1,0 +1,113 @@
+//! What a replica is believed to have in its prefix cache: the blocks of the prompts that this ingress has sent it, as
+//! far as they are not too long ago. Nothing is asked of engines, and nothing is told to other ingresses.
+
+use std::{
+    collections::HashSet,
+    hash::{BuildHasher, Hasher, RandomState},
+};
+
+use super::hash::fold;
+
+/// Blocks that are remembered of one replica at most, in both generations: 2 M tokens, more than the KV cache of any
+/// engine of today holds, and at most 0.6 MB here.
+const BLOCKS_MAX: usize = 32_768;
+
+/// The latest blocks of one replica. Two generations stand for an order of use: what is used is in the younger one, and
+/// when that is full, it becomes the older one, whose blocks are forgotten.
+///
+/// Prompts are entered whole, so that each generation that has a block has all that come before it.
+#[derive(Debug)]
+pub(super) struct Belief {
+    young: HashSet<u64, Keyed>,
+    old: HashSet<u64, Keyed>,
+}
+
+impl Default for Belief {
+    fn default() -> Self {
+        let keyed = Keyed(RandomState::new().hash_one(0));
+        Self { young: HashSet::with_hasher(keyed), old: HashSet::with_hasher(keyed) }
+    }
+}
+
+impl Belief {
+    /// Enters the prompt of these blocks.
+    pub(super) fn enter(&mut self, blocks: &[u64]) {
+        if self.young.len() + blocks.len() > BLOCKS_MAX / 2 {
+            std::mem::swap(&mut self.young, &mut self.old);
+            self.young.clear();
+        }
+        self.young.extend(blocks);
+    }
+
+    /// Whether it has the block that hashes to `block`, and hence all before that.
+    pub(super) fn has(&self, block: u64) -> bool {
+        self.young.contains(&block) || self.old.contains(&block)
+    }
+
+    /// How many of `blocks` it has.
+    pub(super) fn held(&self, blocks: &[u64]) -> usize {
+        blocks.partition_point(|&block| self.has(block))
+    }
+}
+
+/// Spreads hashes by a key that nobody knows: clients choose prompts, and could choose such as fall on one another.
+#[derive(Debug, Clone, Copy)]
+struct Keyed(u64);
+
+impl BuildHasher for Keyed {
+    type Hasher = Self;
+
+    fn build_hasher(&self) -> Self {
+        *self
+    }
+}
+
+impl Hasher for Keyed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&byte| self.write_u64(byte.into()));
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        self.0 = fold(value, self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The blocks of prompt `number`, which shares its first with all others.
+    fn prompt(number: u64, blocks: u64) -> Vec<u64> {
+        (0..blocks).map(|block| if block == 0 { 7 } else { fold(number, block) }).collect()
+    }
+
+    #[test]
+    fn what_was_entered_is_held_up_to_where_it_differs() {
+        let mut belief = Belief::default();
+        belief.enter(&prompt(1, 10));
+        assert_eq!(belief.held(&prompt(1, 20)), 10);
+        assert_eq!(belief.held(&prompt(1, 5)), 5);
+        assert_eq!(belief.held(&prompt(2, 20)), 1);
+        assert!(belief.has(prompt(1, 10)[9]) && !belief.has(prompt(2, 10)[9]));
+    }
+
+    /// Rule 9: and what is forgotten is what was not used.
+    #[test]
+    fn rule_9_what_is_not_used_is_forgotten() {
+        let mut belief = Belief::default();
+        let (used, unused) = (prompt(0, 100), prompt(1, 100));
+        belief.enter(&unused);
+        for number in 2..1_000 {
+            belief.enter(&used);
+            belief.enter(&prompt(number, 100));
+            assert!(belief.young.len() + belief.old.len() <= BLOCKS_MAX);
+            assert_eq!(belief.held(&used), 100);
+        }
+        assert_eq!(belief.held(&unused), 1, "but for what all have");
+        assert_eq!(belief.held(&prompt(999, 100)), 100);
+    }
+}

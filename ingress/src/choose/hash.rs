@@ -1,0 +1,44 @@
+//! Hashes that are the same on every node, so that ingresses agree without a word. They decide where requests go, never
+//! whether they may: somebody who makes two collide gets a slower answer.
+
+use twox_hash::XxHash3_64;
+
+/// Digits of the fractional part of pi, as in wyhash: odd, and nobody's choice.
+const KEYS: [u64; 2] = [0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7345];
+
+/// Both mixed into one: the folded product of wyhash.
+pub(super) const fn fold(a: u64, b: u64) -> u64 {
+    let product = ((a ^ KEYS[0]) as u128) * ((b ^ KEYS[1]) as u128);
+    #[allow(clippy::cast_possible_truncation)] // its two halves are what is wanted
+    let halves = (product as u64, (product >> 64) as u64);
+    halves.0 ^ halves.1
+}
+
+/// The hash of `bytes`, which come after what hashed to `before`.
+pub(super) fn chain(before: u64, bytes: &[u8]) -> u64 {
+    fold(XxHash3_64::oneshot(bytes), before)
+}
+
+/// The hash of `parts`, of which none runs into the next.
+pub(crate) fn seed(parts: &[&[u8]]) -> u64 {
+    parts.iter().fold(0, |seed, part| chain(seed.wrapping_add(part.len() as u64), part))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Other versions of this program must come to the same hashes: a prompt's home would move with every upgrade.
+    #[test]
+    fn hashes_are_what_they_have_always_been() {
+        assert_eq!(chain(0, b"a"), fold(XxHash3_64::oneshot(b"a"), 0));
+        assert_eq!(XxHash3_64::oneshot(b"a"), 0xe6c6_32b6_1e96_4e1f);
+        assert_eq!(seed(&[b"llama", b"", b"salt"]), 0x3fa1_57eb_82e6_f56d);
+    }
+
+    #[test]
+    fn no_part_runs_into_the_next() {
+        assert_ne!(seed(&[b"ab", b"c"]), seed(&[b"a", b"bc"]));
+        assert_ne!(seed(&[b"", b"a"]), seed(&[b"a", b""]));
+    }
+}

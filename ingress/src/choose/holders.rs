@@ -1,0 +1,86 @@
+//! Who is believed to have a prompt.
+
+use super::{Candidate, prefix::Prefix};
+
+/// A prompt is where this part of its blocks is: what is left is computed in no time (llm-d's threshold).
+const MOST: (usize, usize) = (4, 5);
+
+/// Brings those of `candidates` that have the most of `prefix` to the front and returns how many they are: none, unless
+/// they have four fifths of it, or are known to have had the same conversation before. `has` says whether the replica at a
+/// position has a block, and hence all before it.
+pub(super) fn bring_holders(candidates: &mut [Candidate], prefix: &Prefix, has: impl Fn(usize, u64) -> bool) -> usize {
+    let blocks = prefix.blocks();
+    let most = (blocks.len() * MOST.0).div_ceil(MOST.1);
+    let levels = [(most, blocks.len()), (prefix.known_by().unwrap_or(most), most - 1)];
+    for (least, all) in levels.into_iter().filter(|(least, all)| (1..=*all).contains(least)) {
+        let count = bring(candidates, blocks[least - 1], &has);
+        if count > 0 {
+            return narrow(&mut candidates[..count], &blocks[..all], least, &has);
+        }
+    }
+    0
+}
+
+/// Brings those of `holders`, which have the first `least` of `blocks`, to the front that have the most of them.
+fn narrow(holders: &mut [Candidate], blocks: &[u64], least: usize, has: &impl Fn(usize, u64) -> bool) -> usize {
+    let (mut count, mut least, mut most) = (holders.len(), least, blocks.len());
+    while count > 1 && least < most {
+        let middle = (least + most).div_ceil(2);
+        match bring(&mut holders[..count], blocks[middle - 1], has) {
+            0 => most = middle - 1,
+            further => (count, least) = (further, middle),
+        }
+    }
+    count
+}
+
+/// Brings those that have `block` to the front and returns how many they are.
+fn bring(candidates: &mut [Candidate], block: u64, has: &impl Fn(usize, u64) -> bool) -> usize {
+    let mut count = 0;
+    for index in 0..candidates.len() {
+        if has(candidates[index].position, block) {
+            candidates.swap(count, index);
+            count += 1;
+        }
+    }
+    count
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::head::Prompt;
+
+    /// The positions of those that have the most of a prompt of `blocks` blocks, of which the replicas have as many as
+    /// `held` says.
+    fn holders(blocks: usize, held: &[usize]) -> Vec<usize> {
+        let body = "a".repeat(blocks * crate::choose::prefix::BLOCK);
+        let prefix = Prefix::new(1, &Prompt { body: &body, ..Prompt::default() }).unwrap();
+        let has = |position: usize, block| prefix.blocks()[..held[position]].contains(&block);
+        let mut candidates: Vec<Candidate> =
+            (0..held.len()).map(|position| Candidate { position, ..Candidate::default() }).collect();
+        let count = bring_holders(&mut candidates, &prefix, has);
+        let mut found: Vec<usize> = candidates[..count].iter().map(|candidate| candidate.position).collect();
+        found.sort_unstable();
+        found
+    }
+
+    #[test]
+    fn four_fifths_of_a_prompt_are_most_of_it() {
+        assert_eq!(holders(10, &[3, 8, 0]), [1]);
+        assert_eq!(holders(1, &[0, 1]), [1]);
+    }
+
+    #[test]
+    fn of_several_those_that_have_more_are_meant() {
+        assert_eq!(holders(100, &[80, 97, 0, 96, 97]), [1, 4]);
+        assert_eq!(holders(100, &[100, 99, 100]), [0, 2]);
+    }
+
+    /// A long message that is new does not lose the conversation before it.
+    #[test]
+    fn less_is_enough_if_it_tells_the_conversation() {
+        assert_eq!(holders(100, &[3, 30, 20]), [1]);
+        assert_eq!(holders(100, &[3, 0]), [0; 0], "that is in others as well");
+    }
+}

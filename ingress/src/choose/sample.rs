@@ -1,0 +1,30 @@
+//! Picking some of many.
+
+use std::time::Duration;
+
+use super::{Candidate, cost::NEAR};
+
+/// Two different ones of those that `keep` keeps, as far as there are two: the better of two random ones is nearly as
+/// good as the best (Mitzenmacher 2001), and nodes with the same stale picture do not all run to the same replica.
+pub(super) fn two_of(
+    candidates: &[Candidate],
+    keep: impl Fn(&Candidate) -> bool,
+    random: [u64; 2],
+) -> impl Iterator<Item = &Candidate> {
+    let kept = || candidates.iter().filter(|candidate| keep(candidate));
+    let count = kept().count();
+    let first = below(random[0], count);
+    let second = below(random[1], count.saturating_sub(1));
+    let second = if second < first { second } else { second + 1 };
+    let at = |index: usize| if index < count { kept().nth(index) } else { None };
+    [at(first), at(second)].into_iter().flatten()
+}
+
+fn below(random: u64, bound: usize) -> usize {
+    usize::try_from(random.checked_rem(bound as u64).unwrap_or(0)).unwrap_or(0)
+}
+
+/// Up to which distance a replica is as near as the nearest.
+pub(super) fn nearest(candidates: &[Candidate]) -> Duration {
+    candidates.iter().map(|candidate| candidate.distance).min().unwrap_or_default() + NEAR
+}
