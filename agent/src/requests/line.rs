@@ -59,7 +59,7 @@ impl<'a> Line<'a> {
             path: &record.path,
             operation: record.operation,
             endpoint: record.endpoint.as_ref(),
-            model: record.model.as_deref().or(record.endpoint.as_ref().map(EndpointName::as_str)),
+            model: record.name(),
             stream: record.stream,
             status: record.status,
             outcome: record.outcome,

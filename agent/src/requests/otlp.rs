@@ -10,6 +10,7 @@ use super::span::{Kind, Span};
 /// A value of an attribute.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[allow(clippy::enum_variant_names)] // as they are called in JSON
 pub(super) enum Value {
     StringValue(String),
     /// 64-bit numbers are strings in this mapping.

@@ -71,8 +71,7 @@ fn request_attributes(record: &RequestRecord) -> Vec<(&'static str, Value)> {
         ("shoal.request_id", record.id.as_str().into()),
         ("shoal.attempts", record.attempts().into()),
     ];
-    let model = record.model.as_deref().or(record.endpoint.as_ref().map(EndpointName::as_str));
-    attributes.extend(model.map(|model| ("gen_ai.request.model", model.into())));
+    attributes.extend(record.name().map(|model| ("gen_ai.request.model", model.into())));
     attributes.extend(record.status.map(|status| ("http.response.status_code", u32::from(status).into())));
     attributes.extend(record.error.as_deref().map(|error| ("error.type", error.into())));
     attributes.extend(record.queued_us.map(|queued| ("shoal.queue_us", queued.into())));

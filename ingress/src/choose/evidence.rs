@@ -5,11 +5,11 @@ use std::time::Duration;
 use shoal_types::Backend;
 use tokio::time::Instant;
 
-use super::{Burden, Choice, Chooser, KnownRoute};
+use super::{Burden, Choice, Chooser};
 use crate::{
     attempt::Tried,
     records::{Considered, Evidence},
-    routes::{Place, Replica, Wanted},
+    routes::{Place, Wanted},
 };
 
 /// Most replicas that are noted of one choice: all that were compared, and the first of the others.
@@ -27,6 +27,7 @@ impl Chooser<'_> {
         let compared = choice.map(|choice| choice.compared.as_slice()).unwrap_or_default();
         let mut left = NOTED_MAX - compared.len().min(NOTED_MAX - 1) - usize::from(choice.is_some());
         evidence.considered.reserve(route.replicas.len().min(NOTED_MAX));
+        let counts = self.inflight.counts();
         for (position, revision, replica) in route.replicas_for(wanted) {
             let cost = compared.iter().find(|(noted, _)| *noted == position).map(|(_, cost)| *cost);
             let is_chosen = choice.is_some_and(|choice| choice.position == position);
@@ -42,38 +43,27 @@ impl Chooser<'_> {
                 evidence.chosen = u32::try_from(evidence.considered.len()).ok();
             }
             let weight = known.weights().get(revision).copied().unwrap_or(0);
-            let considered = self.considered(known, (position, replica), tried.contains(replica), now);
-            evidence.considered.push(Considered { weight, cost_us: cost.map(micros), ..considered });
+            let own = counts.of(replica.claim);
+            let (burden, _) = known.replicas[position].known.burden(replica, own, now);
+            let (load, age) = match burden {
+                Burden::Fresh(requests) => (Some(requests.all), None),
+                Burden::Stale(requests, age) => (Some(requests.all), Some(age)),
+                Burden::Unknown(_) => (None, None),
+            };
+            evidence.considered.push(Considered {
+                claim: replica.claim,
+                revision: replica.revision,
+                weight,
+                local: matches!(replica.place, Place::Local(Backend::Engine(_))),
+                suspect: self.suspicions.suspects(replica.node, replica.claim, now),
+                tried: tried.contains(replica),
+                own,
+                load,
+                load_age_us: age.map(micros),
+                cost_us: cost.map(micros),
+            });
         }
         evidence
-    }
-
-    fn considered(
-        &self,
-        known: &KnownRoute,
-        (position, replica): (usize, &Replica),
-        tried: bool,
-        now: Instant,
-    ) -> Considered {
-        let own = self.inflight.counts().of(replica.claim);
-        let (burden, _) = known.replicas[position].known.burden(replica, own, now);
-        let (load, heard) = match burden {
-            Burden::Fresh(requests) => (Some(requests.all), None),
-            Burden::Stale(requests, age) => (Some(requests.all), Some(age)),
-            Burden::Unknown(_) => (None, None),
-        };
-        Considered {
-            claim: replica.claim,
-            revision: replica.revision,
-            weight: 0,
-            local: matches!(replica.place, Place::Local(Backend::Engine(_))),
-            suspect: self.suspicions.suspects(replica.node, replica.claim, now),
-            tried,
-            own,
-            load,
-            load_age_us: heard.map(micros),
-            cost_us: None,
-        }
     }
 }
 

@@ -27,6 +27,7 @@ const STALE: Duration = Duration::from_secs(3);
 
 /// How far a request has come by the time that its client must be told something.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant)] // it is moved once, and most are the large one
 pub(crate) enum Begun {
     /// It has an answer.
     Answer(Opened),

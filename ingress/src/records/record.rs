@@ -104,6 +104,11 @@ impl RequestRecord {
         self.decisions.iter().rev().find(|decision| decision.ended_us.is_some() && decision.failed.is_none())
     }
 
+    /// What the client called the model, if an endpoint was found for it.
+    pub fn name(&self) -> Option<&str> {
+        self.model.as_deref().or_else(|| self.endpoint.as_ref().map(EndpointName::as_str))
+    }
+
     /// Replicas that were tried.
     pub fn attempts(&self) -> usize {
         self.decisions.iter().filter(|decision| decision.chosen.is_some()).count()
