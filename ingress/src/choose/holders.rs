@@ -6,19 +6,15 @@ use super::{Candidate, prefix::Prefix};
 const MOST: (usize, usize) = (4, 5);
 
 /// Brings those of `candidates` that have the most of `prefix` to the front and returns how many they are: none, unless
-/// they have four fifths of it, or are known to have had the same conversation before. `has` says whether the replica at a
+/// they have four fifths of it, and more than its first turn, if it is a later one. Of a later turn, who has had only the
+/// first is no better than its home, where others may have sent the turns between. `has` says whether the replica at a
 /// position has a block, and hence all before it.
 pub(super) fn bring_holders(candidates: &mut [Candidate], prefix: &Prefix, has: impl Fn(usize, u64) -> bool) -> usize {
     let blocks = prefix.blocks();
-    let most = (blocks.len() * MOST.0).div_ceil(MOST.1);
-    let levels = [(most, blocks.len()), (prefix.known_by().unwrap_or(most), most - 1)];
-    for (least, all) in levels.into_iter().filter(|(least, all)| (1..=*all).contains(least)) {
-        let count = bring(candidates, blocks[least - 1], &has);
-        if count > 0 {
-            return narrow(&mut candidates[..count], &blocks[..all], least, &has);
-        }
-    }
-    0
+    let least = (blocks.len() * MOST.0).div_ceil(MOST.1).max(prefix.root_blocks() + 1);
+    let Some(block) = blocks.get(least - 1) else { return 0 };
+    let count = bring(candidates, *block, &has);
+    narrow(&mut candidates[..count], blocks, least, &has)
 }
 
 /// Brings those of `holders`, which have the first `least` of `blocks`, to the front that have the most of them.
@@ -77,10 +73,18 @@ mod tests {
         assert_eq!(holders(100, &[100, 99, 100]), [0, 2]);
     }
 
-    /// A long message that is new does not lose the conversation before it.
     #[test]
-    fn less_is_enough_if_it_tells_the_conversation() {
-        assert_eq!(holders(100, &[3, 30, 20]), [1]);
-        assert_eq!(holders(100, &[3, 0]), [0; 0], "that is in others as well");
+    fn who_has_only_had_the_first_turn_of_a_later_one_does_not_count() {
+        let question = "q".repeat(8 * crate::choose::prefix::BLOCK);
+        let messages = |answer: &str| {
+            format!(r#"[{{"role":"user","content":"{question}"}},{{"role":"assistant","content":"{answer}"}}]"#)
+        };
+        let of = |answer: &str| Prefix::new(1, &Prompt { body: &messages(answer), ..Prompt::default() }).unwrap();
+        let (short, long) = (of("a"), of(&"a".repeat(600)));
+        let count = |prefix: &Prefix, held: usize| {
+            let has = |_, block| prefix.blocks()[..held].contains(&block);
+            bring_holders(&mut [Candidate::default()], prefix, has)
+        };
+        assert_eq!([count(&short, 8), count(&long, 8), count(&long, 9), count(&long, 10)], [0, 0, 1, 1]);
     }
 }

@@ -116,11 +116,15 @@ impl<H: Fn(usize, &[u64]) -> usize> Field<'_, H> {
     /// than all of it does elsewhere.
     fn sticky(&self, prefix: &Prefix, holders: usize, dice: &Dice) -> Option<Choice> {
         let mut compared = Compared::default();
-        let (stay, reason) =
-            match self.cheapest(two_of(&self.candidates[..holders], |_| true, dice.holders), &mut compared) {
-                Some(holder) => (holder, Reason::Holds),
-                None => (self.at_home(prefix)?, Reason::Home),
-            };
+        let (holders, at_home) = (&self.candidates[..holders], home(self.candidates, prefix.root())?.position);
+        // What all of them have had is as well at home, where other ingresses look for what follows.
+        let is_home = |holder: &Candidate| holder.position == at_home;
+        let are_all = prefix.root_blocks() > 0 || !holders.iter().any(is_home);
+        let holders = two_of(holders, |holder| are_all || is_home(holder), dice.holders);
+        let (stay, reason) = match self.cheapest(holders, &mut compared) {
+            Some(holder) => (holder, Reason::Holds),
+            None => (self.at_home(prefix)?, Reason::Home),
+        };
         compared.note(stay.candidate.position, stay.cost());
         let go = self.lightest(dice, &mut compared)?;
         // What is computed twice is paid twice: by this request, and by those that wait behind it.
@@ -131,7 +135,7 @@ impl<H: Fn(usize, &[u64]) -> usize> Field<'_, H> {
 
     /// What its home costs. Another ingress may have sent the prompt there before: then all of it is there.
     fn at_home(&self, prefix: &Prefix) -> Option<Bid<'_>> {
-        let home = home(self.candidates, prefix.root())?;
+        let home = home(self.candidates, prefix.shared_root().unwrap_or(prefix.root()))?;
         Some(Bid { prefill: Duration::ZERO, ..self.bid(home) })
     }
 

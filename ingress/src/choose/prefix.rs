@@ -14,8 +14,7 @@ pub(crate) const BLOCK: usize = 256;
 const BLOCKS_MAX: usize = 2_048;
 /// How much of a prompt without messages is its root, in bytes.
 const ROOT: usize = 1_024;
-/// The root of a prompt is what it shares with others, if it has that in common with them to four fifths; else it
-/// is what it will share with the rest of its conversation.
+/// The part of a prompt that it must have in common with other conversations to be sent where they are.
 const SHARED: (usize, usize) = (4, 5);
 
 /// The hashes of a prompt's blocks, each with all before it, so that two prompts have the same first `n` if they begin
@@ -25,7 +24,8 @@ pub(crate) struct Prefix {
     blocks: Vec<u64>,
     bytes: usize,
     root: u64,
-    known_by: Option<usize>,
+    shared_root: Option<u64>,
+    root_blocks: usize,
 }
 
 /// Where the parts of a list of messages end, in bytes.
@@ -35,6 +35,8 @@ struct Opening {
     shared: usize,
     /// Up to the end of the first message of the user: the same for the whole of one conversation.
     root: usize,
+    /// Whether something follows it.
+    goes_on: bool,
 }
 
 impl Prefix {
@@ -57,12 +59,19 @@ impl Prefix {
         // The last bytes are no whole block yet: they will be others when the conversation goes on.
         body.chunks_exact(BLOCK).take(BLOCKS_MAX - before).for_each(&mut push);
         let opening = Opening::of(body);
-        let at = opening.root(preamble, before, body.len());
-        let root_blocks = (before + at / BLOCK).min(blocks.len());
-        let whole = root_blocks.checked_sub(1).map_or(seed, |index| blocks[index]);
-        let root = chain(whole, if root_blocks == BLOCKS_MAX { &[] } else { &body[at / BLOCK * BLOCK..at] });
-        let known_by = Some(root_blocks).filter(|&blocks| blocks > before + opening.shared / BLOCK);
-        Some(Self { blocks, bytes, root, known_by })
+        let of_body = |at: usize| (before + at / BLOCK).min(blocks.len());
+        let hash = |at: usize, rest: &[u8]| {
+            let whole = of_body(at);
+            let rest = if whole == BLOCKS_MAX { &[] } else { rest };
+            chain(whole.checked_sub(1).map_or(seed, |index| blocks[index]), rest)
+        };
+        let root = hash(opening.root, &body[opening.root / BLOCK * BLOCK..opening.root]);
+        let is_shared = (preamble + opening.shared) * SHARED.1 >= bytes * SHARED.0;
+        // A later turn looks for the first one. And less than a block is no root: all prompts of a model would have one home.
+        let has_shared_root = is_shared && !opening.goes_on && of_body(opening.shared) > 0;
+        let shared_root = has_shared_root.then(|| hash(opening.shared, &[]));
+        let root_blocks = if opening.goes_on { of_body(opening.root) } else { 0 };
+        Some(Self { blocks, bytes, root, shared_root, root_blocks })
     }
 
     /// The hashes, the first block's first.
@@ -75,15 +84,19 @@ impl Prefix {
         self.bytes
     }
 
-    /// What decides about its home: all nodes come to the same without having heard of each other.
+    /// What decides about the home of its conversation: all nodes come to the same without having heard of each other.
     pub(crate) const fn root(&self) -> u64 {
         self.root
     }
 
-    /// By how many of its first blocks a replica is known to have had the same conversation before; `None` if these are
-    /// in others as well.
-    pub(super) const fn known_by(&self) -> Option<usize> {
-        self.known_by
+    /// The same of what it has in common with other conversations, if it is mostly that, and the first turn of its own.
+    pub(super) const fn shared_root(&self) -> Option<u64> {
+        self.shared_root
+    }
+
+    /// How many of its blocks its first turn had, if it is a later one.
+    pub(super) const fn root_blocks(&self) -> usize {
+        self.root_blocks
     }
 }
 
@@ -94,19 +107,12 @@ impl Opening {
         let body = &body[..body.len().min(BLOCK * BLOCKS_MAX)];
         let is_list = memchr(b'[', &body[..body.len().min(1)]).is_some();
         let Some(user) = memmem::find(body, b"\"user\"").filter(|_| is_list) else {
-            return Self { shared: 0, root: body.len().min(ROOT) };
+            return Self { shared: 0, root: body.len().min(ROOT), goes_on: false };
         };
-        let next = memmem::find(&body[user..], b"\"role\"").map_or(body.len(), |next| user + next);
-        let end = memrchr(b'}', &body[user..next]).map_or(next, |end| user + end + 1);
-        Self { shared: memrchr(b'{', &body[..user]).unwrap_or(0), root: end }
-    }
-
-    /// Up to where in the body of `len` bytes, which come after `preamble` bytes in `before` blocks, the root goes.
-    const fn root(self, preamble: usize, before: usize, len: usize) -> usize {
-        let (part, whole) = SHARED;
-        let is_shared = (preamble + self.shared) * whole >= (preamble + len) * part;
-        // Less than a block is no root: all prompts of a model would have the same home.
-        if is_shared && before + self.shared / BLOCK > 0 { self.shared / BLOCK * BLOCK } else { self.root }
+        let next = memmem::find(&body[user..], b"\"role\"").map(|next| user + next);
+        let after = next.unwrap_or(body.len());
+        let end = memrchr(b'}', &body[user..after]).map_or(after, |end| user + end + 1);
+        Self { shared: memrchr(b'{', &body[..user]).unwrap_or(0), root: end, goes_on: next.is_some() }
     }
 }
 

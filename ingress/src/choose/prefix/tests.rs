@@ -48,12 +48,14 @@ fn a_conversation_keeps_its_root_and_its_blocks_as_it_grows() {
 }
 
 #[test]
-fn what_is_mostly_shared_has_the_home_of_what_is_shared() {
-    let (one, other) = (prefix(&messages(9_000, &["a"])).unwrap(), prefix(&messages(9_000, &["b"])).unwrap());
-    assert_eq!(one.root(), other.root());
-    let another = prefix(&messages(9_500, &["a"])).unwrap();
-    assert_ne!(one.root(), another.root());
-    assert_ne!(prefix(&messages(150, &["a"])).unwrap().root(), prefix(&messages(150, &["b"])).unwrap().root());
+fn a_first_turn_that_is_mostly_shared_has_the_home_of_what_is_shared() {
+    let shared = |system: usize, turns: &[&str]| prefix(&messages(system, turns)).unwrap().shared_root();
+    let root = shared(9_000, &["a"]);
+    assert!(root.is_some());
+    assert_eq!(shared(9_000, &["b"]), root);
+    assert_ne!(shared(9_500, &["a"]), root);
+    assert_eq!(shared(9_000, &["a", "b", "c"]), None, "it goes where its first turn belongs");
+    assert_eq!(shared(150, &[&"a".repeat(200)]), None, "too little is in common");
 }
 
 #[test]
