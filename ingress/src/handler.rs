@@ -11,6 +11,7 @@ use crate::{
     Ingress,
     account::Account,
     attempt::Opened,
+    caller::Caller,
     error::RequestError,
     head::Head,
     headers::{HOPS_MAX, NODE, REQUEST_ID, for_engine, hops, request_id},
@@ -112,6 +113,7 @@ impl Ingress {
         parts.headers.insert(REQUEST_ID, id.clone());
         let outgoing = Outgoing { target, headers: for_engine(parts.headers), body: admitted.body.clone() };
         Ok(Pending {
+            caller: Caller::ANONYMOUS,
             tally: self.tallies.of(&route.endpoint, Instant::now()),
             wanted,
             stream,

@@ -12,6 +12,7 @@
 mod account;
 mod admission;
 mod attempt;
+mod caller;
 mod choose;
 mod client_stream;
 mod config;

@@ -4,11 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use crate::{admission::Admitted, demand::Tally, routes::Wanted, upstream::Outgoing};
+use crate::{admission::Admitted, caller::Caller, demand::Tally, routes::Wanted, upstream::Outgoing};
 
 /// A client's request that has no answer yet, and all that is needed to get it one.
 #[derive(Debug)]
 pub(crate) struct Pending {
+    /// Who asks.
+    #[allow(dead_code)] // what a queue treats callers by
+    pub(crate) caller: Caller,
     pub(crate) wanted: Wanted,
     /// The client reads events.
     pub(crate) stream: bool,

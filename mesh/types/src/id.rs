@@ -14,6 +14,9 @@ pub enum ParseIdError {
     /// Node and mesh ids are 26 characters of lower-case base32 (RFC 4648 alphabet, no padding).
     #[error("`{0}` is not an id: expected 26 characters of a-z and 2-7")]
     NotBase32(String),
+    /// Ids of keys are 16 characters of lower-case base32.
+    #[error("`{0}` is not the id of a key: expected 16 characters of a-z and 2-7")]
+    NotAKey(String),
     /// Claim ids are `NODE.GENERATION.COUNTER`.
     #[error("`{0}` is not a replica id: expected NODE.GENERATION.COUNTER")]
     NotAClaim(String),
@@ -32,7 +35,7 @@ const ID_LEN: usize = 16;
 /// Characters of its base32 form.
 const ID_TEXT_LEN: usize = 26;
 
-fn base32() -> data_encoding::Encoding {
+pub(crate) fn base32() -> data_encoding::Encoding {
     let mut spec = Specification::new();
     spec.symbols.push_str("abcdefghijklmnopqrstuvwxyz234567");
     // The alphabet is a constant that satisfies every condition of the specification.
