@@ -23,7 +23,7 @@ pub enum ParseIdError {
     /// Versions are `MILLISECONDS.COUNTER.NODE`.
     #[error("`{0}` is not a version: copy it from `shoal get endpoints -o wide`")]
     NotAVersion(String),
-    /// Endpoint names are DNS labels (RFC 1123), because they become part of file names and metric labels.
+    /// Names of endpoints and keys are DNS labels (RFC 1123), because they become part of file names and metric labels.
     #[error(
         "`{0}` is not a valid name: use 1 to 63 characters of a-z, 0-9 and `-`, starting and ending with a letter or digit"
     )]
@@ -222,14 +222,18 @@ impl FromStr for EndpointName {
     type Err = ParseIdError;
 
     fn from_str(text: &str) -> Result<Self, ParseIdError> {
-        let alphanumeric = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-        let bytes = text.as_bytes();
-        let valid = (1..=63).contains(&bytes.len())
-            && bytes.iter().all(|&byte| alphanumeric(byte) || byte == b'-')
-            && bytes.first().copied().is_some_and(alphanumeric)
-            && bytes.last().copied().is_some_and(alphanumeric);
-        if valid { Ok(Self(text.to_owned())) } else { Err(ParseIdError::NotAName(text.to_owned())) }
+        if is_label(text) { Ok(Self(text.to_owned())) } else { Err(ParseIdError::NotAName(text.to_owned())) }
     }
+}
+
+/// Whether `text` is a DNS label of lower-case letters.
+pub(crate) fn is_label(text: &str) -> bool {
+    let alphanumeric = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let bytes = text.as_bytes();
+    (1..=63).contains(&bytes.len())
+        && bytes.iter().all(|&byte| alphanumeric(byte) || byte == b'-')
+        && bytes.first().copied().is_some_and(alphanumeric)
+        && bytes.last().copied().is_some_and(alphanumeric)
 }
 
 impl<'de> Deserialize<'de> for EndpointName {

@@ -1,5 +1,13 @@
 //! Who asks for tokens: keys of clients, and how urgent their requests are.
 
+mod record;
+mod text;
+
+pub use self::{
+    record::{KeyGrant, KeyHash, KeyName, KeyRecord, KeyStatus, KeyUse},
+    text::{KEY_PREFIX, key_id, key_text},
+};
+
 use std::{fmt, str::FromStr};
 
 use schemars::JsonSchema;
@@ -86,6 +94,15 @@ impl Priority {
             Self::Normal => "normal",
             Self::Low => "low",
         }
+    }
+}
+
+impl FromStr for Priority {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|priority| priority.as_str() == text);
+        found.ok_or_else(|| format!("`{text}` is not one of high, normal and low"))
     }
 }
 
