@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use crate::{
     demand::{Tally, Visit},
+    keys::KeyVisit,
     metrics::{Code, Metrics, Served},
     routes::{Place, Replica},
     usage::{Usage, UsageMeter},
@@ -20,6 +21,8 @@ pub(crate) struct Account {
     endpoint: Option<Arc<str>>,
     /// What the endpoint's tally knows of it.
     visit: Option<Visit>,
+    /// What counts against the limits of its key.
+    key: Option<KeyVisit>,
     stream: bool,
     /// Bytes of the request's body.
     prompt: usize,
@@ -48,6 +51,7 @@ impl Account {
             metrics,
             endpoint: None,
             visit: None,
+            key: None,
             stream: false,
             prompt: 0,
             meter: UsageMeter::default(),
@@ -56,6 +60,16 @@ impl Account {
             served: Served::Nowhere,
             end: End::Open,
         }
+    }
+
+    /// When it arrived.
+    pub(crate) const fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// It counts against the limits of the key of `visit`.
+    pub(crate) fn by_key(&mut self, visit: KeyVisit) {
+        self.key = Some(visit);
     }
 
     /// It is for `endpoint`, whose `tally` counts it, and has a body of `prompt` bytes.
@@ -97,10 +111,15 @@ impl Account {
     /// `bytes` of a replica's answer are passed on.
     pub(crate) fn passed(&mut self, bytes: &[u8]) {
         let tokens = self.meter.push(bytes);
-        if tokens > 0
-            && let Some(visit) = &self.visit
-        {
-            visit.streamed(tokens, Instant::now());
+        if tokens == 0 {
+            return;
+        }
+        let now = Instant::now();
+        if let Some(visit) = &self.visit {
+            visit.streamed(tokens, now);
+        }
+        if let Some(key) = &mut self.key {
+            key.streamed(tokens, now);
         }
     }
 
@@ -137,6 +156,9 @@ impl Drop for Account {
             (End::Open | End::Finished, _) => Code::Cancelled,
         };
         let endpoint = self.endpoint.take();
+        if let Some(key) = self.key.take() {
+            key.end(endpoint.as_ref(), self.usage(), Instant::now());
+        }
         self.metrics.ended(endpoint.as_ref(), code, self.served, self.started.elapsed());
     }
 }

@@ -13,6 +13,18 @@ pub struct IngressConfig {
     pub timeouts: Timeouts,
     /// How gateways with an `https` URL are asked: whose certificates count. Without it they cannot be reached.
     pub gateway_tls: Option<Arc<ClientConfig>>,
+    /// Whether clients must show a key.
+    pub auth: Auth,
+}
+
+/// Whether clients must show a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Auth {
+    /// Nobody must; who shows one is bound by it.
+    #[default]
+    None,
+    /// All must, except for `/livez` and `/readyz`.
+    Keys,
 }
 
 /// Bounds. What is over one of them gets an error that says so.

@@ -25,6 +25,7 @@ mod headers;
 mod holding;
 mod inflight;
 mod ingress;
+mod keys;
 mod loads;
 mod metrics;
 mod models;
@@ -40,7 +41,8 @@ mod tunnel;
 mod upstream;
 mod usage;
 
-pub use config::{IngressConfig, Limits, Timeouts};
+pub use config::{Auth, IngressConfig, Limits, Timeouts};
 pub use ingress::Ingress;
+pub use keys::{KeyCounts, KeyUsage};
 pub use routes::{Place, Replica, Route, RouteRevision, RoutingTable};
 pub use tunnel::{Dial, DialError, Tunnel, TunnelSend};

@@ -9,8 +9,8 @@ use crate::{admission::Admitted, caller::Caller, demand::Tally, routes::Wanted, 
 /// A client's request that has no answer yet, and all that is needed to get it one.
 #[derive(Debug)]
 pub(crate) struct Pending {
-    /// Who asks.
-    #[allow(dead_code)] // what a queue treats callers by
+    /// Who asks; a queue goes by it.
+    #[allow(dead_code)]
     pub(crate) caller: Caller,
     pub(crate) wanted: Wanted,
     /// The client reads events.
