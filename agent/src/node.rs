@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::{
     detail::{GpuDetail, NodeDetail},
     inventory::{ClearError, GpuFaults, GpuReading},
+    keys::{UsageBook, UsageRow},
     replicas::Command,
 };
 
@@ -19,6 +20,7 @@ pub(crate) struct NodeControl {
     supervisor: Arc<Supervisor>,
     readings: watch::Receiver<Vec<GpuReading>>,
     faults: GpuFaults,
+    usage: UsageBook,
 }
 
 impl NodeControl {
@@ -27,8 +29,14 @@ impl NodeControl {
         supervisor: Arc<Supervisor>,
         readings: watch::Receiver<Vec<GpuReading>>,
         faults: GpuFaults,
+        usage: UsageBook,
     ) -> Self {
-        Self { inbox, supervisor, readings, faults }
+        Self { inbox, supervisor, readings, faults, usage }
+    }
+
+    /// What clients of this node's ingress used on day `since` and later, but for the last second or so.
+    pub(crate) fn key_usage(&self, since: u32) -> Vec<UsageRow> {
+        self.usage.rows(since)
     }
 
     /// This node, closely.
