@@ -1,5 +1,6 @@
 //! The admin API: what the command line talks to.
 
+mod keys;
 mod listen;
 mod logs;
 mod model;
@@ -10,6 +11,7 @@ mod routes;
 mod serve;
 mod view;
 
+pub(crate) use keys::{KeyCreated, KeyRequest, UsageReport};
 pub(crate) use listen::AdminListeners;
 pub(crate) use logs::{LogQuery, local as local_logs};
 pub(crate) use model::{

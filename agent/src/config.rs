@@ -109,8 +109,10 @@ impl Default for MeshConfig {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct IngressConfig {
-    /// TCP address to listen on. On loopback unless written out, because it asks for no key.
+    /// TCP address to listen on.
     pub(crate) listen: SocketAddr,
+    /// Whether clients must show a key; without it they must unless the address is a loopback one.
+    pub(crate) auth: Option<AuthMode>,
     /// Largest request body.
     pub(crate) max_body: MemorySize,
     /// A line of JSON for each request; off unless written out.
@@ -121,9 +123,29 @@ impl Default for IngressConfig {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            auth: None,
             max_body: MemorySize::from_bytes(32 << 20),
             access_log: None,
         }
+    }
+}
+
+/// Whether clients must show a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum AuthMode {
+    /// All must.
+    Keys,
+    /// Nobody must: whoever reaches the address can use all endpoints.
+    None,
+}
+
+impl IngressConfig {
+    /// Whether clients must show a key. Where it is not written out, the address decides and not the client's: behind a
+    /// proxy on the same host, which is what listens for others then, all clients look like local ones.
+    pub(crate) fn auth(&self) -> AuthMode {
+        let by_address = if self.listen.ip().is_loopback() { AuthMode::None } else { AuthMode::Keys };
+        self.auth.unwrap_or(by_address)
     }
 }
 
@@ -300,6 +322,20 @@ mod tests {
         assert_eq!(config.mesh.gossip_interval, HumanDuration::from_millis(200));
         let error = parse("mesh: {listenn: 1.2.3.4:1}").unwrap_err().to_string();
         assert_eq!(error, "unknown field `mesh.listenn`: did you mean `listen`?");
+    }
+
+    #[test]
+    fn a_key_is_asked_for_unless_the_address_is_loopback_or_the_file_says_otherwise() {
+        let auth = |text: &str| parse(&format!("ingress: {{{text}}}")).unwrap().ingress.auth();
+        assert_eq!(Config::default().ingress.auth(), AuthMode::None);
+        for open in ["'0.0.0.0:80'", "'[::]:80'", "'10.0.0.1:80'"] {
+            assert_eq!(auth(&format!("listen: {open}")), AuthMode::Keys, "{open}");
+            assert_eq!(auth(&format!("listen: {open}, auth: none")), AuthMode::None);
+        }
+        for own in ["'127.0.0.1:80'", "'[::1]:80'"] {
+            assert_eq!(auth(&format!("listen: {own}")), AuthMode::None, "{own}");
+            assert_eq!(auth(&format!("listen: {own}, auth: keys")), AuthMode::Keys);
+        }
     }
 
     #[test]

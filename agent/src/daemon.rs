@@ -14,7 +14,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 use shoal_engine_supervisor::{Supervisor, SupervisorConfig};
-use shoal_ingress::{Ingress, IngressConfig, Limits};
+use shoal_ingress::Ingress;
 use shoal_mesh::{Identity, IdentityError, InboundStream, Mesh, MeshConfig, StreamKind, clock};
 use shoal_placement::Timing;
 use shoal_types::{Departure, NodeFacts, wire};
@@ -35,6 +35,7 @@ use crate::{
     cli::{AgentArgs, IDENTITY_DIR, join_with, read_token},
     config::Config,
     inventory::{GpuInventory, ReadingsWatch, host, host_addresses, host_name},
+    keys::{KeyKeeper, UsageBook},
     memory::MemoryFile,
     metrics::Metrics,
     node::NodeControl,
@@ -174,14 +175,12 @@ impl Daemon {
             Mesh::start(mesh_config, Arc::clone(&identity), facts).await.map_err(|error| failed(&error))?;
         let mesh = Arc::new(mesh);
 
-        let limits = Limits {
-            body: usize::try_from(config.ingress.max_body.as_bytes()).unwrap_or(usize::MAX),
-            ..Limits::default()
-        };
         let requests = Requests::new(&config, mesh.me()).map_err(|error| failed(&error))?;
-        let telling = requests.telling();
-        let ingress_config = IngressConfig { limits, gateway_tls, telling, ..IngressConfig::default() };
+        let ingress_config = settings::ingress(&config, gateway_tls, requests.telling());
         let ingress = Ingress::new(ingress_config, mesh.me(), Arc::new(MeshDial(Arc::clone(&mesh))));
+        let usage = UsageBook::open(&config.state_dir());
+        // Before the first request comes.
+        let keys = KeyKeeper::new(Arc::clone(&mesh), Arc::clone(&ingress), usage.clone());
         let (inbox, commands) = mpsc::channel(INBOX);
         let control = NodeControl::new(
             inbox,
@@ -189,6 +188,7 @@ impl Daemon {
             readings.clone(),
             inventory.faults(),
             Arc::clone(&ingress),
+            usage.clone(),
         );
         let peers = PeerClient::new(Arc::clone(&mesh), control.clone());
 
@@ -242,6 +242,7 @@ impl Daemon {
         daemon.tasks.spawn(Notices::new(&config.notices).keep(notices, daemon.stop.clone()));
         daemon.tasks.spawn(inventory.keep(known_gpus, daemon.stop.clone()));
         daemon.tasks.spawn(file.keep(memory.subscribe(), daemon.stop.clone()));
+        daemon.tasks.spawn(keys.keep(daemon.stop.clone()));
         daemon.tasks.spawn(reports.keep(daemon.stop.clone()));
         daemon.tasks.spawn(requests.keep(daemon.stop.clone()));
         daemon.tasks.spawn(unplaced::keep(mesh.view(), memory.subscribe(), daemon.stop.clone()));

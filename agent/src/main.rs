@@ -9,6 +9,7 @@ mod daemon;
 mod detail;
 mod dev;
 mod inventory;
+mod keys;
 mod ledger;
 mod memory;
 mod metrics;

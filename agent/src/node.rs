@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::{
     detail::{GpuDetail, NodeDetail},
     inventory::{ClearError, GpuFaults, GpuReading},
+    keys::{UsageBook, UsageRow},
     replicas::Command,
 };
 
@@ -21,6 +22,7 @@ pub(crate) struct NodeControl {
     readings: watch::Receiver<Vec<GpuReading>>,
     faults: GpuFaults,
     ingress: Arc<Ingress>,
+    usage: UsageBook,
 }
 
 impl NodeControl {
@@ -30,13 +32,19 @@ impl NodeControl {
         readings: watch::Receiver<Vec<GpuReading>>,
         faults: GpuFaults,
         ingress: Arc<Ingress>,
+        usage: UsageBook,
     ) -> Self {
-        Self { inbox, supervisor, readings, faults, ingress }
+        Self { inbox, supervisor, readings, faults, ingress, usage }
     }
 
     /// Requests with this id that this node's ingress took lately, the newest first.
     pub(crate) fn requests(&self, id: &str) -> Vec<Arc<RequestRecord>> {
         self.ingress.requests(id)
+    }
+
+    /// What clients of this node's ingress used on day `since` and later, but for the last second or so.
+    pub(crate) fn key_usage(&self, since: u32) -> Vec<UsageRow> {
+        self.usage.rows(since)
     }
 
     /// This node, closely.

@@ -1,4 +1,5 @@
-//! What nodes ask of each other beside gossip, specs and requests: drains, logs, and whether a replica serves.
+//! What nodes ask of each other beside gossip, specs and requests: drains, logs, what clients used, and whether a replica
+//! serves.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -15,6 +16,7 @@ use tracing::debug;
 use crate::{
     admin::{Code, LogQuery, Problem, local_logs},
     detail::NodeDetail,
+    keys::UsageRow,
     node::NodeControl,
 };
 
@@ -40,6 +42,10 @@ enum Question {
     ClearFault(GpuId),
     /// Requests with this id that the node's ingress took lately; answered by `Requests`.
     Requests(String),
+    /// What clients used on a day and later. Answered by `KeyUsage`, as often as it takes.
+    KeyUsage {
+        since: u32,
+    },
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -51,7 +57,14 @@ enum Reply {
     Detail(String),
     /// A list of [`RequestRecord`] in JSON, for the same reason.
     Requests(String),
+    /// Some [`UsageRow`]s in JSON; the last has none.
+    KeyUsage(String),
 }
+
+/// Rows of usage in one frame, some 150 bytes each.
+const ROWS_PER_FRAME: usize = 2_000;
+/// Frames of usage that are read of one node: more than a book can fill.
+const FRAMES_MAX: usize = 100;
 
 /// Asks other nodes; cheap to clone.
 #[derive(Debug, Clone)]
@@ -106,6 +119,25 @@ impl PeerClient {
         self.ask(node, &Question::ClearFault(gpu)).await.map(|_| ())
     }
 
+    /// What clients of another node's ingress used on day `since` and later.
+    pub(crate) async fn key_usage(&self, node: NodeId, since: u32) -> Result<Vec<UsageRow>, Problem> {
+        let failed = |why: String| Problem::new(Code::Failed, format!("node {} answers in part: {why}", node.short()));
+        let (mut reply, mut recv) = self.exchange(node, &Question::KeyUsage { since }).await?;
+        let mut rows: Vec<UsageRow> = Vec::new();
+        for _ in 0..FRAMES_MAX {
+            let Reply::KeyUsage(json) = &reply else { return Err(unasked(node, &reply)) };
+            let some: Vec<UsageRow> = serde_json::from_str(json).map_err(|error| failed(error.to_string()))?;
+            if some.is_empty() {
+                return Ok(rows);
+            }
+            rows.extend(some);
+            let next = timeout(DEADLINE, recv.read_frame()).await;
+            reply =
+                next.map_err(|_| failed("it took too long".to_owned()))?.map_err(|error| failed(error.to_string()))?;
+        }
+        Err(failed("it does not end".to_owned()))
+    }
+
     /// Whether `claim` serves and means to go on; no answer is a no.
     pub(crate) async fn serves(&self, node: NodeId, claim: ClaimId) -> bool {
         if node == self.mesh.me() {
@@ -152,7 +184,7 @@ fn unasked(node: NodeId, reply: &Reply) -> Problem {
     match reply {
         Reply::Failed(why) => Problem::new(Code::Failed, format!("node {} refuses: {why}", node.short())),
         Reply::NoLog => Problem::new(Code::NotFound, "the replica has no log on its node"),
-        Reply::Done | Reply::Detail(_) | Reply::Requests(_) => {
+        Reply::Done | Reply::Detail(_) | Reply::Requests(_) | Reply::KeyUsage(_) => {
             Problem::new(Code::Failed, format!("node {} answers what was not asked", node.short()))
         }
     }
@@ -214,6 +246,14 @@ async fn answer_question(control: &NodeControl, writes: bool, Stream { mut send,
                 Err(error) => Reply::Failed(error.to_string()),
             };
             send.write_frame(&reply).await.map_err(io::Error::other)?;
+        }
+        Question::KeyUsage { since } => {
+            let rows = control.key_usage(since);
+            for some in rows.chunks(ROWS_PER_FRAME).chain([[].as_slice()]) {
+                let json = serde_json::to_string(some)?;
+                let sent = timeout(DEADLINE, send.write_frame(&Reply::KeyUsage(json))).await.map_err(|_| late())?;
+                sent.map_err(io::Error::other)?;
+            }
         }
         Question::Logs { claim, tail, follow, previous } => {
             let query = LogQuery { tail: usize::try_from(tail).unwrap_or(usize::MAX), follow, previous };

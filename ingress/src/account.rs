@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use crate::{
     demand::Visit,
     error::RequestError,
+    keys::KeyVisit,
     metrics::{Code, Metrics, Operation, Served, Went},
     pending::Pending,
     records::{Records, RequestRecord, Trail},
@@ -35,6 +36,8 @@ pub(crate) struct Account {
     wanted: Option<Wanted>,
     /// What the endpoint's tally knows of it.
     visit: Option<Visit>,
+    /// What counts against the limits of its key.
+    key: Option<KeyVisit>,
     stream: bool,
     /// Bytes of the request's body.
     prompt: usize,
@@ -73,6 +76,7 @@ impl Account {
             trail,
             wanted: None,
             visit: None,
+            key: None,
             stream: false,
             prompt: 0,
             admitted: None,
@@ -88,9 +92,19 @@ impl Account {
         }
     }
 
+    /// When it arrived.
+    pub(crate) const fn started(&self) -> Instant {
+        self.arrival.at
+    }
+
     /// Where its choices are noted.
     pub(crate) fn trail(&self) -> Arc<Trail> {
         Arc::clone(&self.trail)
+    }
+
+    /// It counts against the limits of the key of `visit`.
+    pub(crate) fn by_key(&mut self, visit: KeyVisit) {
+        self.key = Some(visit);
     }
 
     /// It has been read, and an endpoint found for it.
@@ -143,6 +157,9 @@ impl Account {
         match self.last_token.replace(now) {
             Some(last) => visit.into_iter().for_each(|visit| visit.series().between_tokens(now - last, tokens)),
             None => self.first_token = Some(now),
+        }
+        if let Some(key) = &mut self.key {
+            key.streamed(tokens, now);
         }
     }
 
@@ -220,10 +237,15 @@ impl Account {
 
 impl Drop for Account {
     fn drop(&mut self) {
-        let went = self.went(Instant::now());
+        let now = Instant::now();
+        let went = self.went(now);
         match &self.visit {
             Some(visit) => visit.series().ended(&went),
             None => self.metrics.nowhere().ended(&went),
+        }
+        if let Some(key) = self.key.take() {
+            let endpoint: Option<Arc<str>> = self.wanted.as_ref().map(|wanted| wanted.endpoint.as_str().into());
+            key.end(endpoint.as_ref(), self.usage(), now);
         }
         let record = self.record(&went);
         let records = Arc::clone(&self.records);

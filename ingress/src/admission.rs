@@ -84,6 +84,13 @@ impl Admission {
         Ok(gathering.finish())
     }
 
+    /// Throws the body of a request away that is refused whatever is in it.
+    pub(crate) async fn throw_away(&self, request: Request<Incoming>) {
+        if !request.headers().contains_key(header::EXPECT) {
+            let _ = timeout(DISCARD_FOR, discard(&mut request.into_body(), self.limit)).await;
+        }
+    }
+
     const fn error(&self, refused: Refused) -> RequestError {
         match refused {
             Refused::TooLarge => RequestError::BodyTooLarge { limit: self.limit },

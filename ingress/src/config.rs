@@ -17,6 +17,18 @@ pub struct IngressConfig {
     pub gateway_tls: Option<Arc<ClientConfig>>,
     /// Who hears of single requests.
     pub telling: Telling,
+    /// Whether clients must show a key.
+    pub auth: Auth,
+}
+
+/// Whether clients must show a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Auth {
+    /// Nobody must; who shows one is bound by it.
+    #[default]
+    None,
+    /// All must, except for `/livez` and `/readyz`.
+    Keys,
 }
 
 /// Bounds. What is over one of them gets an error that says so.

@@ -5,5 +5,6 @@ mod ring;
 mod tallies;
 mod tally;
 
+pub(crate) use self::ring::Ring;
 pub(crate) use tallies::Tallies;
 pub(crate) use tally::{Tally, Visit};

@@ -4,7 +4,10 @@
 //! |---|---|---|
 //! | `route_not_found` | 404 | no such path, or not with this method |
 //! | `model_not_found` | 404 | no endpoint has this name |
-//! | `not_known_yet` | 503 | no endpoint has this name so far, and this node has not heard of all yet |
+//! | `not_known_yet` | 503 | no endpoint has this name, or there is no such key, so far, and this node has not heard of all yet |
+//! | `invalid_api_key` | 401 | no key where one is asked for, or one that is not good (any more) |
+//! | `endpoint_not_allowed` | 403 | the key is not good for this endpoint |
+//! | `rate_limit_exceeded` | 429 | a limit of the key is reached; `x-shoal-reason` says which |
 //! | `invalid_body` | 400 | not a JSON object, or `model` missing or not text |
 //! | `request_incomplete` | 400 | the body broke off |
 //! | `request_timeout` | 408 | the body did not arrive in time |
@@ -30,7 +33,9 @@ use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 use shoal_types::EndpointName;
 
-use crate::{attempt::Tried, head::HeadError, headers::HOPS_MAX, holding::Full, reply::ReplyBody, routes::Wanted};
+use crate::{
+    attempt::Tried, head::HeadError, headers::HOPS_MAX, holding::Full, keys::Excess, reply::ReplyBody, routes::Wanted,
+};
 
 /// Says in one word why a request was not served.
 pub(crate) const REASON: HeaderName = HeaderName::from_static("x-shoal-reason");
@@ -43,6 +48,18 @@ const EXCERPT_MAX: usize = 300;
 pub(crate) enum RequestError {
     #[error("there is no {method} {path} here; the API is at /v1, GET /v1/models lists what is served")]
     NoSuchRoute { method: http::Method, path: String },
+    #[error(
+        "this gateway asks for a key: send it as `Authorization: Bearer sk-shoal-...`; `shoal key create` makes one"
+    )]
+    NoKey,
+    #[error("the key is not one of this mesh, or it was revoked, or has expired; `shoal key list` shows all")]
+    UnknownKey,
+    #[error("the key is not known to this node yet, which has just started; try again, or another node")]
+    KeyNotKnownYet,
+    #[error("the key `{key}` is not good for `{endpoint}`; GET /v1/models lists what it is good for")]
+    NotAllowed { key: String, endpoint: EndpointName },
+    #[error("the key `{key}` has reached its limit of {excess}; try again in {} s", .excess.retry_after)]
+    OverLimit { key: String, excess: Excess },
     #[error("the request body is over the limit of {limit} bytes")]
     BodyTooLarge { limit: usize },
     #[error("the request body did not arrive within {within:?}")]
@@ -125,6 +142,15 @@ impl RequestError {
     const fn terms(&self) -> Terms {
         match self {
             Self::NoSuchRoute { .. } => Terms::of_client(StatusCode::NOT_FOUND, "route_not_found"),
+            Self::NoKey | Self::UnknownKey => Terms::of_client(StatusCode::UNAUTHORIZED, "invalid_api_key"),
+            Self::NotAllowed { .. } => {
+                Terms { param: Some("model"), ..Terms::of_client(StatusCode::FORBIDDEN, "endpoint_not_allowed") }
+            }
+            Self::OverLimit { excess, .. } => Terms {
+                reason: Some(excess.limit.reason()),
+                retry_after: Some(excess.retry_after),
+                ..Terms::of_client(StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded")
+            },
             Self::BodyTooLarge { .. } => Terms::of_client(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large"),
             Self::BodyTimeout { .. } => Terms::of_client(StatusCode::REQUEST_TIMEOUT, "request_timeout"),
             Self::BodyBroken(_) => Terms::of_client(StatusCode::BAD_REQUEST, "request_incomplete"),
@@ -135,7 +161,7 @@ impl RequestError {
             Self::UnknownModel { .. } => {
                 Terms { param: Some("model"), ..Terms::of_client(StatusCode::NOT_FOUND, "model_not_found") }
             }
-            Self::NotKnownYet { .. } => {
+            Self::NotKnownYet { .. } | Self::KeyNotKnownYet => {
                 Terms::of_server(StatusCode::SERVICE_UNAVAILABLE, "not_known_yet", "starting", Some(1))
             }
             Self::Overloaded => {
@@ -178,6 +204,9 @@ impl RequestError {
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         if let Some(reason) = reason {
             headers.insert(REASON, HeaderValue::from_static(reason));
         }

@@ -5,17 +5,20 @@ use std::{net::IpAddr, sync::Arc};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, uri::PathAndQuery};
 use hyper::body::Incoming;
+use shoal_types::EndpointName;
 use tokio::time::Instant;
 
 use crate::{
     Ingress,
     account::{Account, Arrival},
     attempt::Opened,
+    caller::Caller,
     choose::Affinity,
     error::RequestError,
     head::Head,
     headers::{HOPS_MAX, NODE, REQUEST_ID, for_engine, hops, request_id},
     holding::Begun,
+    keys::{Denied, Key},
     models,
     pending::Pending,
     records::Trail,
@@ -53,19 +56,51 @@ impl Ingress {
             (&Method::GET, "/livez") => Ok(plain(StatusCode::OK, "ok")),
             (&Method::GET, "/readyz") if self.is_ready() => Ok(plain(StatusCode::OK, "ok")),
             (&Method::GET, "/readyz") => Ok(plain(StatusCode::SERVICE_UNAVAILABLE, "stopping")),
-            (&Method::GET, "/v1/models") => Ok(json(models::list(&self.routes.load()))),
-            (&Method::GET, path) if path.starts_with("/v1/models/") => self.model(path),
-            (&Method::POST, path) if is_inference(path) => Arc::clone(self).infer(request, client, id).await,
+            (_, _) => self.route_with_key(request, client, id).await,
+        }
+    }
+
+    /// The answer to a request that is served only to who may ask.
+    async fn route_with_key(
+        self: &Arc<Self>,
+        request: Request<Incoming>,
+        client: IpAddr,
+        id: &HeaderValue,
+    ) -> Result<Response<ReplyBody>, RequestError> {
+        let identified = self.keys.load().identify(request.headers(), self.config.auth);
+        let key = match identified {
+            Ok(key) => key,
+            Err(denied) => {
+                self.key_metrics.denied();
+                self.admission.throw_away(request).await;
+                return Err(self.denial(denied));
+            }
+        };
+        match (request.method(), request.uri().path()) {
+            (&Method::GET, "/v1/models") => {
+                Ok(json(models::list(&self.routes.load(), |name| allows(key.as_ref(), name))))
+            }
+            (&Method::GET, path) if path.starts_with("/v1/models/") => self.model(path, key.as_ref()),
+            (&Method::POST, path) if is_inference(path) => Ok(Arc::clone(self).infer(request, client, id, key).await),
             (method, path) => {
                 Err(RequestError::NoSuchRoute { method: method.clone(), path: path.chars().take(PATH_MAX).collect() })
             }
         }
     }
 
-    fn model(&self, path: &str) -> Result<Response<ReplyBody>, RequestError> {
+    /// A node that has not heard of all endpoints yet may not have heard of all keys either: both come from the store.
+    fn denial(&self, denied: Denied) -> RequestError {
+        match denied {
+            Denied::NoKey => RequestError::NoKey,
+            Denied::UnknownKey if self.routes.load().is_complete() => RequestError::UnknownKey,
+            Denied::UnknownKey => RequestError::KeyNotKnownYet,
+        }
+    }
+
+    fn model(&self, path: &str, key: Option<&Arc<Key>>) -> Result<Response<ReplyBody>, RequestError> {
         let name = models::unescape(path.trim_start_matches("/v1/models/"));
-        let routes = self.routes.load();
-        models::one(&routes, &name).map(json).ok_or_else(|| models::unknown(&routes, &name))
+        let route = self.find_route(&name, key)?;
+        Ok(json(models::one(&route, &name)))
     }
 
     async fn infer(
@@ -73,29 +108,43 @@ impl Ingress {
         request: Request<Incoming>,
         client: IpAddr,
         id: &HeaderValue,
-    ) -> Result<Response<ReplyBody>, RequestError> {
+        key: Option<Arc<Key>>,
+    ) -> Response<ReplyBody> {
         let started = Instant::now();
         let arrival = Arrival { at: started, id: id.clone(), client, uri: request.uri().clone() };
         let trail = Trail::new(started, self.records.trace(request.headers()));
         let mut account = Account::open(self.metrics.clone(), Arc::clone(&self.records), arrival, trail);
-        match Box::pin(self.begin(request, id, started, &mut account)).await {
-            Ok((pending, Begun::Answer(opened))) => Ok(self.pass_on(opened, pending.deadline, account)),
-            Ok((pending, Begun::Waiting(hold))) => Ok(self.answer_late(pending, hold, account)),
+        let mut response = match Box::pin(self.begin(request, id, key.as_ref(), &mut account)).await {
+            Ok((pending, Begun::Answer(opened))) => self.pass_on(opened, pending.deadline, account),
+            Ok((pending, Begun::Waiting(hold))) => Arc::clone(&self).answer_late(pending, hold, account),
             Err(error) => {
                 account.refused(&error);
-                Err(error)
+                error.response()
             }
+        };
+        if let Some(key) = &key {
+            key.tell(response.headers_mut(), started);
         }
+        response
     }
 
     async fn begin(
         &self,
         request: Request<Incoming>,
         id: &HeaderValue,
-        started: Instant,
+        key: Option<&Arc<Key>>,
         account: &mut Account,
     ) -> Result<(Pending, Begun), RequestError> {
-        let pending = self.admit(request, id, started, account.trail()).await?;
+        if let Some(key) = key {
+            match Arc::clone(key).enter(account.started()) {
+                Ok(visit) => account.by_key(visit),
+                Err(excess) => {
+                    self.admission.throw_away(request).await;
+                    return Err(RequestError::OverLimit { key: key.name().to_owned(), excess });
+                }
+            }
+        }
+        let pending = self.admit(request, id, key, account.started(), account.trail()).await?;
         account.routed(&pending);
         let begun = self.forward_or_hold(&pending).await?;
         Ok((pending, begun))
@@ -105,6 +154,7 @@ impl Ingress {
         &self,
         request: Request<Incoming>,
         id: &HeaderValue,
+        key: Option<&Arc<Key>>,
         started: Instant,
         trail: Arc<Trail>,
     ) -> Result<Pending, RequestError> {
@@ -113,13 +163,14 @@ impl Ingress {
             return Err(RequestError::TooManyHops);
         }
         let Head { model, stream, prompt } = Head::parse(&admitted.body)?;
-        let route = self.find_route(&model)?;
+        let route = self.find_route(&model, key)?;
         let wanted = Wanted::new(&route, &model);
         let affinity = Affinity::new(&route, "", &parts.headers, &prompt);
         let target = parts.uri.into_parts().path_and_query.unwrap_or(PathAndQuery::from_static("/"));
         parts.headers.insert(REQUEST_ID, id.clone());
         let outgoing = Outgoing { target, headers: for_engine(parts.headers), body: admitted.body.clone() };
         Ok(Pending {
+            caller: key.map_or(Caller::ANONYMOUS, |key| key.caller()),
             tally: self.tallies.of(&route.endpoint, Instant::now()),
             trail,
             wanted,
@@ -133,9 +184,16 @@ impl Ingress {
         })
     }
 
-    fn find_route(&self, model: &str) -> Result<Arc<Route>, RequestError> {
+    /// The route that `model` means, if it is for who asks with `key`.
+    fn find_route(&self, model: &str, key: Option<&Arc<Key>>) -> Result<Arc<Route>, RequestError> {
         let routes = self.routes.load();
-        routes.route(model).cloned().ok_or_else(|| models::unknown(&routes, model))
+        match (routes.route(model), key) {
+            (None, _) => Err(models::unknown(&routes, model, |name| allows(key, name))),
+            (Some(route), Some(key)) if !key.allows(&route.endpoint) => {
+                Err(RequestError::NotAllowed { key: key.name().to_owned(), endpoint: route.endpoint.clone() })
+            }
+            (Some(route), _) => Ok(Arc::clone(route)),
+        }
     }
 
     fn pass_on(&self, opened: Opened, deadline: Instant, mut account: Account) -> Response<ReplyBody> {
@@ -149,6 +207,11 @@ impl Ingress {
         *response.headers_mut() = headers;
         response
     }
+}
+
+/// Whether who asks with `key` may use `endpoint`.
+fn allows(key: Option<&Arc<Key>>, endpoint: &EndpointName) -> bool {
+    key.is_none_or(|key| key.allows(endpoint))
 }
 
 /// `value`, which is letters and digits, as a header.

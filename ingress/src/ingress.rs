@@ -1,7 +1,7 @@
 //! The ingress itself: what the agent holds.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     fmt,
     sync::{
         Arc,
@@ -11,7 +11,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use prometheus_client::registry::Registry;
-use shoal_types::{ClaimId, Demand, NodeId};
+use shoal_types::{ClaimId, Demand, KeyId, KeyRecord, KeyUse, NodeId};
 use tokio::{
     sync::{Semaphore, watch},
     time::Instant,
@@ -19,8 +19,17 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    IngressConfig, RequestRecord, RoutingTable, admission::Admission, choose::Knowledge, demand::Tallies,
-    holding::WaitingRoom, inflight::InFlight, metrics::Metrics, records::Records, suspicion::Suspicions, tunnel::Dial,
+    IngressConfig, KeyUsage, RequestRecord, RoutingTable,
+    admission::Admission,
+    choose::Knowledge,
+    demand::Tallies,
+    holding::WaitingRoom,
+    inflight::InFlight,
+    keys::{KeyMetrics, KeyRing},
+    metrics::Metrics,
+    records::Records,
+    suspicion::Suspicions,
+    tunnel::Dial,
     upstream::EnginePool,
 };
 
@@ -32,6 +41,8 @@ pub struct Ingress {
     pub(crate) routes: ArcSwap<RoutingTable>,
     /// Changes after `routes` has.
     pub(crate) rerouted: watch::Sender<()>,
+    pub(crate) keys: ArcSwap<KeyRing>,
+    pub(crate) key_metrics: KeyMetrics,
     pub(crate) tallies: Arc<Tallies>,
     pub(crate) waiting: WaitingRoom,
     pub(crate) engines: Arc<EnginePool>,
@@ -65,6 +76,8 @@ impl Ingress {
             dial,
             routes: ArcSwap::default(),
             rerouted: watch::Sender::default(),
+            keys: ArcSwap::default(),
+            key_metrics: KeyMetrics::default(),
             tallies: Arc::default(),
             waiting: WaitingRoom::new(&config.limits, metrics.clone()),
             engines: Arc::new(EnginePool::new(
@@ -98,6 +111,30 @@ impl Ingress {
         }
         self.tallies.retain(&endpoints);
         self.rerouted.send_replace(());
+    }
+
+    /// Accepts `keys` from now on, and no others. What they have used so far counts on.
+    pub fn set_keys(&self, keys: impl IntoIterator<Item = (KeyId, Arc<KeyRecord>)>) {
+        let before = self.keys.load();
+        self.keys.store(Arc::new(KeyRing::succeed(&before, keys, &self.key_metrics, Instant::now())));
+    }
+
+    /// What clients used by key and endpoint since this was called last. To be called every few seconds by one caller: until
+    /// then it is kept in memory only.
+    pub fn take_key_usage(&self) -> Vec<KeyUsage> {
+        self.keys.load().take_usage()
+    }
+
+    /// What this ingress has let through by each key with limits, for the ingresses of other nodes. Rounded; the tokens of
+    /// the day are the caller's to fill in.
+    pub fn key_uses(&self) -> HashMap<KeyId, KeyUse> {
+        self.keys.load().told(Instant::now())
+    }
+
+    /// Counts what the ingresses of other nodes have let through, all together, against the limits of keys; a key that is not
+    /// in `elsewhere` was not used there. `today` are the tokens of the day of all nodes, this one included.
+    pub fn set_key_uses(&self, elsewhere: &HashMap<KeyId, KeyUse>, today: &HashMap<KeyId, u64>) {
+        self.keys.load().hear(elsewhere, today);
     }
 
     /// What clients of this ingress ask of the endpoints that there are, in the order of their names; requests that it
@@ -135,6 +172,7 @@ impl Ingress {
     /// Makes `registry` show the ingress's metrics, as `shoal_ingress_…` and `gen_ai_server_…`.
     pub fn register_metrics(&self, registry: &mut Registry) {
         self.metrics.register(registry, Arc::clone(&self.tallies));
+        self.key_metrics.register(registry);
     }
 
     /// Whether clients are listened to. Says nothing about replicas or other nodes: a node that is cut off from all

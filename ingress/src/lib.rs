@@ -12,6 +12,7 @@
 mod account;
 mod admission;
 mod attempt;
+mod caller;
 mod choose;
 mod client_stream;
 mod config;
@@ -24,6 +25,7 @@ mod headers;
 mod holding;
 mod inflight;
 mod ingress;
+mod keys;
 mod metrics;
 mod models;
 mod observer;
@@ -44,8 +46,9 @@ mod upstream;
 mod usage;
 
 pub use choose::Site;
-pub use config::{IngressConfig, Limits, Timeouts};
+pub use config::{Auth, IngressConfig, Limits, Timeouts};
 pub use ingress::Ingress;
+pub use keys::{KeyCounts, KeyUsage};
 pub use metrics::Operation;
 pub use observer::{Observer, Telling};
 pub use records::{Considered, Decision, Failed, Outcome, RequestRecord, Tokens};

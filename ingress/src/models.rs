@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use serde::Serialize;
+use shoal_types::EndpointName;
 
 use crate::{
     error::RequestError,
@@ -40,20 +41,23 @@ impl<'a> Model<'a> {
     }
 }
 
-/// All names that a client may send as `model`, whether or not a replica is ready.
-pub(crate) fn list(routes: &RoutingTable) -> Bytes {
-    let data = routes.names().into_iter().map(|(name, route)| Model::new(name, route)).collect();
+/// All names that a client may send as `model`, whether or not a replica is ready, as far as they are of endpoints that are
+/// `allowed`.
+pub(crate) fn list(routes: &RoutingTable, allowed: impl Fn(&EndpointName) -> bool) -> Bytes {
+    let names = routes.names().into_iter().filter(|(_, route)| allowed(&route.endpoint));
+    let data = names.map(|(name, route)| Model::new(name, route)).collect();
     json(&List { object: "list", data })
 }
 
-/// The one called `name`.
-pub(crate) fn one(routes: &RoutingTable, name: &str) -> Option<Bytes> {
-    routes.route(name).map(|route| json(&Model::new(name, route)))
+/// The one called `name`, which means `route`.
+pub(crate) fn one(route: &Route, name: &str) -> Bytes {
+    json(&Model::new(name, route))
 }
 
-/// Why there is nothing called `name`.
-pub(crate) fn unknown(routes: &RoutingTable, name: &str) -> RequestError {
-    let nearest = routes.nearest(name).map(str::to_owned);
+/// Why there is nothing called `name`. What is not `allowed` is not proposed.
+pub(crate) fn unknown(routes: &RoutingTable, name: &str, allowed: impl Fn(&EndpointName) -> bool) -> RequestError {
+    let proposed = |nearest: &&str| routes.route(nearest).is_some_and(|route| allowed(&route.endpoint));
+    let nearest = routes.nearest(name).filter(proposed).map(str::to_owned);
     let model = name.chars().take(NAME_MAX).collect();
     if routes.is_complete() {
         RequestError::UnknownModel { model, nearest }
@@ -113,10 +117,12 @@ mod tests {
             replicas: Vec::new(),
             policy: Default::default(),
         }]);
-        let value: serde_json::Value = serde_json::from_slice(&list(&table)).unwrap();
+        let value: serde_json::Value = serde_json::from_slice(&list(&table, |_| true)).unwrap();
         let ids: Vec<_> = value["data"].as_array().unwrap().iter().map(|model| model["id"].as_str().unwrap()).collect();
         assert_eq!(ids, ["gpt-4", "llama", "meta/Llama"]);
-        let one: serde_json::Value = serde_json::from_slice(&one(&table, "gpt-4").unwrap()).unwrap();
+        let none: serde_json::Value = serde_json::from_slice(&list(&table, |_| false)).unwrap();
+        assert_eq!(none["data"], serde_json::json!([]));
+        let one: serde_json::Value = serde_json::from_slice(&one(table.route("gpt-4").unwrap(), "gpt-4")).unwrap();
         assert_eq!(
             one,
             serde_json::json!({"id": "gpt-4", "object": "model", "created": 5, "owned_by": "shoal", "root": "meta/Llama"})

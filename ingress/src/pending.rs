@@ -4,11 +4,17 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use crate::{admission::Admitted, choose::Affinity, demand::Tally, records::Trail, routes::Wanted, upstream::Outgoing};
+use crate::{
+    admission::Admitted, caller::Caller, choose::Affinity, demand::Tally, records::Trail, routes::Wanted,
+    upstream::Outgoing,
+};
 
 /// A client's request that has no answer yet, and all that is needed to get it one.
 #[derive(Debug)]
 pub(crate) struct Pending {
+    /// Who asks; a queue goes by it.
+    #[allow(dead_code)]
+    pub(crate) caller: Caller,
     pub(crate) wanted: Wanted,
     /// The client reads events.
     pub(crate) stream: bool,

@@ -60,6 +60,7 @@ pub(crate) fn node_view(id: NodeId, facts: NodeFacts) -> NodeView {
         departure: None,
         liveness: Liveness::Alive,
         demands: BTreeMap::new(),
+        key_uses: BTreeMap::new(),
         mandates: BTreeMap::new(),
         departures: Vec::new(),
         distances: BTreeMap::new(),

@@ -32,5 +32,5 @@ pub use roots::{Roots, verify_writer};
 pub use token::{JoinToken, TokenId, TokenLimits};
 
 pub(crate) use certificate::{certified_key, dns_name};
-pub(crate) use keys::random;
+pub(crate) use keys::{random, sha256};
 pub(crate) use profile::CLOCK_TOLERANCE;

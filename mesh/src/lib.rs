@@ -17,8 +17,8 @@ pub use gossip::{GossipError, remember_peers};
 pub use identity::{
     Identity, IdentityError, Issuer, JoinRefusal, JoinToken, TokenError, TokenId, TokenLimits, init_mesh,
 };
-pub use mesh::{Mesh, MeshConfig, MeshError};
-pub use store::{Applied, Store, StoreError, TokenGrant, TokenStatus};
+pub use mesh::{Mesh, MeshConfig, MeshError, NewKey};
+pub use store::{Applied, Keys, Store, StoreError, TokenGrant, TokenStatus};
 pub use transport::{
     FrameError, InboundStream, JoinError, Joined, OpenError, PeerStatus, RecvStream, SendStream, Stream, StreamKind,
     TransportError, join,

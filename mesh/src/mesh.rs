@@ -4,6 +4,7 @@ mod admission;
 mod distances;
 mod error;
 mod facts;
+mod keys;
 mod link;
 mod publish;
 mod router;
@@ -24,8 +25,8 @@ use tokio_util::{
 };
 use tracing::{info, warn};
 
-pub use self::error::MeshError;
 use self::{admission::StoreAdmission, facts::Addresses, link::TransportLink, router::Router};
+pub use self::{error::MeshError, keys::NewKey};
 use crate::{
     clock,
     gossip::{Gossip, GossipConfig, GossipParts, next_generation},

@@ -1,4 +1,4 @@
-//! What must outlive the node that it was said to: endpoint specs, join tokens, revocations.
+//! What must outlive the node that it was said to: endpoint specs, join tokens, keys of clients, revocations.
 //!
 //! A last-writer-wins map on every node (DESIGN rule 2). Each entry is versioned by a hybrid logical clock, signed by
 //! the node that took the write, verified wherever it is merged, and on disk before anybody is told. [`Store`] is the
@@ -12,6 +12,7 @@ mod entry;
 mod error;
 mod handle;
 mod history;
+mod keys;
 mod merge;
 mod seal;
 mod snapshot;
@@ -23,5 +24,6 @@ pub(crate) mod tests;
 
 pub use error::StoreError;
 pub use handle::{Applied, Store};
+pub use snapshot::Keys;
 pub(crate) use snapshot::Snapshot;
 pub use tokens::{TokenGrant, TokenStatus};

@@ -12,6 +12,7 @@ mod dev;
 mod engines;
 mod gpus;
 mod join;
+mod keys;
 mod lifecycle;
 mod observing;
 mod openai;

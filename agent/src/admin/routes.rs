@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    keys,
     logs::{self, LogQuery},
     model::{
         AppliedStatus, ApplyOutcome, DrainRequest, EndpointStatus, MeshStatus, NodeStatus, ReplicaStatus, TokenCreated,
@@ -67,6 +68,9 @@ pub(crate) fn api_router(admin: Arc<Admin>) -> Router {
         .route("/v1/replicas/{replica}/logs", get(replica_logs))
         .route("/v1/tokens", get(tokens).post(create_token))
         .route("/v1/tokens/{id}", delete(revoke_token))
+        .route("/v1/keys", get(keys::list).post(keys::create))
+        .route("/v1/key-usage", get(keys::usage))
+        .route("/v1/keys/{key}", delete(keys::revoke))
         .with_state(admin)
 }
 
@@ -303,8 +307,10 @@ impl From<SpecError> for Problem {
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         let code = match &error {
-            StoreError::Conflict { .. } => Code::Conflict,
-            StoreError::NotFound { .. } | StoreError::UnknownToken { .. } => Code::NotFound,
+            StoreError::Conflict { .. } | StoreError::KeyExists { .. } => Code::Conflict,
+            StoreError::NotFound { .. } | StoreError::UnknownToken { .. } | StoreError::UnknownKey { .. } => {
+                Code::NotFound
+            }
             StoreError::NotAWriter { .. } => Code::Forbidden,
             _ => Code::Failed,
         };

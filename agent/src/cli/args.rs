@@ -7,6 +7,7 @@ mod endpoint;
 mod engine;
 mod get;
 mod identity;
+mod key;
 mod node;
 mod schema;
 mod shared;
@@ -24,6 +25,7 @@ pub(super) use self::{
     engine::EngineVerb,
     get::{DescribeArgs, GetArgs, Resource},
     identity::{InitArgs, JoinArgs, TokenCreateArgs, TokenVerb},
+    key::{KeyCreateArgs, KeyUsageArgs, KeyVerb},
     node::{DrainArgs, NodeArgs, UndrainArgs},
     schema::{ConfigVerb, SchemaOf},
     shared::{OutputArgs, WaitArgs},

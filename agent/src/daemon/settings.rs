@@ -1,10 +1,12 @@
 //! From arguments and configuration to the settings of the parts.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
+use rustls::ClientConfig;
 use shoal_engine_supervisor::{
     CommandConfig, GatewayConfig, GatewayTimings, HubConfig, ProgramConfig, SupervisorConfig, WeightsConfig,
 };
+use shoal_ingress::{Auth, IngressConfig, Limits, Telling};
 use shoal_types::Labels;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::warn;
@@ -13,13 +15,13 @@ use super::{own_binary, roots};
 use crate::{
     admin::{Code, Problem},
     cli::AgentArgs,
-    config::{self, Config, ConfigError},
+    config::{self, AuthMode, Config, ConfigError},
 };
 
 /// The file, overridden by flags and environment.
 pub(super) fn load(args: &AgentArgs, socket: Option<PathBuf>) -> Result<Config, ConfigError> {
     let mut config = Config::load(args.config.as_deref())?;
-    let AgentArgs { name, labels, mesh_listen, mesh_advertise, ingress_listen, admin_listen, .. } = args;
+    let AgentArgs { name, labels, mesh_listen, mesh_advertise, ingress_listen, ingress_auth, admin_listen, .. } = args;
     config.state_dir = args.state_dir.clone().or(config.state_dir);
     config.node.name = name.clone().or(config.node.name);
     for (key, value) in labels {
@@ -30,6 +32,7 @@ pub(super) fn load(args: &AgentArgs, socket: Option<PathBuf>) -> Result<Config, 
         config.mesh.advertise.clone_from(mesh_advertise);
     }
     config.ingress.listen = ingress_listen.unwrap_or(config.ingress.listen);
+    config.ingress.auth = ingress_auth.or(config.ingress.auth);
     config.admin.listen = admin_listen.or(config.admin.listen);
     config.log.format = args.log_format.unwrap_or(config.log.format);
     config.log.filter = args.log.clone().or(config.log.filter);
@@ -130,6 +133,21 @@ fn weights(config: config::WeightsConfig) -> Result<WeightsConfig, ConfigError> 
         token_file: hub.token_file,
     };
     Ok(WeightsConfig { cache, budget: config.budget, reserve: config.reserve, hub: config.hub.map(hub) })
+}
+
+/// How clients are treated.
+pub(super) fn ingress(config: &Config, gateway_tls: Option<Arc<ClientConfig>>, telling: Telling) -> IngressConfig {
+    let config = &config.ingress;
+    let limits =
+        Limits { body: usize::try_from(config.max_body.as_bytes()).unwrap_or(usize::MAX), ..Limits::default() };
+    let auth = match config.auth() {
+        AuthMode::Keys => Auth::Keys,
+        AuthMode::None => Auth::None,
+    };
+    if auth == Auth::None && !config.listen.ip().is_loopback() {
+        warn!(listen = %config.listen, "Whoever reaches the ingress can use all endpoints: `ingress.auth` is `none`");
+    }
+    IngressConfig { limits, gateway_tls, telling, auth, ..IngressConfig::default() }
 }
 
 /// Returns on SIGTERM or SIGINT.

@@ -38,8 +38,13 @@ impl<const SLOTS: usize> Ring<SLOTS> {
 
     /// What was counted in the time that the ring covers, `age` after the beginning.
     pub(crate) fn sum(&self, age: Duration) -> u32 {
+        self.sum_of_last(age, SLOTS)
+    }
+
+    /// What was counted in the last `spans` of it, the present one included.
+    pub(crate) fn sum_of_last(&self, age: Duration, spans: usize) -> u32 {
         let now = span_at(age, self.span);
-        let recent = |of: u32| of <= now && ((now - of) as usize) < SLOTS;
+        let recent = |of: u32| of <= now && ((now - of) as usize) < spans;
         let counts = self.slots.iter().map(|slot| unpack(slot.load(Ordering::Relaxed)));
         counts.filter(|(of, _)| recent(*of)).fold(0, |sum, (_, count)| sum.saturating_add(count))
     }

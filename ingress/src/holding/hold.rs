@@ -170,7 +170,7 @@ impl Ingress {
 fn released(routes: &RoutingTable, wanted: &Wanted) -> Option<Result<(), Unserved>> {
     let gone = |error| Some(Err(Unserved { end: HeldEnd::Gone, error }));
     match routes.route(wanted.endpoint.as_str()).filter(|route| route.is_called(wanted)) {
-        None => gone(models::unknown(routes, wanted.name())),
+        None => gone(models::unknown(routes, wanted.name(), |_| false)),
         Some(route) if route.serves(wanted) => Some(Ok(())),
         Some(route) if !route.may_wake => gone(RequestError::NoReadyReplica { endpoint: wanted.endpoint.clone() }),
         Some(_) => None,

@@ -14,6 +14,8 @@ mod demand;
 #[cfg(test)]
 mod holding;
 #[cfg(test)]
+mod keys;
+#[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
 mod observing;

@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use shoal_types::{EndpointName, stable_hash};
+use shoal_types::{EndpointName, KeyId, stable_hash};
 
 /// One gossiped key. Values are JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,6 +33,8 @@ pub(crate) enum Key {
     Distances,
     /// A list of the names of models.
     Models,
+    /// `KeyUse`, by the key of a client.
+    KeyUse(KeyId),
 }
 
 impl Key {
@@ -72,7 +74,8 @@ impl Key {
             | Self::Left
             | Self::Specs
             | Self::Mandate(_)
-            | Self::Departures => 1 << 10,
+            | Self::Departures
+            | Self::KeyUse(_) => 1 << 10,
         }
     }
 }
@@ -97,6 +100,7 @@ impl fmt::Display for Key {
             Self::Departures => f.write_str("departures"),
             Self::Distances => f.write_str("distances"),
             Self::Models => f.write_str("models"),
+            Self::KeyUse(key) => write!(f, "key/{key}"),
         }
     }
 }
@@ -119,6 +123,7 @@ impl FromStr for Key {
             "claim" => which.parse().ok().map(Self::Claim),
             "load" => which.parse().ok().map(Self::Load),
             "mandate" => u64::from_str_radix(which, 16).ok().map(Self::Mandate),
+            "key" => which.parse().ok().map(Self::KeyUse),
             "demand" => u64::from_str_radix(which, 16).ok().map(Self::Demand),
             _ => None,
         };
@@ -134,6 +139,7 @@ mod tests {
     #[test]
     fn keys_survive_text() {
         let many = [Key::Gpu(7), Key::Claim(u32::MAX), Key::Load(1), Key::Mandate(u64::MAX), Key::Demand(7)];
+        let many = many.into_iter().chain([Key::KeyUse(KeyId::from_bytes([7; 10]))]);
         for key in Key::SINGLE.into_iter().chain(many) {
             assert_eq!(key.to_string().parse(), Ok(key));
         }

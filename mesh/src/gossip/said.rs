@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::de::DeserializeOwned;
 use shoal_types::{
-    Claim, ClaimId, Demand, Departure, EndpointName, Gpu, Liveness, Load, Mandate, NodeFacts, NodeId, NodeView,
-    PastDeparture, Refusal, UnixMillis,
+    Claim, ClaimId, Demand, Departure, EndpointName, Gpu, KeyId, KeyUse, Liveness, Load, Mandate, NodeFacts, NodeId,
+    NodeView, PastDeparture, Refusal, UnixMillis,
 };
 
 use super::Key;
@@ -23,6 +23,7 @@ pub(super) struct Said {
     pub(super) left: bool,
     pub(super) mandates: BTreeMap<u64, Mandate>,
     pub(super) demands: BTreeMap<u64, Demand>,
+    pub(super) key_uses: BTreeMap<KeyId, KeyUse>,
     pub(super) departures: Vec<PastDeparture>,
     pub(super) distances: BTreeMap<String, u32>,
     pub(super) models: BTreeSet<String>,
@@ -86,6 +87,7 @@ impl Said {
             Key::Departures => self.departures = read(text)?,
             Key::Distances => self.distances = read(text)?,
             Key::Models => self.models = read(text)?,
+            Key::KeyUse(key) => drop(self.key_uses.insert(key, read(text)?)),
         }
         Ok(())
     }
@@ -106,6 +108,7 @@ impl Said {
             Key::Departures => self.departures.clear(),
             Key::Distances => self.distances.clear(),
             Key::Models => self.models.clear(),
+            Key::KeyUse(key) => drop(self.key_uses.remove(&key)),
         }
     }
 
@@ -118,6 +121,7 @@ impl Said {
         self.loads.retain(|counter, _| keys.contains(&Key::Load(*counter)));
         self.mandates.retain(|hash, _| keys.contains(&Key::Mandate(*hash)));
         self.demands.retain(|hash, _| keys.contains(&Key::Demand(*hash)));
+        self.key_uses.retain(|key, _| keys.contains(&Key::KeyUse(*key)));
     }
 
     /// The node that says all this, of which the rest is known otherwise.
@@ -131,6 +135,7 @@ impl Said {
             refusals: self.refusals.clone(),
             departure: self.departure.clone(),
             liveness,
+            key_uses: self.key_uses.clone(),
             demands: self.demands.values().map(|demand| (demand.endpoint.clone(), demand.clone())).collect(),
             mandates: self.mandates.values().map(|mandate| (mandate.endpoint.clone(), mandate.clone())).collect(),
             departures: self.departures.clone(),

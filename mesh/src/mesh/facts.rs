@@ -2,18 +2,22 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::SocketAddr,
 };
 
 use serde::Serialize;
-use shoal_types::{Claim, Mandate, NodeFacts, PastDeparture, Refusal, clip_reason};
+use shoal_types::{Claim, KeyId, KeyUse, Mandate, NodeFacts, PastDeparture, Refusal, clip_reason};
 use tracing::warn;
 
 /// Departures that are said, the newest: what matters of a node is how often it was taken away in the last days.
 const DEPARTURES_MAX: usize = 16;
 /// Other clusters of which the distance is said, the nearest.
 const DISTANCES_MAX: usize = 32;
+
+/// Keys of which is said what was let through by them. Each is some 120 bytes, and changes every second or so while it is
+/// used.
+const KEY_USES_MAX: usize = 128;
 
 /// Where others reach this node's mesh port.
 #[derive(Debug)]
@@ -87,6 +91,14 @@ pub(super) fn distances(distances: &BTreeMap<String, u32>, bytes: usize) -> BTre
 /// Those of `models` whose JSON fits `bytes`.
 pub(super) fn models(models: &BTreeSet<String>, bytes: usize) -> BTreeSet<&String> {
     fitting(models, bytes).into_iter().collect()
+}
+
+/// Those of `uses` by which most was asked, as many as are said.
+pub(super) fn key_uses(uses: &HashMap<KeyId, KeyUse>) -> Vec<(KeyId, KeyUse)> {
+    let mut most_first: Vec<(KeyId, KeyUse)> = uses.iter().map(|(key, used)| (*key, *used)).collect();
+    most_first.sort_unstable_by_key(|(key, used)| (Reverse((used.inflight, used.requests, used.tokens_of_day)), *key));
+    most_first.truncate(KEY_USES_MAX);
+    most_first
 }
 
 /// Those of `items` whose JSON, as a list, fits `bytes`: the first ones, and what fits beside them.

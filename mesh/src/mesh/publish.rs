@@ -1,12 +1,14 @@
 //! What this node says to all others.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
 use serde::Serialize;
-use shoal_types::{Claim, ClaimId, Demand, Departure, Gpu, Load, Mandate, NodeFacts, NodeView, PastDeparture, Refusal};
+use shoal_types::{
+    Claim, ClaimId, Demand, Departure, Gpu, KeyId, KeyUse, Load, Mandate, NodeFacts, NodeView, PastDeparture, Refusal,
+};
 use tracing::{debug, warn};
 
 use super::{Mesh, facts};
@@ -77,6 +79,17 @@ impl Mesh {
         let before = self.own().map(|own| own.demands.keys().map(Key::demand).collect()).unwrap_or_default();
         self.publish_whole(before, demands.iter().map(|demand| (Key::demand(&demand.endpoint), demand)).collect())
             .await;
+    }
+
+    /// Says what this node's ingress has let through by keys with limits: all of it, as with [`Self::publish_mandates`]. Of
+    /// more than 128 keys, those that were used most.
+    pub async fn publish_key_uses(&self, uses: &HashMap<KeyId, KeyUse>) {
+        let said = facts::key_uses(uses);
+        if said.len() < uses.len() {
+            debug!(said = said.len(), of = uses.len(), "not all keys that are used here fit this node's gossip");
+        }
+        let before = self.own().map(|own| own.key_uses.keys().copied().map(Key::KeyUse).collect()).unwrap_or_default();
+        self.publish_whole(before, said.into_iter().map(|(key, used)| (Key::KeyUse(key), used)).collect()).await;
     }
 
     /// Says when and why this node went before, of the last 16 times.

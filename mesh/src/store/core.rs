@@ -8,7 +8,9 @@ use std::{
     time::Duration,
 };
 
-use shoal_types::{Endpoint, EndpointName, EndpointRecord, Hlc, HlcClock, NodeId, Revision, UnixMillis};
+use shoal_types::{
+    Endpoint, EndpointName, EndpointRecord, Hlc, HlcClock, KeyId, KeyRecord, NodeId, Revision, UnixMillis,
+};
 use tracing::warn;
 
 use super::{
@@ -370,6 +372,11 @@ impl Core {
     /// All entries.
     pub(super) fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
         self.entries.values()
+    }
+
+    /// The key `id` of a client, unless it was revoked.
+    pub(super) fn key(&self, id: KeyId) -> Option<&Arc<KeyRecord>> {
+        self.snapshot.keys.get(&id)
     }
 
     pub(super) fn contains(&self, key: &EntryKey) -> bool {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use data_encoding::BASE64;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
-use shoal_types::{EndpointName, Hlc, MeshId, NodeId};
+use shoal_types::{EndpointName, Hlc, KeyId, MeshId, NodeId, wire};
 
 use super::merge::Rank;
 use crate::identity::TokenId;
@@ -16,7 +16,7 @@ const CHAIN_MAX: usize = 3;
 const CERTIFICATE_MAX: usize = 4 << 10;
 const SIGNATURE_LEN: usize = 64;
 
-/// What an entry is about. New kinds are added at the end, with a new frame version.
+/// What an entry is about. New kinds are added at the end, with a new frame version; see [`EntryKey::protocol`].
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) enum EntryKey {
     /// An endpoint; the only kind that can be deleted.
@@ -29,6 +29,10 @@ pub(crate) enum EntryKey {
     SpentToken(TokenId, NodeId),
     /// A node that is no longer a member.
     RevokedNode(NodeId),
+    /// A key of a client that was made, without its secret.
+    Key(KeyId),
+    /// A key of a client that is good for nothing any more.
+    RevokedKey(KeyId),
 }
 
 impl EntryKey {
@@ -36,7 +40,25 @@ impl EntryKey {
     const fn can_be_deleted(&self) -> bool {
         match self {
             Self::Endpoint(_) => true,
-            Self::Token(_) | Self::RevokedToken(_) | Self::SpentToken(..) | Self::RevokedNode(_) => false,
+            Self::Token(_)
+            | Self::RevokedToken(_)
+            | Self::SpentToken(..)
+            | Self::RevokedNode(_)
+            | Self::Key(_)
+            | Self::RevokedKey(_) => false,
+        }
+    }
+
+    /// The oldest frame version in which there are entries of this kind. Who speaks an older one is not sent any: it could
+    /// not read the frame, and with it nothing else that is in it.
+    pub(super) const fn protocol(&self) -> u8 {
+        match self {
+            Self::Key(_) | Self::RevokedKey(_) => 2,
+            Self::Endpoint(_)
+            | Self::Token(_)
+            | Self::RevokedToken(_)
+            | Self::SpentToken(..)
+            | Self::RevokedNode(_) => wire::PROTOCOL_MIN,
         }
     }
 }
@@ -49,6 +71,8 @@ impl fmt::Display for EntryKey {
             Self::RevokedToken(token) => write!(f, "revoked-token/{token}"),
             Self::SpentToken(token, node) => write!(f, "spent-token/{token}/{node}"),
             Self::RevokedNode(node) => write!(f, "revoked-node/{node}"),
+            Self::Key(key) => write!(f, "key/{key}"),
+            Self::RevokedKey(key) => write!(f, "revoked-key/{key}"),
         }
     }
 }

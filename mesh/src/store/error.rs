@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use shoal_types::{EndpointName, Hlc, NodeId, UnixMillis};
+use shoal_types::{EndpointName, Hlc, KeyId, KeyName, NodeId, UnixMillis};
 
 use crate::{
     clock::Skew,
@@ -63,6 +63,26 @@ pub enum StoreError {
     UnknownToken {
         /// Which.
         token: TokenId,
+    },
+    /// There is no such key.
+    #[error("no key `{key}` was made in this mesh")]
+    UnknownKey {
+        /// Which.
+        key: KeyId,
+    },
+    /// People tell keys apart by their names.
+    #[error("there is a key `{name}` already, {key}: choose another name, or revoke that one first")]
+    KeyExists {
+        /// Its name.
+        name: KeyName,
+        /// Its id.
+        key: KeyId,
+    },
+    /// Keys are never forgotten, so that a revoked one never comes back.
+    #[error("{max} keys were made in this mesh, revoked ones included, and it takes no more")]
+    TooManyKeys {
+        /// The limit.
+        max: usize,
     },
     /// One entry is too large.
     #[error("a spec of {bytes} bytes is over the limit of {max}")]

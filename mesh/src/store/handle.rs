@@ -14,13 +14,13 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 use tracing::error;
 
-use super::{Snapshot, StoreError, clocks::Clocks, core::Core, entry::Entry};
+use super::{Keys, Snapshot, StoreError, clocks::Clocks, core::Core, entry::Entry};
 use crate::{clock::Skew, identity::Identity};
 
 /// Own writes that wait to be pushed. What finds no room is fetched by peers when they see the digest.
 const FRESH_MAX: usize = 64;
 
-/// Endpoint specs, join tokens and revocations, replicated on every node. Clones share one store.
+/// Endpoint specs, join tokens, keys of clients and revocations, replicated on every node. Clones share one store.
 #[derive(Debug, Clone)]
 pub struct Store {
     shared: Arc<Shared>,
@@ -32,6 +32,8 @@ struct Shared {
     core: Mutex<Core>,
     clocks: Mutex<Clocks>,
     snapshot: watch::Sender<Arc<Snapshot>>,
+    /// Those of the snapshot; changes only if they do.
+    keys: watch::Sender<Arc<Keys>>,
     fresh: mpsc::Sender<Arc<Entry>>,
     tasks: TaskTracker,
 }
@@ -56,9 +58,11 @@ impl Store {
         let opening = tasks.spawn_blocking(move || Core::open(&path, identity, now));
         let core = opening.await.map_err(|_| StoreError::Interrupted)??;
         let (fresh, to_push) = mpsc::channel(FRESH_MAX);
-        let snapshot = watch::Sender::new(Arc::new(core.snapshot()));
+        let snapshot = core.snapshot();
+        let keys = watch::Sender::new(Arc::clone(&snapshot.keys));
+        let snapshot = watch::Sender::new(Arc::new(snapshot));
         let (core, clocks) = (Mutex::new(core), Mutex::default());
-        Ok((Self { shared: Arc::new(Shared { core, clocks, snapshot, fresh, tasks }) }, to_push))
+        Ok((Self { shared: Arc::new(Shared { core, clocks, snapshot, keys, fresh, tasks }) }, to_push))
     }
 
     /// Makes `endpoint` stand. The write is on disk when this returns, and is then pushed to the live peers. With
@@ -128,6 +132,10 @@ impl Store {
         self.shared.snapshot.subscribe()
     }
 
+    pub(super) fn watch_keys(&self) -> watch::Receiver<Arc<Keys>> {
+        self.shared.keys.subscribe()
+    }
+
     /// Forgets what all nodes have heard of; see [`Core::sweep`].
     pub(super) async fn sweep(&self, now: UnixMillis) -> Result<bool, StoreError> {
         self.blocking(move |core| core.sweep(now)).await
@@ -177,7 +185,14 @@ impl Store {
         let result = work(&mut core);
         let shown = self.shared.snapshot.borrow().digest;
         if shown != core.digest() {
-            self.shared.snapshot.send_replace(Arc::new(core.snapshot()));
+            let snapshot = core.snapshot();
+            let keys = Arc::clone(&snapshot.keys);
+            self.shared.snapshot.send_replace(Arc::new(snapshot));
+            self.shared.keys.send_if_modified(|shown| {
+                let changed = !Arc::ptr_eq(shown, &keys);
+                *shown = keys;
+                changed
+            });
         }
         result
     }

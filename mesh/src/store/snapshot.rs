@@ -7,7 +7,7 @@ use std::{
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
-use shoal_types::{Endpoint, EndpointName, EndpointRecord, NodeId, PastRevision, Revision};
+use shoal_types::{Endpoint, EndpointName, EndpointRecord, KeyId, KeyRecord, NodeId, PastRevision, Revision};
 use tracing::warn;
 
 use super::{
@@ -22,8 +22,14 @@ pub(crate) struct Snapshot {
     pub(crate) endpoints: BTreeMap<EndpointName, Arc<EndpointRecord>>,
     pub(crate) revoked_nodes: BTreeSet<NodeId>,
     pub(crate) revoked_tokens: BTreeSet<TokenId>,
+    /// Keys of clients that were not revoked, expired ones included.
+    pub(crate) keys: Arc<Keys>,
+    pub(crate) revoked_keys: BTreeSet<KeyId>,
     pub(crate) digest: Digest,
 }
+
+/// Keys of clients, without their secrets.
+pub type Keys = BTreeMap<KeyId, Arc<KeyRecord>>;
 
 /// The body of an endpoint's entry.
 #[derive(Debug, Serialize, Deserialize)]
@@ -54,7 +60,24 @@ impl Snapshot {
             },
             EntryKey::RevokedNode(node) => drop(self.revoked_nodes.insert(*node)),
             EntryKey::RevokedToken(token) => drop(self.revoked_tokens.insert(*token)),
+            EntryKey::Key(key) => self.replace_key(*key, new),
+            EntryKey::RevokedKey(key) => {
+                self.revoked_keys.insert(*key);
+                if self.keys.contains_key(key) {
+                    Arc::make_mut(&mut self.keys).remove(key);
+                }
+            }
             EntryKey::Token(_) | EntryKey::SpentToken(..) => {}
+        }
+    }
+
+    /// Whatever comes first, a key that was revoked is none.
+    fn replace_key(&mut self, key: KeyId, new: &Entry) {
+        let record = if self.revoked_keys.contains(&key) { None } else { key_record(key, new) };
+        match record {
+            Some(record) => drop(Arc::make_mut(&mut self.keys).insert(key, Arc::new(record))),
+            None if self.keys.contains_key(&key) => drop(Arc::make_mut(&mut self.keys).remove(&key)),
+            None => {}
         }
     }
 
@@ -65,6 +88,17 @@ impl Snapshot {
             self.endpoints.remove(name);
         }
     }
+}
+
+/// The key that `entry` describes. One that this program does not understand is kept and passed on, and serves nobody here.
+fn key_record(key: KeyId, entry: &Entry) -> Option<KeyRecord> {
+    let record = serde_json::from_str(entry.body.as_deref()?);
+    record
+        .inspect_err(|error| {
+            let writer = entry.version.node;
+            warn!(%key, %writer, %error, "a key cannot be read, perhaps a newer node wrote it; it is kept, and not accepted");
+        })
+        .ok()
 }
 
 /// The endpoint that `entry` describes. One that this program does not understand is kept and passed on, not served.

@@ -1,6 +1,7 @@
 //! The store on a disk, against peers that lie, lag and live in the future.
 
 mod history;
+mod keys;
 
 use std::{path::Path, sync::Arc, time::Duration};
 

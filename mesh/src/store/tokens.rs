@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// The body of an entry that says all by being there.
-const NOTHING_MORE: &str = "{}";
+pub(super) const NOTHING_MORE: &str = "{}";
 
 /// What is known of a token that was made: all but its secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,7 +87,7 @@ impl Store {
     }
 
     /// Adds to a grow-only set; adding again changes nothing.
-    async fn add(&self, key: EntryKey, body: String, now: UnixMillis) -> Result<(), StoreError> {
+    pub(super) async fn add(&self, key: EntryKey, body: String, now: UnixMillis) -> Result<(), StoreError> {
         self.check_clock(now)?;
         let written = self.blocking(move |core| core.add(key, body, now)).await?;
         written.into_iter().for_each(|entry| self.push(entry));
@@ -114,14 +114,24 @@ impl TokenLedger for Store {
 }
 
 impl Core {
-    fn add(&mut self, key: EntryKey, body: String, now: UnixMillis) -> Result<Option<Arc<Entry>>, StoreError> {
+    pub(super) fn add(
+        &mut self,
+        key: EntryKey,
+        body: String,
+        now: UnixMillis,
+    ) -> Result<Option<Arc<Entry>>, StoreError> {
         if self.contains(&key) { Ok(None) } else { self.write(key, body, now).map(Some) }
     }
 
     fn uses(&self, token: TokenId) -> Vec<NodeId> {
         let node = |entry: &Arc<Entry>| match &entry.key {
             EntryKey::SpentToken(_, node) => Some(*node),
-            EntryKey::Endpoint(_) | EntryKey::Token(_) | EntryKey::RevokedToken(_) | EntryKey::RevokedNode(_) => None,
+            EntryKey::Endpoint(_)
+            | EntryKey::Token(_)
+            | EntryKey::RevokedToken(_)
+            | EntryKey::RevokedNode(_)
+            | EntryKey::Key(_)
+            | EntryKey::RevokedKey(_) => None,
         };
         let (first, last) = (NodeId::from_bytes([0; 16]), NodeId::from_bytes([u8::MAX; 16]));
         self.range(EntryKey::SpentToken(token, first), EntryKey::SpentToken(token, last)).filter_map(node).collect()

@@ -14,13 +14,16 @@ pub enum ParseIdError {
     /// Node and mesh ids are 26 characters of lower-case base32 (RFC 4648 alphabet, no padding).
     #[error("`{0}` is not an id: expected 26 characters of a-z and 2-7")]
     NotBase32(String),
+    /// Ids of keys are 16 characters of lower-case base32.
+    #[error("`{0}` is not the id of a key: expected 16 characters of a-z and 2-7")]
+    NotAKey(String),
     /// Claim ids are `NODE.GENERATION.COUNTER`.
     #[error("`{0}` is not a replica id: expected NODE.GENERATION.COUNTER")]
     NotAClaim(String),
     /// Versions are `MILLISECONDS.COUNTER.NODE`.
     #[error("`{0}` is not a version: copy it from `shoal get endpoints -o wide`")]
     NotAVersion(String),
-    /// Endpoint names are DNS labels (RFC 1123), because they become part of file names and metric labels.
+    /// Names of endpoints and keys are DNS labels (RFC 1123), because they become part of file names and metric labels.
     #[error(
         "`{0}` is not a valid name: use 1 to 63 characters of a-z, 0-9 and `-`, starting and ending with a letter or digit"
     )]
@@ -32,7 +35,7 @@ const ID_LEN: usize = 16;
 /// Characters of its base32 form.
 const ID_TEXT_LEN: usize = 26;
 
-fn base32() -> data_encoding::Encoding {
+pub(crate) fn base32() -> data_encoding::Encoding {
     let mut spec = Specification::new();
     spec.symbols.push_str("abcdefghijklmnopqrstuvwxyz234567");
     // The alphabet is a constant that satisfies every condition of the specification.
@@ -219,14 +222,18 @@ impl FromStr for EndpointName {
     type Err = ParseIdError;
 
     fn from_str(text: &str) -> Result<Self, ParseIdError> {
-        let alphanumeric = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-        let bytes = text.as_bytes();
-        let valid = (1..=63).contains(&bytes.len())
-            && bytes.iter().all(|&byte| alphanumeric(byte) || byte == b'-')
-            && bytes.first().copied().is_some_and(alphanumeric)
-            && bytes.last().copied().is_some_and(alphanumeric);
-        if valid { Ok(Self(text.to_owned())) } else { Err(ParseIdError::NotAName(text.to_owned())) }
+        if is_label(text) { Ok(Self(text.to_owned())) } else { Err(ParseIdError::NotAName(text.to_owned())) }
     }
+}
+
+/// Whether `text` is a DNS label of lower-case letters.
+pub(crate) fn is_label(text: &str) -> bool {
+    let alphanumeric = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let bytes = text.as_bytes();
+    (1..=63).contains(&bytes.len())
+        && bytes.iter().all(|&byte| alphanumeric(byte) || byte == b'-')
+        && bytes.first().copied().is_some_and(alphanumeric)
+        && bytes.last().copied().is_some_and(alphanumeric)
 }
 
 impl<'de> Deserialize<'de> for EndpointName {

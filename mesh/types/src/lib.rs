@@ -12,6 +12,7 @@ mod gpu;
 mod hash;
 mod hlc;
 mod id;
+mod key;
 mod latency;
 mod mandate;
 mod node;
@@ -31,6 +32,9 @@ pub use gpu::{FaultAction, Gpu, GpuFault, GpuId, GpuSource, GpuUse};
 pub use hash::{Rendezvous, rendezvous_weight, stable_hash};
 pub use hlc::{Hlc, HlcClock, Revision};
 pub use id::{ClaimId, EndpointName, MeshId, NodeId, ParseIdError};
+pub use key::{
+    KEY_PREFIX, KeyGrant, KeyHash, KeyId, KeyName, KeyRecord, KeyStatus, KeyUse, Priority, key_id, key_text,
+};
 pub use latency::Latencies;
 pub use mandate::{Mandate, RolloutPhase, SHARES_MAX, Share};
 pub use node::{CapacityType, Departure, DepartureReason, EngineOffer, Host, Labels, NodeFacts, PastDeparture};

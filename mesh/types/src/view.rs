@@ -8,8 +8,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Claim, ClaimId, Demand, Departure, Endpoint, EndpointName, EndpointSpec, Gpu, Hlc, Load, Mandate, MeshId,
-    NodeFacts, NodeId, PastDeparture, Refusal, Revision, UnixMillis,
+    Claim, ClaimId, Demand, Departure, Endpoint, EndpointName, EndpointSpec, Gpu, Hlc, KeyId, KeyUse, Load, Mandate,
+    MeshId, NodeFacts, NodeId, PastDeparture, Refusal, Revision, UnixMillis,
 };
 
 /// Everything that node [`View::me`] knows at one moment: rebuilt on change, then never changed.
@@ -95,6 +95,9 @@ pub struct NodeView {
     pub liveness: Liveness,
     /// What the clients of its ingress ask for.
     pub demands: BTreeMap<EndpointName, Demand>,
+    /// What its ingress has let through by keys with limits.
+    #[serde(default)]
+    pub key_uses: BTreeMap<KeyId, KeyUse>,
     /// What it says as the steward of endpoints.
     pub mandates: BTreeMap<EndpointName, Mandate>,
     /// Its own departures of the last days, the oldest first.

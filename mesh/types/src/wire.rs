@@ -1,15 +1,18 @@
 //! The one codec of frames between nodes: a version byte, then bincode 2.
 //!
 //! bincode is prescribed and unmaintained (RUSTSEC-2025-0141); nothing outside this module names it. It is not
-//! self-describing: fields and variants of frame types are only ever added at the end, together with a new version.
+//! self-describing: fields and variants of frame types are only ever added at the end, together with a new version, and
+//! only sent to nodes that speak it. As long as no frame has changed otherwise, all are marked with the oldest version, so
+//! that what a node of that version knows it also reads from a newer one.
 //! Documents whose fields may grow (specs) travel inside frames as JSON bytes.
 
 use bincode::config::{Configuration, Fixint, Limit, LittleEndian};
 use serde::{Serialize, de::DeserializeOwned};
 
-/// The frame version that this program writes.
-pub const PROTOCOL: u8 = 1;
-/// The oldest frame version that it still reads.
+/// The newest frame version that this program speaks; others know it by the facts of its node. 2 added the keys of clients
+/// to what stores compare.
+pub const PROTOCOL: u8 = 2;
+/// The oldest frame version that it still reads, and what it marks its frames with.
 pub const PROTOCOL_MIN: u8 = 1;
 /// Largest frame, in bytes: bounds what a peer can make us allocate.
 pub const FRAME_MAX: usize = 1 << 20;
@@ -37,7 +40,7 @@ pub enum WireError {
 /// # Errors
 /// [`WireError::TooLarge`] if it would not be read by a peer.
 pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, WireError> {
-    let mut frame = vec![PROTOCOL];
+    let mut frame = vec![PROTOCOL_MIN];
     bincode::serde::encode_into_std_write(value, &mut frame, CONFIG)
         .map_err(|error| WireError::Malformed(error.to_string()))?;
     if frame.len() > FRAME_MAX { Err(WireError::TooLarge(frame.len())) } else { Ok(frame) }
@@ -106,7 +109,7 @@ mod tests {
 
     #[test]
     fn a_length_that_lies_allocates_nothing() {
-        let mut frame = vec![PROTOCOL];
+        let mut frame = vec![PROTOCOL_MIN];
         frame.extend_from_slice(&u64::MAX.to_le_bytes());
         assert!(matches!(decode::<Vec<u8>>(&frame), Err(WireError::Malformed(_))));
         assert_eq!(decode::<u8>(&[PROTOCOL + 1, 0]), Err(WireError::Version(PROTOCOL + 1)));

@@ -39,7 +39,7 @@ impl Node {
         let node = Self { name: format!("node-{index}"), dir, http, child: None };
         let config = format!(
             "node: {{name: {}, labels: {{cluster: {cluster}, zone: {cluster}-{index}, capacityType: on-demand}}}}\n\
-             stateDir: {}\nmesh: {{listen: '{}:7700'}}\ningress: {{listen: '{http}'}}\n\
+             stateDir: {}\nmesh: {{listen: '{}:7700'}}\ningress: {{listen: '{http}', auth: none}}\n\
              admin: {{socket: {}, listen: null}}\nengines: {{sim: true}}\n\
              gpus: {{library: /nonexistent, simulated: [{{count: {gpus}, name: H100, memory: 80GiB}}]}}\n\
              notices: {{aws: {{enabled: false}}, gcp: {{enabled: false}}, azure: {{enabled: false}}, \

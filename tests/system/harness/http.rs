@@ -1,6 +1,7 @@
 //! A plain HTTP/1.1 client that shows each piece of an answer as it arrives.
 
 use bytes::Bytes;
+use http::request::Builder;
 use http_body_util::{BodyExt as _, Full};
 use hyper::{Request, body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
@@ -48,6 +49,10 @@ impl Drop for Answer {
 
 /// One request on a connection of its own.
 pub(crate) async fn request(http: &str, method: &str, path: &str, body: String) -> Result<Answer, String> {
+    send(http, Request::builder().method(method).uri(path), body).await
+}
+
+async fn send(http: &str, request: Builder, body: String) -> Result<Answer, String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
     let stream = TcpStream::connect(http).await.map_err(|error| text(&error))?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| text(&error))?;
@@ -55,9 +60,7 @@ pub(crate) async fn request(http: &str, method: &str, path: &str, body: String) 
     let connection = tokio::spawn(async move {
         let _ = connection.await;
     });
-    let request = Request::builder()
-        .method(method)
-        .uri(path)
+    let request = request
         .header("host", http)
         .header("content-type", "application/json")
         .body(Full::new(Bytes::from(body)))
@@ -69,6 +72,18 @@ pub(crate) async fn request(http: &str, method: &str, path: &str, body: String) 
 /// A chat completion, whole.
 pub(crate) async fn chat(http: &str, model: &str, prompt: &str, tokens: u32) -> Result<Answer, String> {
     request(http, "POST", "/v1/chat/completions", chat_body(model, prompt, tokens, false)).await
+}
+
+/// A chat completion, whole, asked for with a key.
+pub(crate) async fn chat_with_key(
+    http: &str,
+    key: &str,
+    model: &str,
+    prompt: &str,
+    tokens: u32,
+) -> Result<Answer, String> {
+    let request = Request::post("/v1/chat/completions").header("authorization", format!("Bearer {key}"));
+    send(http, request, chat_body(model, prompt, tokens, false)).await
 }
 
 /// A chat completion as a stream of server-sent events.

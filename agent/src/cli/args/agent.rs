@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use clap::Args;
 
 use super::values::key_value;
-use crate::config::LogFormat;
+use crate::config::{AuthMode, LogFormat};
 
 /// Flags override the environment, which overrides the file.
 #[derive(Debug, Clone, Args)]
@@ -31,6 +31,9 @@ pub(crate) struct AgentArgs {
     /// TCP address for the OpenAI API
     #[arg(long, env = "SHOAL_INGRESS_LISTEN", value_name = "ADDRESS")]
     pub(crate) ingress_listen: Option<SocketAddr>,
+    /// Whether clients must show a key; default yes, unless the address is a loopback one
+    #[arg(long, env = "SHOAL_INGRESS_AUTH", value_enum)]
+    pub(crate) ingress_auth: Option<AuthMode>,
     /// TCP address for metrics and health
     #[arg(long, env = "SHOAL_ADMIN_LISTEN", value_name = "ADDRESS")]
     pub(crate) admin_listen: Option<SocketAddr>,

@@ -4,8 +4,8 @@ use clap::{Parser, Subcommand};
 
 use super::{
     AgentArgs, ApplyArgs, ConfigVerb, Connection, DeleteArgs, DescribeArgs, DevArgs, DrainArgs, EngineVerb, GetArgs,
-    InitArgs, JoinArgs, LogsArgs, NodeArgs, OutputArgs, PlanArgs, RolloutVerb, SimEngineArgs, TokenVerb, UndrainArgs,
-    WhyArgs,
+    InitArgs, JoinArgs, KeyVerb, LogsArgs, NodeArgs, OutputArgs, PlanArgs, RolloutVerb, SimEngineArgs, TokenVerb,
+    UndrainArgs, WhyArgs,
 };
 use crate::simulate::SimulateArgs;
 
@@ -43,6 +43,9 @@ pub(crate) enum Verb {
     /// Make, list and revoke the tokens that nodes join with
     #[command(subcommand)]
     Token(TokenVerb),
+    /// Make, list and revoke the keys that clients show, and see what they use
+    #[command(subcommand)]
+    Key(KeyVerb),
     /// Create or change endpoints from YAML
     Apply(ApplyArgs),
     /// Show nodes, endpoints or replicas

@@ -44,6 +44,7 @@ fn node(number: u8) -> NodeView {
         departure: None,
         liveness: Liveness::Alive,
         demands: BTreeMap::new(),
+        key_uses: BTreeMap::new(),
         mandates: BTreeMap::new(),
         departures: Vec::new(),
         distances: BTreeMap::new(),

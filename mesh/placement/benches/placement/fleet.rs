@@ -167,6 +167,7 @@ fn host(index: usize) -> NodeView {
         departure: None,
         liveness: Liveness::Alive,
         demands: BTreeMap::new(),
+        key_uses: BTreeMap::new(),
         mandates: BTreeMap::new(),
         departures: Vec::new(),
         distances: BTreeMap::new(),

@@ -65,6 +65,7 @@ pub(crate) fn node_view(id: NodeId, gpus: usize) -> NodeView {
         departure: None,
         liveness: Liveness::Alive,
         demands: BTreeMap::new(),
+        key_uses: BTreeMap::new(),
         mandates: BTreeMap::new(),
         departures: Vec::new(),
         distances: BTreeMap::new(),

@@ -4,7 +4,7 @@ use std::{mem, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, stream};
 use rand::{Rng as _, seq::SliceRandom as _};
-use shoal_types::{NodeId, View};
+use shoal_types::{NodeId, View, wire};
 use tokio::{
     sync::{mpsc, watch},
     task::{JoinError, JoinSet},
@@ -201,8 +201,9 @@ impl Sync {
         for (peer, digests) in due {
             self.plan.begin(peer, now);
             let (store, transport) = (self.parts.store.clone(), self.parts.transport.clone());
+            let protocol = protocol(view, peer);
             self.running.spawn(async move {
-                let result = within_deadline(compare(&store, &transport, peer)).await;
+                let result = within_deadline(compare(&store, &transport, (peer, protocol))).await;
                 let in_vain = match result {
                     Ok(crossed) => {
                         debug!(%peer, crossed, "compared stores");
@@ -226,10 +227,10 @@ impl Sync {
         self.pushing += 1;
         let entries: Arc<[Arc<Entry>]> = mem::take(&mut self.unpushed).into();
         let view = self.parts.view.borrow().clone();
-        let peers = live_peers(&view);
+        let peers: Vec<_> = live_peers(&view).into_iter().map(|peer| (peer, protocol(&view, peer))).collect();
         let transport = self.parts.transport.clone();
         self.running.spawn(async move {
-            let push = |peer: NodeId| push(transport.clone(), peer, entries.clone());
+            let push = |peer: (NodeId, u8)| push(transport.clone(), peer, entries.clone());
             stream::iter(peers).for_each_concurrent(PEERS_PER_PUSH, push).await;
             Finished::Pushed
         });
@@ -284,18 +285,23 @@ fn interval(period: Duration) -> Interval {
     interval
 }
 
-async fn compare(store: &Store, transport: &Transport, peer: NodeId) -> Result<usize, SyncError> {
+/// The newest frame version that `peer` and this node both speak; the oldest, where nothing was heard of it.
+fn protocol(view: &View, peer: NodeId) -> u8 {
+    view.nodes.get(&peer).map_or(wire::PROTOCOL_MIN, |node| node.facts.protocol.min(wire::PROTOCOL))
+}
+
+async fn compare(store: &Store, transport: &Transport, (peer, protocol): (NodeId, u8)) -> Result<usize, SyncError> {
     let jitter = rand::rng().random_range(Duration::ZERO..JITTER_MAX);
     tokio::time::sleep(jitter).await;
     let stream = transport.open(peer, StreamKind::StoreSync).await?;
-    dialogue::compare(store, peer, stream).await
+    dialogue::compare(store, (peer, protocol), stream).await
 }
 
 /// A peer that cannot be reached now sees another digest and fetches what it lacks.
-async fn push(transport: Transport, peer: NodeId, entries: Arc<[Arc<Entry>]>) {
+async fn push(transport: Transport, (peer, protocol): (NodeId, u8), entries: Arc<[Arc<Entry>]>) {
     let pushed = within_deadline(async {
         let stream = transport.open(peer, StreamKind::StoreSync).await?;
-        dialogue::push(&entries, stream).await
+        dialogue::push(&entries, protocol, stream).await
     });
     if let Err(error) = pushed.await {
         info!(%peer, %error, "an entry could not be pushed; the peer will fetch it");

@@ -34,6 +34,13 @@ pub(super) enum Hello {
     },
     /// What time is it?
     Time,
+    /// As [`Hello::Compare`], from one that speaks `protocol`. Since version 2.
+    CompareIn {
+        /// See [`Standing`].
+        current: bool,
+        /// The newest frame version that it speaks.
+        protocol: u8,
+    },
 }
 
 /// The answer to [`Hello::Time`].
