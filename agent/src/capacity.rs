@@ -10,7 +10,10 @@ mod testing;
 use std::{sync::Arc, time::Duration};
 
 use shoal_mesh::clock;
-use shoal_placement::{Memory, Scene, spot::capacity_requests};
+use shoal_placement::{
+    Memory, Scene,
+    spot::{Asked, capacity_requests},
+};
 use shoal_types::{NodeId, View, rendezvous_weight};
 use tokio::{sync::watch, time::sleep};
 use tokio_util::sync::CancellationToken;
@@ -41,21 +44,25 @@ impl CapacityRequests {
                 return;
             }
         };
-        let mut pace = Pace::new(&self.config);
+        let (mut pace, mut asked) = (Pace::new(&self.config), Asked::default());
         while stop.run_until_cancelled(sleep(LOOK_EVERY)).await.is_some() {
             let view = self.view.borrow().clone();
             if teller_of(&view) == Some(view.me) {
-                stop.run_until_cancelled(self.look(&view, &teller, &mut pace)).await;
+                stop.run_until_cancelled(self.look(&view, &teller, &mut pace, &mut asked)).await;
             }
         }
     }
 
-    async fn look(&self, view: &View, teller: &Teller, pace: &mut Pace) {
+    async fn look(&self, view: &View, teller: &Teller, pace: &mut Pace, asked: &mut Asked) {
         let (memory, now) = (self.memory.borrow().clone(), clock::now());
-        let missing = capacity_requests(&Scene { view, memory: &memory, now });
+        asked.observe(view, now);
+        let missing = capacity_requests(&Scene { view, memory: &memory, now }, asked);
         for request in pace.due(missing, now) {
             match teller.tell(&request).await {
-                Ok(()) => info!(endpoint = %request.endpoint, replicas = request.replicas, "Asked for more capacity"),
+                Ok(()) => {
+                    asked.note(&request, now);
+                    info!(endpoint = %request.endpoint, replicas = request.replicas, "Asked for more capacity");
+                }
                 Err(error) => warn!(endpoint = %request.endpoint, %error, "Nobody could be asked for more capacity"),
             }
         }

@@ -6,9 +6,9 @@ use std::{
     time::Duration,
 };
 
-use clap::{Args, ValueEnum};
+use clap::{ArgGroup, Args, ValueEnum};
 use serde::Serialize;
-use shoal_placement::spot::{Tuning, simulate::Synthetic};
+use shoal_placement::spot::{Market, Tuning, simulate::Synthetic};
 use shoal_types::{HumanDuration, UnixMillis};
 
 use super::clock;
@@ -16,10 +16,11 @@ use crate::cli::Output;
 
 /// Flags of `shoal simulate`.
 #[derive(Debug, Clone, Args)]
+#[command(group = ArgGroup::new("capacity").args(["trace", "synthetic"]).required(true))]
 #[command(after_help = "docs/spot.md explains the policies, the columns, and how their numbers are to be read.")]
 pub(crate) struct SimulateArgs {
     /// CSV file, gzipped or not, with the columns scheduled_at, zone and created: how many instances could be launched
-    #[arg(long, value_name = "PATH", required_unless_present = "synthetic", conflicts_with = "synthetic")]
+    #[arg(long, value_name = "PATH")]
     trace: Option<PathBuf>,
     /// Made-up capacity instead: its seed, number of zones and of days
     #[arg(long, value_name = "SEED[,ZONES[,DAYS]]", value_parser = synthetic)]
@@ -50,7 +51,7 @@ pub(crate) struct SimulateArgs {
     #[arg(long, default_value = "1m", value_parser = duration)]
     pub(super) step: Duration,
     /// Price on demand, by a spot price that is the same everywhere
-    #[arg(long, default_value_t = 4.35, value_parser = ratio, conflicts_with = "prices", value_name = "RATIO")]
+    #[arg(long, default_value_t = Market::ON_DEMAND_RATIO, value_parser = ratio, conflicts_with = "prices", value_name = "RATIO")]
     pub(super) on_demand_ratio: f64,
     /// CSV file with the columns region, spot_usd_per_gpu_hour and ondemand_usd_per_gpu_hour instead
     #[arg(long, value_name = "PATH")]
@@ -71,7 +72,7 @@ pub(crate) struct SimulateArgs {
     #[arg(long, default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub(super) runs: u32,
     /// Draw availability against cost into this SVG file
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH.svg", value_parser = svg)]
     pub(super) plot: Option<PathBuf>,
     /// How to print
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
@@ -144,6 +145,14 @@ fn synthetic(text: &str) -> Result<Synthetic, String> {
         |number: u64| u32::try_from(number).ok().filter(|number| (1..=1_000).contains(number)).ok_or_else(error);
     let synthetic = Synthetic { seed, zones: bounded(zones)?, days: bounded(days)? };
     parts.next().map_or(Ok(synthetic), |_| Err(error()))
+}
+
+fn svg(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    if path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("svg")) {
+        return Ok(path);
+    }
+    Err("the plot is drawn as SVG, so the file's name has to end in .svg".to_owned())
 }
 
 fn ratio(text: &str) -> Result<f64, String> {

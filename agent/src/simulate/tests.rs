@@ -128,10 +128,19 @@ fn flags_that_do_not_go_together_are_refused() {
         "--synthetic 1,0",
         "--synthetic 1 --step 0s",
         "--synthetic 1 --sweep --epsilon 0",
+        "--synthetic 1 --plot x.png",
+        "--synthetic 1 --plot svg",
     ] {
         let line = ["simulate"].into_iter().chain(bad.split_whitespace());
         assert!(Line::try_parse_from(line).is_err(), "{bad}");
     }
+    assert!(Line::try_parse_from(["simulate", "--synthetic", "1", "--plot", "x.SVG"]).is_ok());
+}
+
+#[test]
+fn whoever_gives_no_capacity_is_told_both_ways_to() {
+    let error = Line::try_parse_from(["simulate"]).unwrap_err().to_string();
+    assert!(error.contains("--trace") && error.contains("--synthetic"), "{error}");
 }
 
 /// The folder with the real trace; says so where there is none.

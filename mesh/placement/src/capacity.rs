@@ -2,12 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use shoal_types::{ClaimId, Gpu, GpuUse, NodeView, ReplicaState, Resources};
+use shoal_types::{ClaimId, Gpu, GpuUse, MemorySize, NodeView, ReplicaState, Resources};
 
 /// Whether `gpu` is of the kind that `resources` asks for, whoever has it. MIG slices are only for those that ask.
 pub fn fits(gpu: &Gpu, resources: &Resources) -> bool {
-    let model = resources.gpu_model.as_ref().is_none_or(|wanted| contains_ignoring_case(&gpu.name, wanted));
-    model && gpu.mig == resources.mig && resources.gpu_memory.is_none_or(|least| gpu.memory >= least)
+    is_of_kind((&gpu.name, gpu.memory, gpu.mig.as_deref()), resources)
+}
+
+/// The same for a GPU of which only the name, the memory and the MIG profile are known.
+pub(crate) fn is_of_kind((name, memory, mig): (&str, MemorySize, Option<&str>), resources: &Resources) -> bool {
+    let model = resources.gpu_model.as_ref().is_none_or(|wanted| contains_ignoring_case(name, wanted));
+    model && mig == resources.mig.as_deref() && resources.gpu_memory.is_none_or(|least| memory >= least)
 }
 
 fn contains_ignoring_case(text: &str, part: &str) -> bool {

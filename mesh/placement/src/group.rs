@@ -79,9 +79,9 @@ impl<'a> Group<'a> {
         self.open.saturating_sub(self.sleepers.len())
     }
 
-    /// Whether what is missing would only stand in for spot capacity, which therefore goes first.
-    pub(crate) fn stands_in(&self) -> bool {
-        self.standins > 0 && self.holders.len() + self.standins >= self.want.count
+    /// Of what is missing, what only stands in for spot capacity, which therefore goes first. The base comes before it.
+    pub(crate) fn missing_standins(&self) -> usize {
+        self.standins.min(self.missing())
     }
 
     /// Whether the sleeping `claim` is one of those that make up for what is missing: sleepers come before new claims.

@@ -47,6 +47,7 @@ mod scene;
 mod score;
 pub mod spot;
 mod steward;
+mod supply;
 mod tenancy;
 mod tenure;
 mod timing;

@@ -1,11 +1,15 @@
-//! What must outlive the nodes that said it: the mandates of stewards, and where capacity was taken back.
+//! What must outlive the nodes that said it: the mandates of stewards, where capacity was taken back, and where there
+//! was any.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use shoal_types::{EndpointName, Mandate, NodeId, UnixMillis, View};
 
-use crate::risk::{Losses, Risks};
+use crate::{
+    risk::{Losses, Risks},
+    supply::Supply,
+};
 
 /// What one node remembers of what all nodes said. Facts of a dead node expire with it; these must not, so every node
 /// keeps what it has heard, on disk (the caller's business).
@@ -14,10 +18,11 @@ use crate::risk::{Losses, Risks};
 pub struct Memory {
     mandates: BTreeMap<EndpointName, Heard>,
     losses: Losses,
+    supply: Supply,
 }
 
 /// What a node remembers that has heard nothing yet.
-pub(crate) static NOTHING: Memory = Memory { mandates: BTreeMap::new(), losses: Losses::NONE };
+pub(crate) static NOTHING: Memory = Memory { mandates: BTreeMap::new(), losses: Losses::NONE, supply: Supply::NONE };
 
 /// A mandate and who said it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,9 +42,9 @@ impl Heard {
 
 impl Memory {
     /// Takes note of what `view` says. Returns whether anything is to be written to disk: a new word of a steward, a lost
-    /// node, or that a zone has grown or another hour begun.
+    /// node, a new kind of node, or that a zone has grown or another hour begun.
     pub fn observe(&mut self, view: &View, now: UnixMillis) -> bool {
-        self.hear(view) | self.losses.observe(view, now)
+        self.hear(view) | self.losses.observe(view, now) | self.supply.observe(view, now)
     }
 
     fn hear(&mut self, view: &View) -> bool {
@@ -70,6 +75,16 @@ impl Memory {
 
     pub(crate) fn risks(&self, now: UnixMillis) -> Risks<'_> {
         self.losses.risks(now)
+    }
+
+    /// What was heard of lost nodes.
+    pub(crate) const fn losses(&self) -> &Losses {
+        &self.losses
+    }
+
+    /// What kinds of nodes there were, and where.
+    pub(crate) const fn supply(&self) -> &Supply {
+        &self.supply
     }
 
     /// The mandate that counts for `endpoint`: the greatest that was ever heard.

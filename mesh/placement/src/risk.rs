@@ -11,8 +11,11 @@ const LOSSES_MAX: usize = 1_000;
 const ZONES_MAX: usize = 256;
 /// Age in hours at which a loss counts half.
 const HALF_LIFE: u64 = 6;
-/// Age in hours at which it is forgotten: it would count 1/256.
+/// Age in hours at which it weighs nothing any more: it would count 1/256.
 const HORIZON: u64 = 8 * HALF_LIFE;
+/// Hours for which what happened is remembered. It weighs nothing in the score by then, but tells the spot policy, whose
+/// half-life is four days, which zones to trust.
+const REMEMBERED: u64 = 14 * 24;
 /// Node-hours without a loss that are taken for granted: one loss alone says little about a zone that is hardly known.
 const PRIOR: u64 = 6;
 /// 2^(-hours / 6) for each hour of one half-life, in 1/65536. Integers, so that all machines compute the same.
@@ -69,7 +72,7 @@ impl Losses {
     }
 
     fn note(&mut self, node: &NodeView, at: UnixMillis, cause: Cause, now: UnixMillis) -> bool {
-        if hours_between(at, now) >= HORIZON || at > now.plus(HlcClock::MAX_AHEAD) {
+        if hours_between(at, now) >= REMEMBERED || at > now.plus(HlcClock::MAX_AHEAD) {
             return false;
         }
         let Err(place) = self.losses.binary_search_by_key(&(at, node.id), |loss| (loss.at, loss.node)) else {
@@ -126,18 +129,34 @@ impl Losses {
 
     /// Drops what no longer counts.
     fn forget(&mut self, now: UnixMillis) {
-        let oldest = (now.as_millis() / HOUR).saturating_sub(HORIZON - 1);
+        let oldest = (now.as_millis() / HOUR).saturating_sub(REMEMBERED - 1);
         self.exposure.retain(|_, hours| {
             *hours = hours.split_off(&oldest);
             !hours.is_empty()
         });
-        self.losses.retain(|loss| hours_between(loss.at, now) < HORIZON);
+        self.losses.retain(|loss| hours_between(loss.at, now) < REMEMBERED);
     }
 
     /// Preemptions per hour that a spot node of `zone` has to expect.
     pub(crate) fn preemption_rate(&self, zone: &str, now: UnixMillis) -> f64 {
         let losses = self.losses.iter().filter(|loss| loss.cause == Cause::Preemption && loss.zone == zone);
         self.rate(zone, losses.map(|loss| weight(hours_between(loss.at, now))).sum(), now)
+    }
+
+    /// What `zone` went through, by hours since the epoch. Losses of before it is known how many nodes it had are left out:
+    /// they say nothing without.
+    pub(crate) fn past(&self, zone: &str) -> BTreeMap<u64, Hour> {
+        let hours = self.exposure.get(zone).into_iter().flatten();
+        let mut past: BTreeMap<u64, Hour> =
+            hours.map(|(&hour, &nodes)| (hour, Hour { nodes: nodes as usize, lost: 0 })).collect();
+        let Some((&first, _)) = past.first_key_value() else { return past };
+        for loss in self.losses.iter().filter(|loss| loss.cause == Cause::Preemption && loss.zone == zone) {
+            let hour = loss.at.as_millis() / HOUR;
+            if hour >= first {
+                past.entry(hour).or_default().lost += 1;
+            }
+        }
+        past
     }
 
     /// The rates of all zones and nodes at once.
@@ -159,10 +178,20 @@ impl Losses {
 
     fn rate(&self, zone: &str, losses: u64, now: UnixMillis) -> f64 {
         let hour = now.as_millis() / HOUR;
-        let hours = self.exposure.get(zone).into_iter().flatten();
+        let oldest = hour.saturating_sub(HORIZON);
+        let hours = self.exposure.get(zone).into_iter().flat_map(|hours| hours.range(oldest..));
         let seen: u64 = hours.map(|(&past, &nodes)| weight(hour.saturating_sub(past)) * u64::from(nodes)).sum();
         power_of_two(losses, seen + PRIOR * weight(0))
     }
+}
+
+/// What a zone went through in one hour.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Hour {
+    /// Most spot nodes that it had at once.
+    pub(crate) nodes: usize,
+    /// How many were taken back.
+    pub(crate) lost: usize,
 }
 
 /// How often nodes are lost, per hour.

@@ -3,7 +3,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     mem,
-    time::Duration,
 };
 
 use shoal_types::{EndpointName, NodeView, Revision, UnixMillis};
@@ -44,6 +43,24 @@ impl Kind {
 struct Vacancy {
     since: UnixMillis,
     missing: usize,
+    /// Of those, how many only stand in for spot capacity.
+    standins: usize,
+}
+
+impl Vacancy {
+    /// When the node of `rank`, counted from 0, is to claim, if `larger` classes of replicas go first.
+    fn due(&self, rank: usize, larger: usize, timing: &Timing) -> UnixMillis {
+        let after = |missing: usize| {
+            let turns = (rank + 1).saturating_sub(missing) + larger;
+            self.since.plus(timing.step * u32::try_from(turns).unwrap_or(u32::MAX))
+        };
+        match self.missing - self.standins {
+            _ if self.standins == 0 => after(self.missing),
+            0 => after(self.missing).plus(timing.settle),
+            // Whoever is behind the line for what is missing for good is still in that for what stands in.
+            firm => after(firm).min(after(self.missing).plus(timing.settle)),
+        }
+    }
 }
 
 impl Vacancies {
@@ -54,7 +71,7 @@ impl Vacancies {
     /// larger replicas that is also being placed gets one step: views differ, and a small replica in the wrong place
     /// costs a large one its host.
     ///
-    /// What stands in for spot capacity waits a settle time more: spot nodes go first.
+    /// What stands in for spot capacity waits a settle time more, behind the rest of what is missing: spot nodes go first.
     pub(crate) fn fill(
         &mut self,
         me: &NodeView,
@@ -72,11 +89,8 @@ impl Vacancies {
         for opening in &openings {
             let Some(vacancy) = self.open.get(&Kind::of(opening)) else { continue };
             let larger = opening.size().map_or(0, |size| sizes.range(size..).skip(1).count());
-            let spot_first = if opening.group.stands_in() { timing.settle } else { Duration::ZERO };
             for &rank in opening.ranks.iter().take(opening.missing) {
-                let turns = (rank + 1).saturating_sub(opening.missing) + larger;
-                let turns = timing.step * u32::try_from(turns).unwrap_or(u32::MAX);
-                let due = vacancy.since.plus(spot_first + turns);
+                let due = vacancy.due(rank, larger, timing);
                 if due > now {
                     out.wake_at(due);
                     break;
@@ -96,9 +110,10 @@ impl Vacancies {
         let before = mem::take(&mut self.open);
         for opening in openings {
             let (kind, missing) = (Kind::of(opening), opening.missing);
-            let same = before.get(&kind).filter(|vacancy| vacancy.missing >= missing);
+            let standins = opening.group.missing_standins().min(missing);
+            let same = before.get(&kind).filter(|vacancy| vacancy.missing >= missing && vacancy.standins >= standins);
             let since = same.map_or(now, |vacancy| vacancy.since);
-            self.open.insert(kind, Vacancy { since, missing });
+            self.open.insert(kind, Vacancy { since, missing, standins });
         }
     }
 }

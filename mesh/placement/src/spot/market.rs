@@ -24,6 +24,9 @@ pub struct Market {
 }
 
 impl Market {
+    /// What capacity that stays costs, by the price of spot capacity, where nobody says: what an H100 costs on average.
+    pub const ON_DEMAND_RATIO: f64 = 4.35;
+
     /// A market of `offers`.
     pub const fn new(offers: Vec<Offer>) -> Self {
         Self { offers }

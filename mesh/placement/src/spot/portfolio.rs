@@ -10,7 +10,7 @@ use self::book::Book;
 use super::{
     history::History,
     market::{Market, OfferId},
-    policy::{Held, Incident, News, Plan, Policy, Situation},
+    policy::{Held, Incident, Launch, News, Plan, Policy, Situation},
     tuning::Tuning,
 };
 
@@ -36,6 +36,24 @@ impl Portfolio {
     pub fn new(market: Market, spot: Spot, tuning: Tuning, seed: u64) -> Self {
         let histories = vec![History::default(); market.offers().len()];
         Self { market, spot, tuning, seed, histories, last: None, refused: false }
+    }
+
+    /// A policy that was told what happened: a history for each offer of `market`, and whether spot capacity was `refused`
+    /// lately.
+    pub(super) fn knowing(self, histories: Vec<History>, refused: bool) -> Self {
+        debug_assert_eq!(histories.len(), self.market.offers().len());
+        Self { histories, refused, ..self }
+    }
+
+    /// What is missing, and where it should be launched: the part of a decision for those who cannot give back. Nothing is
+    /// asked for in case that zones refuse, and nothing is moved.
+    pub(super) fn lacking(&self, situation: &Situation<'_>) -> Lacking {
+        let crew = Crew::of(&self.market, situation);
+        let (base, needed) = self.split(situation.wanted);
+        let mut plan = Plan::default();
+        let (spare, _) = self.fill(&self.book(needed), &crew, needed, &self.obtainable(situation.now), &mut plan);
+        self.firm_plan(&crew, needed, base, &mut plan);
+        Lacking { spot: (needed + spare).saturating_sub(crew.spot.len() as u32), launch: plan.launch }
     }
 
     fn learn(&mut self, situation: &Situation<'_>) {
@@ -70,25 +88,39 @@ impl Policy for Portfolio {
     fn decide(&mut self, situation: &Situation<'_>) -> Plan {
         self.learn(situation);
         let crew = Crew::of(&self.market, situation);
-        let base = self.spot.on_demand_base.min(situation.wanted);
-        let needed = situation.wanted - base;
-        let rooms = usize::try_from(needed + self.spot.overprovision + self.tuning.race + 2).unwrap_or(usize::MAX);
-        let book = Book::new(&self.market, &self.histories, &self.tuning, self.seed, rooms);
+        let (base, needed) = self.split(situation.wanted);
         let mut plan = Plan::default();
-        self.spot_plan(&book, &crew, needed, situation.now, &mut plan);
+        self.spot_plan(&self.book(needed), &crew, needed, situation.now, &mut plan);
         self.firm_plan(&crew, needed, base, &mut plan);
         plan
     }
 }
 
 impl Portfolio {
-    fn spot_plan(&self, book: &Book<'_>, crew: &Crew, needed: u32, now: UnixMillis, plan: &mut Plan) {
-        let allowed = self.obtainable(now);
-        let (held, ready) = (crew.spot.len() as u32, crew.spot_ready() as u32);
-        let (spare, counts) = self.filled(book, &crew.counts, needed, &allowed);
+    /// Of those wanted, how many always run on demand, and how many do not.
+    fn split(&self, wanted: u32) -> (u32, u32) {
+        let base = self.spot.on_demand_base.min(wanted);
+        (base, wanted - base)
+    }
+
+    fn book(&self, needed: u32) -> Book<'_> {
+        let rooms = usize::try_from(needed + self.spot.overprovision + self.tuning.race + 2).unwrap_or(usize::MAX);
+        Book::new(&self.market, &self.histories, &self.tuning, self.seed, rooms)
+    }
+
+    /// Launches what is missing. Returns how many spares there should be, and what is held then.
+    fn fill(&self, book: &Book<'_>, crew: &Crew, needed: u32, allowed: &[OfferId], plan: &mut Plan) -> (u32, Vec<u32>) {
+        let (spare, counts) = self.filled(book, &crew.counts, needed, allowed);
         for (index, (&then, &now)) in counts.iter().zip(&crew.counts).enumerate() {
             (now..then).for_each(|_| plan.launch_one(OfferId(index)));
         }
+        (spare, counts)
+    }
+
+    fn spot_plan(&self, book: &Book<'_>, crew: &Crew, needed: u32, now: UnixMillis, plan: &mut Plan) {
+        let allowed = self.obtainable(now);
+        let (held, ready) = (crew.spot.len() as u32, crew.spot_ready() as u32);
+        let (spare, counts) = self.fill(book, crew, needed, &allowed, plan);
         if !plan.launch.is_empty() {
             if ready < needed {
                 self.race(book, counts, spare, allowed, plan);
@@ -164,6 +196,15 @@ impl Portfolio {
         surplus.sort_by_key(|held| (!held.ready, held.since));
         plan.release.extend(surplus.iter().skip(keep as usize).map(|held| held.id));
     }
+}
+
+/// What is missing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Lacking {
+    /// Spot instances, with those that should be spare.
+    pub(super) spot: u32,
+    /// What should be launched for that now: on spot as far as zones may be asked, and on demand.
+    pub(super) launch: Vec<Launch>,
 }
 
 /// What is held, sorted.

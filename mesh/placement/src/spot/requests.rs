@@ -1,20 +1,19 @@
 //! What endpoints want and the mesh does not have.
 
+mod asked;
+mod offers;
 mod places;
+mod renting;
+mod rooms;
 
-use std::collections::BTreeMap;
+use std::{cmp::Reverse, collections::BTreeMap};
 
 use serde::{Deserialize, Serialize};
-use shoal_types::{Decimal, EndpointName, EndpointRecord, EndpointSpec, MemorySize, NodeId, NodeView};
+use shoal_types::{Decimal, EndpointName, EndpointRecord, EndpointSpec, MemorySize};
 
-pub use self::places::Place;
-use self::places::places;
-use crate::{
-    candidates::admit,
-    desired::Desired,
-    scene::Scene,
-    want::{Class, Want},
-};
+pub use self::{asked::Asked, places::Place};
+use self::{offers::Offers, renting::rent, rooms::Rooms};
+use crate::{desired::Desired, scene::Scene, want::Class};
 
 /// Capacity that somebody should rent, because an endpoint wants it and no node has room.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -22,7 +21,7 @@ use crate::{
 pub struct CapacityRequest {
     /// Whose replicas are missing.
     pub endpoint: EndpointName,
-    /// How many of them find no room.
+    /// How many of them find no room. Spares are among them only as far as the spot policy takes them for necessary.
     pub replicas: u32,
     /// GPUs that each of them needs, on one node.
     pub gpus: u32,
@@ -43,7 +42,9 @@ pub struct CapacityRequest {
     /// Highest price, in USD per GPU-hour.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_price: Option<Decimal>,
-    /// Where the mesh has, or had, nodes of this kind, the cheapest first, with what losing them costs counted in.
+    /// Where the mesh has, or had, nodes of this kind, and how many replicas to rent there: those where some should be
+    /// rented first, then the cheapest, with what losing them costs counted in. All together can be more than `replicas`:
+    /// what spot zones did not give lately is asked for on demand too.
     pub places: Vec<Place>,
 }
 
@@ -61,81 +62,75 @@ pub enum CapacityClass {
     OnDemand,
 }
 
-/// What endpoints want and no candidate has room for, dearest wishes first: by priority, then by name. The room that one
-/// takes is not there for the next. The same scene gives the same requests on every node.
-pub fn capacity_requests(scene: &Scene<'_>) -> Vec<CapacityRequest> {
+/// What endpoints want and the mesh neither has room for nor makes it, the most important first: by priority, then larger
+/// replicas, then by name. The room that one takes is not there for the next.
+///
+/// Where it should be rented follows from the scene and from what came of what was `asked` before: of endpoints with
+/// `placement.spot`, [`Portfolio`](super::Portfolio) decides, of others, the price with what losses cost. The same scene
+/// gives the same requests on every node that has asked for the same.
+pub fn capacity_requests(scene: &Scene<'_>, asked: &Asked) -> Vec<CapacityRequest> {
     let mut records: Vec<&EndpointRecord> = scene.view.endpoints.values().map(AsRef::as_ref).collect();
-    records.sort_by_key(|record| std::cmp::Reverse(record.endpoint.spec.placement.priority));
-    let mut planned = BTreeMap::new();
-    let wants = records.into_iter().flat_map(|record| wants(scene, record));
-    wants.filter_map(|want| request(scene, &want, &mut planned)).collect()
+    records.sort_by_key(|record| {
+        let spec = &record.endpoint.spec;
+        (Reverse(spec.placement.priority), Reverse(spec.resources.gpus))
+    });
+    let mut rooms = Rooms::new(scene);
+    records.into_iter().flat_map(|record| requests(scene, asked, record, &mut rooms)).collect()
 }
 
-/// What is missing of `record`, by class of capacity; of the present revision, as that is what will stay.
-fn wants<'a>(scene: &Scene<'a>, record: &'a EndpointRecord) -> Vec<Want<'a>> {
+fn requests<'a>(
+    scene: &Scene<'a>,
+    asked: &Asked,
+    record: &'a EndpointRecord,
+    rooms: &mut Rooms<'a>,
+) -> Vec<CapacityRequest> {
     let spec = &record.endpoint.spec;
     let desired = Desired::of(scene, record).total();
-    let counts = match &spec.placement.spot {
-        None => vec![(Class::Any, desired)],
-        Some(spot) => {
-            let firm = spot.on_demand_base.min(desired);
-            // Nothing is spare where nothing is wanted.
-            let spare = if desired > firm { spot.overprovision } else { 0 };
-            vec![(Class::Firm, firm), (Class::Spot, (desired - firm).saturating_add(spare))]
-        }
+    let Some(spot) = &spec.placement.spot else {
+        let short = rooms.short(record, Class::Any, desired as usize);
+        return if short > 0 { vec![anywhere(scene, asked, record, short)] } else { Vec::new() };
     };
-    let missing = |(class, wanted): (Class, u32)| {
-        let count = (wanted as usize).saturating_sub(held(scene, record, class));
-        Want { record, spec, revision: record.revision, class, count }
-    };
-    counts.into_iter().map(missing).filter(|want| want.count > 0).collect()
-}
-
-/// Replicas of `record` on capacity of `class` that are there to stay.
-fn held(scene: &Scene<'_>, record: &EndpointRecord, class: Class) -> usize {
-    let claims = scene.view.claims_of(&record.endpoint.metadata.name);
-    let stays = claims.filter(|(node, claim)| {
-        node.is_alive() && node.departure.is_none() && claim.state.counts() && claim.leaving.is_none()
-    });
-    stays.filter(|(node, _)| class.contains(node)).count()
-}
-
-fn request(scene: &Scene<'_>, want: &Want<'_>, planned: &mut BTreeMap<NodeId, usize>) -> Option<CapacityRequest> {
-    let mut missing = want.count;
-    for node in scene.view.nodes.values().filter(|node| want.class.contains(node)) {
-        let taken = room(node, want, scene, planned).min(missing);
-        *planned.entry(node.id).or_default() += taken * want.spec.resources.gpus as usize;
-        missing -= taken;
+    let base = spot.on_demand_base.min(desired);
+    // Nothing is spare where nothing is wanted.
+    let spare = if desired > base { spot.overprovision } else { 0 };
+    let firm = rooms.short(record, Class::Firm, base as usize);
+    let hedged = rooms.short(record, Class::Spot, (desired - base).saturating_add(spare) as usize);
+    if firm == 0 && hedged == 0 {
+        return Vec::new();
     }
-    let EndpointSpec { resources, placement, .. } = want.spec;
-    (missing > 0).then(|| CapacityRequest {
-        endpoint: want.record.endpoint.metadata.name.clone(),
-        replicas: u32::try_from(missing).unwrap_or(u32::MAX),
+    let rented = rent(scene, asked, record, (desired, firm), &rooms.of(record));
+    let class = if spot.on_demand_fallback { CapacityClass::SpotOrOnDemand } else { CapacityClass::Spot };
+    let firm = (firm > 0).then(|| request(record, CapacityClass::OnDemand, firm, rented.firm));
+    let hedged = (rented.missing > 0).then(|| request(record, class, rented.missing as usize, rented.hedged));
+    firm.into_iter().chain(hedged).collect()
+}
+
+/// The request of an endpoint that does not speak of spot: all in the cheapest place, of those that gave what was asked
+/// of them.
+fn anywhere(scene: &Scene<'_>, asked: &Asked, record: &EndpointRecord, short: usize) -> CapacityRequest {
+    let spec = &record.endpoint.spec;
+    let offers = Offers::new(scene, asked, spec, |_| true).places();
+    let mut places: Vec<Place> = offers.into_iter().map(|(_, place)| place).collect();
+    let willing = places.iter().position(|place| asked.may_ask(place, scene.now)).unwrap_or(0);
+    if let Some(place) = places.get_mut(willing) {
+        place.replicas = u32::try_from(short).unwrap_or(u32::MAX);
+    }
+    request(record, CapacityClass::Any, short, places)
+}
+
+fn request(record: &EndpointRecord, capacity: CapacityClass, replicas: usize, places: Vec<Place>) -> CapacityRequest {
+    let EndpointSpec { resources, placement, .. } = &record.endpoint.spec;
+    CapacityRequest {
+        endpoint: record.endpoint.metadata.name.clone(),
+        replicas: u32::try_from(replicas).unwrap_or(u32::MAX),
         gpus: resources.gpus,
         gpu_model: resources.gpu_model.clone(),
         gpu_memory: resources.gpu_memory,
         mig: resources.mig.clone(),
-        capacity: class_of(want),
+        capacity,
         require: placement.require.clone(),
         max_price: placement.max_price,
-        places: places(scene, want.spec, class_of(want)),
-    })
-}
-
-/// Replicas for which `node` has room, once what is `planned` has its GPUs.
-fn room(node: &NodeView, want: &Want<'_>, scene: &Scene<'_>, planned: &BTreeMap<NodeId, usize>) -> usize {
-    let Ok(room) = admit(node, want, scene.now) else { return 0 };
-    let free = room.less(planned.get(&node.id).copied().unwrap_or(0)).fitting;
-    // A replica without GPUs fits anywhere.
-    free.checked_div(want.spec.resources.gpus as usize).unwrap_or(usize::MAX)
-}
-
-fn class_of(want: &Want<'_>) -> CapacityClass {
-    match (want.class, &want.spec.placement.spot) {
-        (Class::Any, _) => CapacityClass::Any,
-        (Class::Firm, _) => CapacityClass::OnDemand,
-        (Class::Spot, Some(spot)) if spot.on_demand_fallback => CapacityClass::SpotOrOnDemand,
-        (Class::Spot, Some(_) | None) => CapacityClass::Spot,
+        places: places::foremost(places),
     }
 }
 

@@ -359,3 +359,31 @@ fn what_stands_in_starts_only_when_spot_has_had_its_turn() {
     fleet.claim(1, "a", Starting, 11);
     assert_eq!(claims_of(&elector.step(&fleet.view, at(14))).len(), 0);
 }
+
+#[test]
+fn what_stands_in_waits_for_spot_though_the_base_is_missing_with_it() {
+    let mut fleet = hedged(2, Spot { overprovision: 0, on_demand_base: 1, ..Spot::default() });
+    for node in 1..=6 {
+        fleet.node_mut(node).gpus.clear();
+    }
+    for node in 7..=8 {
+        fleet = fleet.node(node, 8).called(node, "firm");
+    }
+    fleet.view.nodes.remove(&id(9));
+    assert_eq!(wanted(&fleet), [(Class::Spot, 1), (Class::Firm, 2)], "the base and a stand-in");
+    let mut electors = [7, 8].map(|node| Elector::new(id(node), Timing::default(), Memory::default()));
+    let claimed = |electors: &mut [Elector; 2], now| -> Vec<usize> {
+        electors.iter_mut().map(|elector| claims_of(&elector.step(&fleet.view, at(now))).len()).collect()
+    };
+    for elector in &mut electors {
+        elector.step(&Fleet::new().node(7, 8).node(8, 8).view, at(0));
+    }
+    assert_eq!(claimed(&mut electors, 10).iter().sum::<usize>(), 1, "the base at once, what stands in not");
+    let first = fleet.claim(7, "a", Claimed, 10);
+    let claimed = |electors: &mut [Elector; 2], now| -> usize {
+        electors.iter_mut().map(|elector| claims_of(&elector.step(&fleet.view, at(now))).len()).sum()
+    };
+    assert_eq!(claimed(&mut electors, 11), 0);
+    assert_eq!(claimed(&mut electors, 12), 0);
+    assert_eq!(claimed(&mut electors, 13), 1, "{first:?} is the base; spot has had its turn");
+}
