@@ -168,8 +168,7 @@ impl Parliament {
         let fleet = (1..=NODES as u8).fold(Fleet::new(), |fleet, node| fleet.node(node, 8));
         let mut fleet = fleet.endpoint("a", 1, 1).spec("a", |spec| {
             spec.replicas = Replicas { min: 1, max: Some(3) };
-            spec.scaling.targets =
-                Targets { inflight: Some(Decimal::from_whole(PER_REPLICA.into())), ..Targets::default() };
+            spec.scaling.targets = Targets { inflight: Some(Decimal::from_whole(PER_REPLICA)), ..Targets::default() };
             spec.scaling.up_delay = HumanDuration(ticks(self.bounds.up_delay));
             spec.scaling.down_delay = HumanDuration(ticks(self.bounds.down_delay));
         });
