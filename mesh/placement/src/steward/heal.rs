@@ -12,7 +12,7 @@ use crate::{
 
 /// Words of other nodes that this one has made its own, by their epoch: they are not counted in again, for what was
 /// lowered since would rise again as long as such a word is still in the gossip.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Taken(BTreeMap<NodeId, u64>);
 
 /// All that is said about one endpoint and not yet one word.

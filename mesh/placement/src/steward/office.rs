@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// The office of steward of one endpoint, from when it came to this node.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Office {
     me: NodeId,
     /// What it said last; the view may not have it yet.

@@ -11,7 +11,7 @@ use crate::{memory::Heard, scene::Scene, steward::heal::rank};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Since when stewards say less than this node remembers.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Reminders(BTreeMap<EndpointName, UnixMillis>);
 
 impl Reminders {

@@ -6,13 +6,14 @@ use shoal_types::{EndpointName, EndpointRecord, Mandate, NodeId, UnixMillis};
 
 use crate::{
     scene::Scene,
-    steward::{office::Office, reminder::Reminders, seat::steward_of},
+    steward::{office::Office, reminder::Reminders, seat::Seats},
 };
 
 /// Speaks for one node as the steward of those endpoints that it is the steward of.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Steward {
     me: NodeId,
+    seats: Seats,
     offices: BTreeMap<EndpointName, Office>,
     reminders: Reminders,
 }
@@ -29,7 +30,7 @@ pub struct Word {
 impl Steward {
     /// A steward on node `me`, which has watched nothing yet.
     pub fn new(me: NodeId) -> Self {
-        Self { me, offices: BTreeMap::new(), reminders: Reminders::default() }
+        Self { me, seats: Seats::default(), offices: BTreeMap::new(), reminders: Reminders::default() }
     }
 
     /// What this node must be saying now. To be called on every new view, with a memory that has observed it, and at
@@ -38,6 +39,7 @@ impl Steward {
         let endpoints = &scene.view.endpoints;
         self.offices.retain(|name, _| endpoints.contains_key(name));
         self.reminders.retain(|name| endpoints.contains_key(name));
+        self.seats.update(scene.view);
         let mut word = Word::default();
         for (name, record) in endpoints {
             let (mandate, wake) = self.speak(scene, name, record);
@@ -53,7 +55,7 @@ impl Steward {
         name: &EndpointName,
         record: &EndpointRecord,
     ) -> (Option<Mandate>, Option<UnixMillis>) {
-        let steward = steward_of(scene.view, name);
+        let steward = self.seats.steward_of(name);
         if steward != Some(self.me) {
             self.offices.remove(name);
             return self.reminders.repeat(scene, name, steward);

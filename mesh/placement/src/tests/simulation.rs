@@ -12,13 +12,14 @@ mod node;
 mod random;
 mod seeds;
 mod tale;
+mod troubles;
 mod verdict;
 mod watch;
 mod workload;
 
 use mesh::Mesh;
 use random::Random;
-use workload::{Workload, halves, revised, small_and_large};
+use workload::{Workload, crumbs, halves, large, revised, small_and_large};
 
 const SEEDS: u64 = 60;
 const NODES: usize = 24;
@@ -28,6 +29,8 @@ const NODES: usize = 24;
 const PLACED: u64 = 60;
 /// Detection, `replaceAfter`, turns, settling and loading.
 const REPLACED: u64 = 75;
+/// One move after the other, each with its settle time, turns, load and drain, until two hosts are whole.
+const DEFRAGMENTED: u64 = 300;
 /// Gossip, the settle time of surplus, and the drain.
 const HEALED: u64 = 60;
 
@@ -63,6 +66,24 @@ fn small_replicas_leave_hosts_whole_for_large_ones_that_come_later() {
         assert_eq!(mesh.unsettled(), NOTHING, "{seed}");
         assert_eq!(mesh.outcome().abandoned, 0, "{seed}: no load wasted");
     });
+}
+
+#[test]
+fn large_replicas_do_not_starve_while_smaller_ones_may_move() {
+    const FEW: usize = 8;
+    for seed in 0..SEEDS {
+        let mut random = Random::new(seed);
+        let crumbs = crumbs(FEW, &mut random);
+        let mut mesh = Mesh::start(FEW, random);
+        mesh.apply(crumbs.clone());
+        mesh.run_until(2 * PLACED);
+        // What is left has its gaps all over the fleet.
+        crumbs.into_keys().step_by(2).for_each(|name| mesh.delete(name));
+        mesh.run_until(3 * PLACED);
+        mesh.apply(large(2));
+        mesh.run_until(3 * PLACED + DEFRAGMENTED);
+        assert_eq!(mesh.unsettled(), NOTHING, "seed {seed}");
+    }
 }
 
 #[test]

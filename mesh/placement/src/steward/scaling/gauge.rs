@@ -18,7 +18,7 @@ const LATE: Duration = Duration::from_secs(10);
 const OUTCOMES: Duration = Duration::from_secs(5 * 60);
 
 /// Watches what one endpoint needs.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(in crate::steward) struct Gauge {
     up: Window,
     down: Window,

@@ -10,7 +10,7 @@ const SAMPLES_MAX: u32 = 600;
 const PERIOD: Duration = Duration::from_secs(1);
 
 /// What was needed, by the time for which it was: each sample stands until the next one.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Window {
     samples: VecDeque<(UnixMillis, u32)>,
 }

@@ -222,7 +222,7 @@ impl Model for Protocol {
 }
 
 /// All choices of some of `all`.
-fn subsets<T: Copy>(all: &[T]) -> impl Iterator<Item = Vec<T>> {
+pub(super) fn subsets<T: Copy>(all: &[T]) -> impl Iterator<Item = Vec<T>> {
     (0..1_u32 << all.len())
         .map(|chosen| (0..all.len()).filter(|index| chosen >> index & 1 == 1).map(|index| all[index]).collect())
 }

@@ -1,14 +1,14 @@
 //! One node of the model: what it knows, what it remembers, what is true of it.
 
 use std::{
-    collections::{BTreeMap, hash_map::DefaultHasher},
-    fmt::{self, Write},
+    collections::BTreeMap,
     hash::{Hash, Hasher},
     sync::Arc,
 };
 
 use shoal_types::{Claim, ClaimId, Liveness, NodeId, NodeView, ReplicaState, View};
 
+use super::digest::digest;
 use crate::Elector;
 
 #[derive(Debug, Clone)]
@@ -58,22 +58,6 @@ impl Node {
     /// Own replicas that have a process.
     pub(super) fn engines(&self) -> usize {
         self.claims().filter(|claim| self.up && claim.state != ReplicaState::Claimed).count()
-    }
-}
-
-fn digest(elector: &Elector) -> u64 {
-    let mut printed = Printed(DefaultHasher::new());
-    write!(printed, "{elector:?}").unwrap();
-    printed.0.finish()
-}
-
-/// Hashes what is printed to it.
-struct Printed(DefaultHasher);
-
-impl Write for Printed {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.0.write(text.as_bytes());
-        Ok(())
     }
 }
 

@@ -29,7 +29,7 @@ pub(super) fn all() -> Vec<Property<Protocol>> {
         always(DRAINS_COVERED, |_, state| !state.seen.uncovered),
         always("rule 4: what is served goes on being served", |_, state| !state.seen.deserted),
         always("rule 6: each side of a partition serves", each_side_serves),
-        always("rules 3 to 6: in the end there is exactly what is wanted", |model, state| {
+        always("rules 3, 4 and 6: in the end there is exactly what is wanted", |model, state| {
             !model.is_over(state) || state.is_settled(model.bounds.desired as usize)
         }),
         sometimes("a claim is withdrawn because another is before it", |_, state| state.seen.withdrawn),

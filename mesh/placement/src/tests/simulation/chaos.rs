@@ -27,7 +27,7 @@ const STILL: u64 = 30;
 
 /// Something that happens to the mesh from outside.
 #[derive(Debug, Clone)]
-enum Disturbance {
+pub(super) enum Disturbance {
     Crash {
         node: usize,
     },
@@ -81,6 +81,9 @@ enum Disturbance {
     Rest,
 }
 
+/// Something, and what ends it after so many seconds.
+pub(super) type Trouble = (Disturbance, Option<(u64, Disturbance)>);
+
 /// A mesh and what will still happen to it, by seconds after the start.
 #[derive(Debug)]
 pub(super) struct Story {
@@ -103,26 +106,49 @@ impl Story {
         story
     }
 
+    /// That of `nodes` to which `applied` is applied, and then `troubles` come, each so many seconds after the one before.
+    pub(super) fn of(nodes: Vec<NodeView>, applied: Workload, troubles: Vec<(u64, Trouble)>, random: Random) -> Self {
+        let mut story = Self { mesh: Mesh::of(nodes, random), coming: BTreeMap::new(), applied: applied.clone() };
+        let end = troubles.iter().map(|(pause, _)| pause).sum();
+        let mut second = 0;
+        for (pause, trouble) in troubles {
+            second += pause;
+            story.expect(second, trouble, end);
+        }
+        story.end(end);
+        story.mesh.apply(applied);
+        story
+    }
+
     fn plan(&mut self) {
         let random = &mut self.mesh.random;
         let end = (STORY.0 + random.below(STORY.1 - STORY.0)) as u64;
         let mut second = random.below(PAUSE) as u64;
         while second < end {
-            let (disturbance, ending) = any(self.mesh.nodes.len(), random);
-            self.coming.entry(second).or_default().push(disturbance);
-            if let Some((after, ending)) = ending {
-                self.coming.entry(end.min(second + after)).or_default().push(ending);
-            }
-            second += random.below(PAUSE) as u64;
+            let trouble = any(self.mesh.nodes.len(), &mut self.mesh.random);
+            self.expect(second, trouble, end);
+            second += self.mesh.random.below(PAUSE) as u64;
         }
+        self.end(end);
+    }
+
+    /// Something will happen at `second`, and is over at `end` at the latest.
+    fn expect(&mut self, second: u64, (disturbance, ending): Trouble, end: u64) {
+        self.coming.entry(second).or_default().push(disturbance);
+        if let Some((after, ending)) = ending {
+            self.coming.entry(end.min(second + after)).or_default().push(ending);
+        }
+    }
+
+    fn end(&mut self, end: u64) {
         let last = self.coming.entry(end).or_default();
         last.extend([Disturbance::Lose { share: 0.0 }, Disturbance::Heal, Disturbance::Rest]);
     }
 
     /// Lives through it. What is wrong in the end, or was at any moment.
     ///
-    /// An endpoint may be short in the end if nobody has room for it: nodes that never came back took it with them, or
-    /// the fleet is too broken up. The second value counts those.
+    /// An endpoint may be short in the end if nobody has room for it, nor could have by what the specs allow: nodes that
+    /// never came back took it with them, or the fleet is too broken up. The second value counts those.
     pub(super) fn run(mut self) -> (Vec<String>, usize) {
         while let Some((second, disturbances)) = self.coming.pop_first() {
             self.mesh.run_until(second);
@@ -137,9 +163,9 @@ impl Story {
         let mesh = &mut self.mesh;
         let end = mesh.now.since(at(0)).as_secs();
         mesh.run_until(end + CONVERGED);
-        let starved = mesh.starved();
+        let homeless = mesh.homeless();
         let mut wrong = mesh.unsettled();
-        wrong.retain(|text| !starved.iter().any(|name| text.starts_with(&format!("{name}:"))));
+        wrong.retain(|text| !homeless.iter().any(|name| text.starts_with(&format!("{name}:"))));
         mesh.run_until(end + CONVERGED + STILL);
         if mesh.acted > at(end + CONVERGED) {
             wrong.push("somebody still acts".to_owned());
@@ -284,8 +310,8 @@ fn host(index: usize, random: &mut Random) -> NodeView {
     own
 }
 
-/// Something, and what ends it after so many seconds.
-fn any(nodes: usize, random: &mut Random) -> (Disturbance, Option<(u64, Disturbance)>) {
+/// Anything.
+fn any(nodes: usize, random: &mut Random) -> Trouble {
     let node = random.below(nodes);
     let mut within = |low: usize, high: usize| (low + random.below(high - low)) as u64;
     match within(0, 23) {

@@ -9,7 +9,10 @@ use super::{
     node::Node,
     workload::Workload,
 };
-use crate::{agenda::take_censuses, census::Census, ground::Ground, presence::Patience, rank::Ranking};
+use crate::{
+    agenda::take_censuses, census::Census, clearing::Clearing, ground::Ground, group::Group, moves::defragment,
+    opening::Given, preempt::preempt, presence::Patience, rank::Ranking,
+};
 
 impl Mesh {
     /// The node with the most replicas.
@@ -66,16 +69,26 @@ impl Mesh {
         census.is_some_and(|census| census.is_settled() && census.staying().count() == census.wanted())
     }
 
-    /// Endpoints that miss what no node can take: the fleet is too full, or too broken up.
-    pub(super) fn starved(&self) -> BTreeSet<EndpointName> {
+    /// Endpoints that miss what no node can take, not even if others gave way or moved as their specs allow: the fleet is
+    /// too full, or too broken up.
+    pub(super) fn homeless(&self) -> BTreeSet<EndpointName> {
         let scene = self.nodes.iter().find(|node| node.up).unwrap().scene(self.now);
         let ground = Ground::new(&scene);
         let censuses = take_censuses(&scene, &Patience { now: self.now, guard: None });
-        let starved = |census: &&Census<'_>| {
-            let mut missing = census.groups.iter().filter(|group| group.missing() > 0);
-            missing.any(|group| Ranking::on(&ground, &group.want, census.kept_beside(&group.want)).is_empty())
+        let has_room = |census: &Census<'_>, group: &Group<'_>| {
+            !Ranking::on(&ground, &group.want, census.kept_beside(&group.want)).is_empty()
         };
-        censuses.iter().filter(starved).map(|census| census.name().clone()).collect()
+        // Nobody gives way for a surge.
+        let gets_room = |census: &Census<'_>, group: &Group<'_>| {
+            let (one, none, nothing) = ((census, group), Given::default(), Clearing::default());
+            let moves = || defragment(&ground, one, &censuses, &none, &nothing);
+            census.short() > 0 && preempt(&scene, one, &censuses, &none, &nothing).or_else(moves).is_some()
+        };
+        let homeless = |census: &&Census<'_>| {
+            let mut missing = census.groups.iter().filter(|group| group.missing() > 0);
+            missing.any(|group| !has_room(census, group) && !gets_room(census, group))
+        };
+        censuses.iter().filter(homeless).map(|census| census.name().clone()).collect()
     }
 
     /// Endpoints that a side of a partition does not serve although a node on it has the GPUs free.

@@ -38,6 +38,26 @@ pub(super) fn filling(nodes: usize, fill: f64, random: &mut Random) -> Workload 
     workload
 }
 
+/// Endpoints of one small replica each, which may move, that take every GPU of `nodes` hosts.
+pub(super) fn crumbs(nodes: usize, random: &mut Random) -> Workload {
+    let mut workload = Workload::new();
+    let mut left = nodes * 8;
+    while left > 0 {
+        let size = random.one_of(&[4, 2, 1]).min(left);
+        left -= size;
+        let endpoint = format!("e{:02}-{size}", random.below(1_000_000));
+        let mut record = record(&endpoint, size as u32, 1);
+        record.endpoint.spec.placement.defragment = true;
+        workload.insert(name(&endpoint), Arc::new(record));
+    }
+    workload
+}
+
+/// An endpoint whose replicas need a whole host each.
+pub(super) fn large(replicas: u32) -> Workload {
+    [(name("large"), Arc::new(record("large", 8, replicas)))].into()
+}
+
 /// Divides `workload` into its first half, by name, and the rest.
 pub(super) fn halves(mut workload: Workload) -> (Workload, Workload) {
     let middle = workload.keys().nth(workload.len() / 2).cloned();
