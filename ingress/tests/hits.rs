@@ -3,6 +3,7 @@
 // What the benchmark alone needs, and counts of requests, which are small.
 #![allow(
     dead_code,
+    clippy::unwrap_used,
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,

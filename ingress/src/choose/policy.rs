@@ -135,7 +135,7 @@ impl<H: Fn(usize, &[u64]) -> usize> Field<'_, H> {
 
     /// What its home costs. Another ingress may have sent the prompt there before: then all of it is there.
     fn at_home(&self, prefix: &Prefix) -> Option<Bid<'_>> {
-        let home = home(self.candidates, prefix.shared_root().unwrap_or(prefix.root()))?;
+        let home = home(self.candidates, prefix.shared_root().unwrap_or_else(|| prefix.root()))?;
         Some(Bid { prefill: Duration::ZERO, ..self.bid(home) })
     }
 
