@@ -376,6 +376,9 @@ mod tests {
         assert_eq!(field(gpus), Some("gpus.simulated"));
         assert_eq!(field("engines: {gateway: {allow: [https://a.example, b.example]}}"), Some("engines.gateway.allow"));
         assert_eq!(field("engines: {gateway: {allow: ['https://a.example/x', 'http://10.0.0.1:8000']}}"), None);
+        assert_eq!(field("telemetry: {otlp: {endpoint: 'localhost:4317'}}"), Some("telemetry.otlp.endpoint"));
+        let ratio = "telemetry: {otlp: {endpoint: 'http://localhost:4318', sampleRatio: 2}}";
+        assert_eq!(field(ratio), Some("telemetry.otlp.sampleRatio"));
     }
 
     #[test]
