@@ -77,7 +77,7 @@ impl Ingress {
                 Ok(json(models::list(&self.routes.load(), |name| allows(key.as_ref(), name))))
             }
             (&Method::GET, path) if path.starts_with("/v1/models/") => self.model(path, key.as_ref()),
-            (&Method::POST, path) if is_inference(path) => Ok(Arc::clone(self).infer(request, id, key).await),
+            (&Method::POST, path) if is_inference(path) => Arc::clone(self).infer(request, id, key).await,
             (method, path) => {
                 Err(RequestError::NoSuchRoute { method: method.clone(), path: path.chars().take(PATH_MAX).collect() })
             }
@@ -104,7 +104,7 @@ impl Ingress {
         request: Request<Incoming>,
         id: &HeaderValue,
         key: Option<Arc<Key>>,
-    ) -> Response<ReplyBody> {
+    ) -> Result<Response<ReplyBody>, RequestError> {
         let started = Instant::now();
         let mut account = Account::open(self.metrics.clone(), started);
         let mut response = match Box::pin(self.begin(request, id, key.as_ref(), &mut account)).await {
@@ -112,13 +112,13 @@ impl Ingress {
             Ok((pending, Begun::Waiting(hold))) => Arc::clone(&self).answer_late(pending, hold, account),
             Err(error) => {
                 account.refused(error.status());
-                error.response()
+                return Err(error);
             }
         };
         if let Some(key) = &key {
             key.tell(response.headers_mut(), started);
         }
-        response
+        Ok(response)
     }
 
     async fn begin(
