@@ -81,7 +81,7 @@ impl Ingress {
                 Ok(json(models::list(&self.routes.load(), |name| allows(key.as_ref(), name))))
             }
             (&Method::GET, path) if path.starts_with("/v1/models/") => self.model(path, key.as_ref()),
-            (&Method::POST, path) if is_inference(path) => Ok(Arc::clone(self).infer(request, client, id, key).await),
+            (&Method::POST, path) if is_inference(path) => Arc::clone(self).infer(request, client, id, key).await,
             (method, path) => {
                 Err(RequestError::NoSuchRoute { method: method.clone(), path: path.chars().take(PATH_MAX).collect() })
             }
@@ -109,7 +109,7 @@ impl Ingress {
         client: IpAddr,
         id: &HeaderValue,
         key: Option<Arc<Key>>,
-    ) -> Response<ReplyBody> {
+    ) -> Result<Response<ReplyBody>, RequestError> {
         let started = Instant::now();
         let arrival = Arrival { at: started, id: id.clone(), client, uri: request.uri().clone() };
         let trail = Trail::new(started, self.records.trace(request.headers()));
@@ -119,13 +119,13 @@ impl Ingress {
             Ok((pending, Begun::Waiting(hold))) => Arc::clone(&self).answer_late(pending, hold, account),
             Err(error) => {
                 account.refused(&error);
-                error.response()
+                return Err(error);
             }
         };
         if let Some(key) = &key {
             key.tell(response.headers_mut(), started);
         }
-        response
+        Ok(response)
     }
 
     async fn begin(

@@ -34,7 +34,7 @@ pub(crate) enum Key {
     /// A list of the names of models.
     Models,
     /// `KeyUse`, by the key of a client.
-    KeyUse(KeyId),
+    Used(KeyId),
 }
 
 impl Key {
@@ -75,7 +75,7 @@ impl Key {
             | Self::Specs
             | Self::Mandate(_)
             | Self::Departures
-            | Self::KeyUse(_) => 1 << 10,
+            | Self::Used(_) => 1 << 10,
         }
     }
 }
@@ -100,7 +100,7 @@ impl fmt::Display for Key {
             Self::Departures => f.write_str("departures"),
             Self::Distances => f.write_str("distances"),
             Self::Models => f.write_str("models"),
-            Self::KeyUse(key) => write!(f, "key/{key}"),
+            Self::Used(key) => write!(f, "used/{key}"),
         }
     }
 }
@@ -123,7 +123,7 @@ impl FromStr for Key {
             "claim" => which.parse().ok().map(Self::Claim),
             "load" => which.parse().ok().map(Self::Load),
             "mandate" => u64::from_str_radix(which, 16).ok().map(Self::Mandate),
-            "key" => which.parse().ok().map(Self::KeyUse),
+            "used" => which.parse().ok().map(Self::Used),
             "demand" => u64::from_str_radix(which, 16).ok().map(Self::Demand),
             _ => None,
         };
@@ -139,7 +139,7 @@ mod tests {
     #[test]
     fn keys_survive_text() {
         let many = [Key::Gpu(7), Key::Claim(u32::MAX), Key::Load(1), Key::Mandate(u64::MAX), Key::Demand(7)];
-        let many = many.into_iter().chain([Key::KeyUse(KeyId::from_bytes([7; 10]))]);
+        let many = many.into_iter().chain([Key::Used(KeyId::from_bytes([7; 10]))]);
         for key in Key::SINGLE.into_iter().chain(many) {
             assert_eq!(key.to_string().parse(), Ok(key));
         }

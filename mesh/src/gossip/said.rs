@@ -87,7 +87,7 @@ impl Said {
             Key::Departures => self.departures = read(text)?,
             Key::Distances => self.distances = read(text)?,
             Key::Models => self.models = read(text)?,
-            Key::KeyUse(key) => drop(self.key_uses.insert(key, read(text)?)),
+            Key::Used(key) => drop(self.key_uses.insert(key, read(text)?)),
         }
         Ok(())
     }
@@ -108,7 +108,7 @@ impl Said {
             Key::Departures => self.departures.clear(),
             Key::Distances => self.distances.clear(),
             Key::Models => self.models.clear(),
-            Key::KeyUse(key) => drop(self.key_uses.remove(&key)),
+            Key::Used(key) => drop(self.key_uses.remove(&key)),
         }
     }
 
@@ -121,7 +121,7 @@ impl Said {
         self.loads.retain(|counter, _| keys.contains(&Key::Load(*counter)));
         self.mandates.retain(|hash, _| keys.contains(&Key::Mandate(*hash)));
         self.demands.retain(|hash, _| keys.contains(&Key::Demand(*hash)));
-        self.key_uses.retain(|key, _| keys.contains(&Key::KeyUse(*key)));
+        self.key_uses.retain(|key, _| keys.contains(&Key::Used(*key)));
     }
 
     /// The node that says all this, of which the rest is known otherwise.

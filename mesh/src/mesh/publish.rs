@@ -88,8 +88,8 @@ impl Mesh {
         if said.len() < uses.len() {
             debug!(said = said.len(), of = uses.len(), "not all keys that are used here fit this node's gossip");
         }
-        let before = self.own().map(|own| own.key_uses.keys().copied().map(Key::KeyUse).collect()).unwrap_or_default();
-        self.publish_whole(before, said.into_iter().map(|(key, used)| (Key::KeyUse(key), used)).collect()).await;
+        let before = self.own().map(|own| own.key_uses.keys().copied().map(Key::Used).collect()).unwrap_or_default();
+        self.publish_whole(before, said.into_iter().map(|(key, used)| (Key::Used(key), used)).collect()).await;
     }
 
     /// Says when and why this node went before, of the last 16 times.

@@ -254,6 +254,7 @@ async fn rule_2_a_clock_that_disagrees_with_the_peers_writes_nothing() {
         store.delete(&name, None, now).await.map(drop),
         store.note_token(&token, testing::limits(1), now).await,
         store.revoke_node(peer(9), now).await,
+        store.note_key(keys::KEY, keys::record("team-a"), now).await,
     ] {
         let Err(error @ StoreError::ClockSkew { .. }) = refused else { panic!("{refused:?}") };
         assert!(error.to_string().contains("1h ahead of"), "{error}");

@@ -5,9 +5,9 @@ use shoal_types::{KeyGrant, KeyHash, KeyId, KeyRecord, wire};
 
 use super::*;
 
-const KEY: KeyId = KeyId::from_bytes([7; 10]);
+pub(super) const KEY: KeyId = KeyId::from_bytes([7; 10]);
 
-fn record(name: &str) -> KeyRecord {
+pub(super) fn record(name: &str) -> KeyRecord {
     KeyRecord {
         name: name.parse().unwrap(),
         hash: KeyHash::new([1; 32]),
