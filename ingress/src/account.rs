@@ -10,6 +10,7 @@ use crate::{
     demand::{Tally, Visit},
     metrics::{Code, Metrics, Served},
     routes::{Place, Replica},
+    usage::{Usage, UsageMeter},
 };
 
 /// The account of one request; it is entered when this is dropped.
@@ -20,6 +21,9 @@ pub(crate) struct Account {
     /// What the endpoint's tally knows of it.
     visit: Option<Visit>,
     stream: bool,
+    /// Bytes of the request's body.
+    prompt: usize,
+    meter: UsageMeter,
     started: Instant,
     status: Option<StatusCode>,
     served: Served,
@@ -45,6 +49,8 @@ impl Account {
             endpoint: None,
             visit: None,
             stream: false,
+            prompt: 0,
+            meter: UsageMeter::default(),
             started,
             status: None,
             served: Served::Nowhere,
@@ -52,13 +58,14 @@ impl Account {
         }
     }
 
-    /// It is for `endpoint`, whose `tally` counts it.
-    pub(crate) fn routed(&mut self, endpoint: &EndpointName, tally: Arc<Tally>, stream: bool) {
+    /// It is for `endpoint`, whose `tally` counts it, and has a body of `prompt` bytes.
+    pub(crate) fn routed(&mut self, endpoint: &EndpointName, tally: Arc<Tally>, stream: bool, prompt: usize) {
         let endpoint: Arc<str> = endpoint.as_str().into();
         self.metrics.entered(&endpoint);
         self.endpoint = Some(endpoint);
         self.visit = Some(Visit::begin(tally, Instant::now()));
         self.stream = stream;
+        self.prompt = prompt;
     }
 
     /// `replica` began to answer with `status` at `now`.
@@ -87,12 +94,24 @@ impl Account {
         self.end = End::Finished;
     }
 
-    /// `tokens` more of the answer were passed on.
-    pub(crate) fn streamed(&self, tokens: u32) {
+    /// `bytes` of a replica's answer are passed on.
+    pub(crate) fn passed(&mut self, bytes: &[u8]) {
+        let tokens = self.meter.push(bytes);
         if tokens > 0
             && let Some(visit) = &self.visit
         {
             visit.streamed(tokens, Instant::now());
+        }
+    }
+
+    /// The tokens that it took so far. Nothing before a replica has answered, nor where it answered with an error: what
+    /// an engine did for nobody is not counted.
+    pub(crate) fn usage(&self) -> Usage {
+        match (self.served, self.status) {
+            (Served::Local | Served::Remote, Some(status)) if status.is_success() => {
+                self.meter.usage(self.prompt, matches!(self.end, End::Finished))
+            }
+            (Served::Local | Served::Remote | Served::Nowhere, _) => Usage::default(),
         }
     }
 

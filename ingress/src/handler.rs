@@ -90,7 +90,8 @@ impl Ingress {
         account: &mut Account,
     ) -> Result<(Pending, Begun), RequestError> {
         let pending = self.admit(request, id, started).await?;
-        account.routed(&pending.wanted.endpoint, Arc::clone(&pending.tally), pending.stream);
+        let prompt = pending.outgoing.body.len();
+        account.routed(&pending.wanted.endpoint, Arc::clone(&pending.tally), pending.stream, prompt);
         let begun = self.forward_or_hold(&pending).await?;
         Ok((pending, begun))
     }

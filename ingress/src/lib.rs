@@ -37,6 +37,7 @@ mod suspicion;
 mod tokens;
 mod tunnel;
 mod upstream;
+mod usage;
 
 pub use config::{IngressConfig, Limits, Timeouts};
 pub use ingress::Ingress;

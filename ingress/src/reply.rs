@@ -26,7 +26,6 @@ use crate::{
     routes::Place,
     sse::Boundary,
     suspicion::{Suspect, Suspicions},
-    tokens::TokenCounter,
     upstream::{BrokenBody, UpstreamBody},
 };
 
@@ -114,9 +113,6 @@ struct Passing {
     last: Option<Bytes>,
     /// Where the client stands, if it is reading events.
     events: Option<Boundary>,
-    counter: TokenCounter,
-    /// Tokens that are on their way to the client and in no account yet.
-    tokens: u32,
     deadline: Pin<Box<Sleep>>,
     _serving: Serving,
 }
@@ -137,8 +133,6 @@ impl Reply {
             left: content_length(&head.headers),
             last: None,
             events: is_event_stream(&head.headers).then(Boundary::default),
-            counter: TokenCounter::default(),
-            tokens: 0,
             deadline: Box::pin(sleep_until(deadline)),
             _serving: serving,
         };
@@ -157,11 +151,13 @@ impl Reply {
         match &mut self.phase {
             Phase::Passing(passing) => match ready!(passing.poll(cx)) {
                 Ok(Next::Some(bytes)) => {
-                    self.account.streamed(std::mem::take(&mut passing.tokens));
+                    self.account.passed(&bytes);
                     Poll::Ready(Some(Ok(bytes)))
                 }
                 Ok(Next::Last(last)) => {
-                    self.account.streamed(passing.tokens);
+                    if let Some(bytes) = &last {
+                        self.account.passed(bytes);
+                    }
                     self.phase = Phase::Ended;
                     self.account.finished();
                     Poll::Ready(last.map(Ok))
@@ -249,7 +245,6 @@ impl Passing {
     fn is_last(&mut self, bytes: &Bytes) -> bool {
         if let Some(events) = &mut self.events {
             events.push(bytes);
-            self.tokens = self.tokens.saturating_add(self.counter.push(bytes));
         }
         self.left = self.left.map(|left| left.saturating_sub(bytes.len() as u64));
         self.left == Some(0)

@@ -1,5 +1,7 @@
 //! Tokens of a stream, as far as its framing tells.
 
+use memchr::memchr2;
+
 /// Counts the events of a stream as they pass, without understanding them: each line of data but `[DONE]` is one.
 ///
 /// Engines send an event for each token, so this is the number of tokens but for the two or three events of an answer that
@@ -24,8 +26,17 @@ const FIELD: &[u8] = b"data:";
 
 impl TokenCounter {
     /// Looks at the next bytes of the stream. Returns how many events have shown that they carry something.
-    pub(crate) fn push(&mut self, bytes: &[u8]) -> u32 {
-        bytes.iter().fold(0, |count, &byte| count + u32::from(self.push_byte(byte)))
+    pub(crate) fn push(&mut self, mut bytes: &[u8]) -> u32 {
+        let mut count = 0;
+        while let Some((&byte, rest)) = bytes.split_first() {
+            count += u32::from(self.push_byte(byte));
+            bytes = rest;
+            if self.0 == At::Rest {
+                // Most bytes are passed over here.
+                bytes = &bytes[memchr2(b'\n', b'\r', bytes).unwrap_or(bytes.len())..];
+            }
+        }
+        count
     }
 
     fn push_byte(&mut self, byte: u8) -> bool {

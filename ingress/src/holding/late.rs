@@ -44,19 +44,20 @@ impl Ingress {
         if opened.is_token_stream() {
             return Ok(Reply::new(opened, pending.deadline, account, Arc::clone(&self.suspicions)));
         }
-        let event = told(opened, &pending).await;
+        let event = told(opened, &pending, &mut account).await;
         account.finished();
         Err(event)
     }
 }
 
 /// An answer that is no stream, as an event.
-async fn told(mut opened: Opened, pending: &Pending) -> Bytes {
+async fn told(mut opened: Opened, pending: &Pending, account: &mut Account) -> Bytes {
     let mut answer = Vec::new();
     let read = async {
         while answer.len() < ANSWER_MAX
             && let Some(Ok(chunk)) = opened.body.chunk().await
         {
+            account.passed(&chunk);
             answer.extend_from_slice(&chunk);
         }
     };

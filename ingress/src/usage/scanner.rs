@@ -1,0 +1,151 @@
+//! Finds each `"usage": {…}` in an answer that passes in pieces, whether it is one JSON value or a stream of events.
+//!
+//! The answer is not parsed. Within a JSON string quotes are escaped, so that `"usage"` with a colon after it is a name
+//! and never text that was generated or repeated.
+
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
+
+const NAME: &[u8] = b"\"usage\"";
+
+/// Longest value that is looked at, in bytes; engines write less than 500. A longer one is none.
+pub(super) const VALUE_MAX: usize = 4 << 10;
+
+static FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(NAME));
+
+/// Where an answer stands.
+#[derive(Debug, Default)]
+pub(super) struct Scanner {
+    at: At,
+    /// What has come of the value.
+    value: Vec<u8>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum At {
+    /// The last bytes were so many of [`NAME`].
+    Seeking(usize),
+    Name,
+    Colon,
+    /// Within so many braces.
+    Value(u32),
+    /// Within a string of the value.
+    Text(u32),
+    Escape(u32),
+}
+
+impl Default for At {
+    fn default() -> Self {
+        Self::Seeking(0)
+    }
+}
+
+impl Scanner {
+    /// Looks at the next bytes, and calls `found` with each object that is complete by them.
+    pub(super) fn push(&mut self, mut bytes: &[u8], mut found: impl FnMut(&[u8])) {
+        while !bytes.is_empty() {
+            bytes = match self.at {
+                At::Seeking(matched) => self.seek(matched, bytes),
+                at => self.follow(at, bytes, &mut found),
+            };
+        }
+    }
+
+    /// Bytes that are held.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.value.len()
+    }
+
+    /// Looks for the name, `matched` bytes of which ended the last piece. Returns what is left of `bytes`.
+    fn seek<'a>(&mut self, mut matched: usize, mut bytes: &'a [u8]) -> &'a [u8] {
+        while matched > 0 {
+            let Some((byte, rest)) = bytes.split_first() else { break };
+            bytes = rest;
+            // The name has one byte that it both begins and ends with.
+            matched =
+                if NAME.get(matched) == Some(byte) { matched + 1 } else { usize::from(NAME.first() == Some(byte)) };
+            if matched == NAME.len() {
+                self.at = At::Name;
+                return bytes;
+            }
+        }
+        if let Some(start) = FINDER.find(bytes) {
+            self.at = At::Name;
+            return &bytes[start + NAME.len()..];
+        }
+        if matched == 0 {
+            matched = (1..NAME.len()).rev().find(|&length| bytes.ends_with(&NAME[..length])).unwrap_or(0);
+        }
+        self.at = At::Seeking(matched);
+        &[]
+    }
+
+    /// Takes the next byte after a name. Returns what is left of `bytes`.
+    fn follow<'a>(&mut self, at: At, bytes: &'a [u8], found: &mut impl FnMut(&[u8])) -> &'a [u8] {
+        let Some((&byte, rest)) = bytes.split_first() else { return bytes };
+        self.at = match (at, byte) {
+            (At::Name | At::Colon, b' ' | b'\t' | b'\r' | b'\n') => at,
+            (At::Name, b':') => At::Colon,
+            (At::Colon, b'{') => {
+                self.value.clear();
+                At::Value(1)
+            }
+            (At::Seeking(_) | At::Name | At::Colon, _) => {
+                self.at = At::default();
+                return bytes;
+            }
+            (At::Value(depth), b'"') => At::Text(depth),
+            (At::Value(depth), b'{') => At::Value(depth + 1),
+            (At::Value(depth), b'}') => At::Value(depth - 1),
+            (At::Text(depth), b'"') => At::Value(depth),
+            (At::Text(depth), b'\\') => At::Escape(depth),
+            (At::Escape(depth), _) => At::Text(depth),
+            (At::Value(_) | At::Text(_), _) => at,
+        };
+        if matches!(self.at, At::Value(_) | At::Text(_) | At::Escape(_)) {
+            self.keep(byte, found);
+        }
+        rest
+    }
+
+    fn keep(&mut self, byte: u8, found: &mut impl FnMut(&[u8])) {
+        self.value.push(byte);
+        let complete = matches!(self.at, At::Value(0));
+        if complete {
+            found(&self.value);
+        }
+        if complete || self.value.len() >= VALUE_MAX {
+            self.at = At::default();
+            self.value = Vec::new();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(pieces: &[&str]) -> Vec<String> {
+        let (mut scanner, mut all) = (Scanner::default(), Vec::new());
+        for piece in pieces {
+            scanner.push(piece.as_bytes(), |value| all.push(String::from_utf8(value.to_vec()).unwrap()));
+        }
+        all
+    }
+
+    #[test]
+    fn each_object_of_that_name_is_found() {
+        assert_eq!(found(&[r#"{"usage":{"a":{"b":"}\"{"}}} {"usage" : {}}"#]), [r#"{"a":{"b":"}\"{"}}"#, "{}"]);
+        assert_eq!(found(&[r#"["usage","usage":null,"usage":1,"usage""usage":{}]"#]), ["{}"]);
+        assert_eq!(found(&["\"us", "age\"", ":", "{", "}"]), ["{}"]);
+        assert_eq!(found(&["\"usa\"us", "age\":{}"]), ["{}"]);
+    }
+
+    #[test]
+    fn what_is_too_long_is_passed_over() {
+        let long = format!(r#"{{"usage":{{"a":"{}"}},"usage":{{}}}}"#, "x".repeat(VALUE_MAX));
+        assert_eq!(found(&[&long]), ["{}"]);
+    }
+}
