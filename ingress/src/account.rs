@@ -71,16 +71,18 @@ impl Account {
     /// `replica` began to answer with `status` at `now`.
     pub(crate) fn answered(&mut self, status: StatusCode, replica: &Replica, now: Instant) {
         self.status = Some(status);
-        self.served = match replica.place {
-            Place::Local(_) => Served::Local,
-            Place::Remote => Served::Remote,
-        };
+        self.served = served(replica);
         if let Some(visit) = &mut self.visit {
             visit.answered_by(replica.revision);
         }
         if let Some(endpoint) = &self.endpoint {
             self.metrics.first_byte(endpoint, self.stream, now - self.started);
         }
+    }
+
+    /// Which endpoint it is for; empty if it was never said.
+    pub(crate) fn endpoint(&self) -> &str {
+        self.endpoint.as_deref().unwrap_or_default()
     }
 
     /// The ingress itself answers with `status`.
@@ -120,12 +122,28 @@ impl Account {
         self.end = End::Broken;
     }
 
+    /// The replica broke the answer off, and `replica` goes on with it.
+    pub(crate) fn resumed(&mut self, replica: &Replica) {
+        self.served = served(replica);
+        if let Some(visit) = &mut self.visit {
+            visit.broke(Instant::now());
+            visit.answered_by(replica.revision);
+        }
+    }
+
     /// The replica broke the answer off.
     pub(crate) fn lost(&mut self) {
         self.broke();
         if let Some(visit) = &self.visit {
             visit.broke(Instant::now());
         }
+    }
+}
+
+const fn served(replica: &Replica) -> Served {
+    match replica.place {
+        Place::Local(_) => Served::Local,
+        Place::Remote => Served::Remote,
     }
 }
 

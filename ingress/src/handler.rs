@@ -13,7 +13,7 @@ use crate::{
     attempt::Opened,
     error::RequestError,
     head::Head,
-    headers::{HOPS_MAX, NODE, REQUEST_ID, for_engine, hops, request_id},
+    headers::{HOPS_MAX, NODE, REQUEST_ID, for_engine, hops, request_id, takes_trailers},
     holding::Begun,
     models,
     pending::Pending,
@@ -73,7 +73,7 @@ impl Ingress {
         let started = Instant::now();
         let mut account = Account::open(self.metrics.clone(), started);
         match Box::pin(self.begin(request, id, started, &mut account)).await {
-            Ok((pending, Begun::Answer(opened))) => Ok(self.pass_on(opened, pending.deadline, account)),
+            Ok((pending, Begun::Answer(opened))) => Ok(self.pass_on(opened, pending, account)),
             Ok((pending, Begun::Waiting(hold))) => Ok(self.answer_late(pending, hold, account)),
             Err(error) => {
                 account.refused(error.status());
@@ -109,6 +109,7 @@ impl Ingress {
         let Head { model, stream } = Head::parse(&admitted.body)?;
         let route = self.find_route(&model)?;
         let wanted = Wanted::new(&route, &model);
+        let trailers = takes_trailers(&parts.headers);
         let target = parts.uri.into_parts().path_and_query.unwrap_or(PathAndQuery::from_static("/"));
         parts.headers.insert(REQUEST_ID, id.clone());
         let outgoing = Outgoing { target, headers: for_engine(parts.headers), body: admitted.body.clone() };
@@ -120,6 +121,8 @@ impl Ingress {
             outgoing,
             timeout: route.timeout,
             deadline: started + route.timeout,
+            route,
+            trailers,
             _room: admitted,
         })
     }
@@ -129,12 +132,18 @@ impl Ingress {
         routes.route(model).cloned().ok_or_else(|| models::unknown(&routes, model))
     }
 
-    fn pass_on(&self, opened: Opened, deadline: Instant, mut account: Account) -> Response<ReplyBody> {
+    fn pass_on(self: Arc<Self>, opened: Opened, pending: Pending, mut account: Account) -> Response<ReplyBody> {
         let status = opened.head.status;
         let mut headers: HeaderMap = opened.head.headers.clone();
         headers.insert(NODE, text(opened.replica.node.to_string()));
         account.answered(status, &opened.replica, Instant::now());
-        let reply = Reply::new(opened, deadline, account, Arc::clone(&self.suspicions));
+        let reply = Reply::new(self, pending, opened, account);
+        if reply.may_change() {
+            headers.remove(header::CONTENT_LENGTH);
+        }
+        if reply.has_trailers() {
+            headers.insert(header::TRAILER, HeaderValue::from_static("x-shoal-resumed"));
+        }
         let mut response = Response::new(ReplyBody::Stream(Box::new(reply)));
         *response.status_mut() = status;
         *response.headers_mut() = headers;

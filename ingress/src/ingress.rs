@@ -19,8 +19,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    IngressConfig, RoutingTable, admission::Admission, demand::Tallies, holding::WaitingRoom, inflight::InFlight,
-    loads::FreshLoads, metrics::Metrics, suspicion::Suspicions, tunnel::Dial, upstream::EnginePool,
+    IngressConfig, RoutingTable, admission::Admission, circuits::Circuits, demand::Tallies, holding::WaitingRoom,
+    inflight::InFlight, loads::FreshLoads, metrics::Metrics, tunnel::Dial, upstream::EnginePool,
 };
 
 /// The gateway of one node. Serves clients ([`Ingress::serve`]) and other nodes ([`Ingress::serve_tunnel`]).
@@ -36,7 +36,7 @@ pub struct Ingress {
     pub(crate) engines: Arc<EnginePool>,
     pub(crate) inflight: Arc<InFlight>,
     pub(crate) loads: Arc<FreshLoads>,
-    pub(crate) suspicions: Arc<Suspicions>,
+    pub(crate) circuits: Circuits,
     pub(crate) admission: Admission,
     /// Room for requests of other nodes.
     pub(crate) tunnels: Arc<Semaphore>,
@@ -72,7 +72,7 @@ impl Ingress {
             )),
             inflight: Arc::default(),
             loads: Arc::default(),
-            suspicions: Arc::default(),
+            circuits: Circuits::default(),
             admission: Admission::new(&config.limits, config.timeouts.body),
             tunnels: Arc::new(Semaphore::new(config.limits.tunnels)),
             metrics,
@@ -89,7 +89,9 @@ impl Ingress {
         let table = Arc::new(table);
         let before = self.routes.swap(Arc::clone(&table));
         self.engines.retain(&table.backends().collect());
-        self.loads.retain(&table.claims().collect());
+        let claims = table.claims().collect();
+        self.loads.retain(&claims);
+        self.circuits.retain(&claims);
         let endpoints: HashSet<_> = table.routes().map(|route| &route.endpoint).collect();
         for gone in before.routes().filter(|route| !endpoints.contains(&route.endpoint)) {
             self.metrics.forget(gone.endpoint.as_str());

@@ -4,7 +4,7 @@
 //! then two random choices by load; where none is ready, the request is held until one is), the bytes are forwarded to a
 //! local engine, to the service that a gateway stands for, or through a [`Tunnel`] to the node that has the replica, and
 //! the answer is passed back untouched as it arrives. Until the first byte of an answer has been passed on, another
-//! replica is tried; after it, a break is told to the client and never hidden.
+//! replica is tried; after it, another one goes on with a stream where it can, and else a break is told and never hidden.
 //!
 //! Not here: who runs what (the agent hands over a [`RoutingTable`]), and how to reach a node (it hands over a [`Dial`]).
 //! The type to know first is [`Ingress`].
@@ -13,6 +13,7 @@ mod account;
 mod admission;
 mod attempt;
 mod choose;
+mod circuits;
 mod client_stream;
 mod config;
 mod demand;
@@ -30,10 +31,10 @@ mod models;
 mod opening;
 mod pending;
 mod reply;
+mod resume;
 mod routes;
 mod server;
 mod sse;
-mod suspicion;
 mod tokens;
 mod tunnel;
 mod upstream;
@@ -41,5 +42,5 @@ mod usage;
 
 pub use config::{IngressConfig, Limits, Timeouts};
 pub use ingress::Ingress;
-pub use routes::{Place, Replica, Route, RouteRevision, RoutingTable};
+pub use routes::{Place, Replica, Route, RouteRevision, RoutingTable, StreamPolicy};
 pub use tunnel::{Dial, DialError, Tunnel, TunnelSend};

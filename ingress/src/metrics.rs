@@ -1,5 +1,7 @@
 //! What the ingress tells Prometheus. All labels are bounded: endpoints that exist, and words from this file.
 
+mod streams;
+
 use std::{sync::Arc, time::Duration};
 
 use http::StatusCode;
@@ -13,6 +15,8 @@ use prometheus_client::{
     },
     registry::Registry,
 };
+
+pub(crate) use streams::{ResumeEnd, StreamMetrics};
 
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,6 +152,7 @@ pub(crate) struct Metrics {
     failed_attempts: Family<ReasonLabels, Counter>,
     first_byte: Histograms<FirstByteLabels>,
     duration: Histograms<EndpointLabels>,
+    pub(crate) streams: StreamMetrics,
 }
 
 impl Metrics {
@@ -163,13 +168,15 @@ impl Metrics {
             // 5 ms to 40 s, 10 ms to 11 min: cached prompts to long generations.
             first_byte: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.005, 2.0, 14))),
             duration: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.01, 2.0, 17))),
+            streams: StreamMetrics::default(),
         }
     }
 
     /// Makes `registry` show them, as `shoal_ingress_…`.
     pub(crate) fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("shoal_ingress");
-        let Self { requests, inflight, held, held_ended, held_for, failed_attempts, first_byte, duration } = self;
+        let Self { requests, inflight, held, held_ended, held_for, failed_attempts, first_byte, duration, streams } =
+            self;
         registry.register("requests", "Requests that ended, by how and where", requests.clone());
         registry.register("requests_in_flight", "Requests being served or held", inflight.clone());
         registry.register("requests_held", "Requests that wait for a replica to become ready", held.clone());
@@ -186,6 +193,7 @@ impl Metrics {
             first_byte.clone(),
         );
         registry.register("request_seconds", "From a request's arrival to the end of its answer", duration.clone());
+        streams.register(registry);
     }
 
     /// A request for `endpoint` has been read.
@@ -243,6 +251,7 @@ impl Metrics {
         for end in HeldEnd::ALL {
             self.held_ended.remove(&HeldLabels { endpoint: Arc::clone(&endpoint), outcome: end.label() });
         }
+        self.streams.forget(&endpoint);
         let labels = EndpointLabels { endpoint };
         self.inflight.remove(&labels);
         self.held.remove(&labels);
@@ -254,6 +263,7 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::resume::Exclusion;
 
     fn shown(metrics: &Metrics) -> String {
         let mut registry = Registry::default();
@@ -271,6 +281,8 @@ mod tests {
         metrics.first_byte(&endpoint, true, Duration::from_millis(1));
         metrics.held(&endpoint, 1);
         metrics.held_ended(&endpoint, HeldEnd::Ready, Duration::from_millis(1));
+        metrics.streams.lost("llama", ResumeEnd::Resumed);
+        metrics.streams.lost("llama", ResumeEnd::Excluded(Exclusion::Guided));
         metrics.ended(Some(&endpoint), Code::of(StatusCode::OK), Served::Remote, Duration::from_millis(2));
         let text = shown(&metrics);
         assert!(
@@ -278,6 +290,7 @@ mod tests {
             "{text}"
         );
         assert!(text.contains(r#"shoal_ingress_requests_in_flight{endpoint="llama"} 0"#), "{text}");
+        assert!(text.contains(r#"shoal_ingress_resumes_total{endpoint="llama",outcome="guided"} 1"#), "{text}");
         metrics.forget("llama");
         assert!(!shown(&metrics).contains("llama"));
     }

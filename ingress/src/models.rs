@@ -109,7 +109,9 @@ mod tests {
                 model: "meta/Llama".into(),
                 aliases: ["gpt-4".to_owned()].into(),
                 weight: 100,
+                continues_messages: true,
             }],
+            streams: Default::default(),
             replicas: Vec::new(),
         }]);
         let value: serde_json::Value = serde_json::from_slice(&list(&table)).unwrap();

@@ -4,12 +4,19 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use crate::{admission::Admitted, demand::Tally, routes::Wanted, upstream::Outgoing};
+use crate::{
+    admission::Admitted,
+    demand::Tally,
+    routes::{Route, Wanted},
+    upstream::Outgoing,
+};
 
 /// A client's request that has no answer yet, and all that is needed to get it one.
 #[derive(Debug)]
 pub(crate) struct Pending {
     pub(crate) wanted: Wanted,
+    /// The route that it was found by, as it was then.
+    pub(crate) route: Arc<Route>,
     /// The client reads events.
     pub(crate) stream: bool,
     /// Replicas may come where there are none.
@@ -19,6 +26,8 @@ pub(crate) struct Pending {
     pub(crate) timeout: Duration,
     pub(crate) deadline: Instant,
     pub(crate) tally: Arc<Tally>,
+    /// The client reads trailers.
+    pub(crate) trailers: bool,
     /// Its share of the bodies that may be held.
     pub(crate) _room: Admitted,
 }

@@ -131,6 +131,7 @@ mod tests {
             may_wake: true,
             revisions: vec![revision(1, model, aliases)],
             replicas: Vec::new(),
+            streams: Default::default(),
         }
     }
 
@@ -141,6 +142,7 @@ mod tests {
             model: model.to_owned(),
             aliases: aliases.iter().map(|alias| (*alias).to_owned()).collect(),
             weight: 100,
+            continues_messages: true,
         }
     }
 

@@ -16,6 +16,8 @@ mod lifecycle;
 #[cfg(test)]
 mod provider;
 #[cfg(test)]
+mod resume;
+#[cfg(test)]
 mod retry;
 #[cfg(test)]
 mod revisions;

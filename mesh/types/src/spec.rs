@@ -177,10 +177,22 @@ impl Replicas {
 pub struct Routing {
     /// Longest time from a request's arrival to the end of its answer.
     pub timeout: HumanDuration,
+    /// Whether a stream whose replica is lost goes on with another one, where that can be done without a seam.
+    pub resume: bool,
+    /// Longest time without a byte in the middle of an answer; a replica that says nothing for longer counts as lost.
+    pub stall: HumanDuration,
+    /// Whether a second replica is asked for a stream when the first one has not begun after the time within which 95 % begin.
+    pub hedge: bool,
 }
 
 impl Default for Routing {
     fn default() -> Self {
-        Self { timeout: HumanDuration::from_secs(600) }
+        Self {
+            timeout: HumanDuration::from_secs(600),
+            resume: true,
+            // Between two tokens an engine takes less than a second; one that preempts a sequence takes some.
+            stall: HumanDuration::from_secs(60),
+            hedge: false,
+        }
     }
 }

@@ -199,3 +199,17 @@ fn an_endpoint_that_may_have_no_replicas_is_not_waited_for() {
     fixture.record.endpoint.spec.replicas.max = Some(1);
     assert!(fixture.route().may_wake, "it may be woken");
 }
+
+#[test]
+fn the_spec_says_what_is_done_for_streams() {
+    let mut fixture = Fixture::new();
+    assert_eq!(fixture.route().streams, StreamPolicy::default());
+    let routing = &mut fixture.record.endpoint.spec.routing;
+    (routing.resume, routing.hedge, routing.stall) = (false, true, shoal_types::HumanDuration::from_secs(5));
+    let streams = StreamPolicy { resume: false, hedge: true, stall: std::time::Duration::from_secs(5) };
+    assert_eq!(fixture.route().streams, streams);
+    assert!(fixture.route().revisions[0].continues_messages);
+    let gateway = LLAMA.replace("kind: sim", "kind: gateway, url: 'https://x'");
+    fixture.record.endpoint = parse_endpoints(&gateway).unwrap().remove(0);
+    assert!(!fixture.route().revisions[0].continues_messages);
+}
