@@ -121,14 +121,16 @@ impl Account {
     pub(crate) fn answered(&mut self, status: StatusCode, replica: &Replica, now: Instant) {
         self.status = Some(status);
         self.first_byte = Some(now);
-        self.served = match replica.place {
-            Place::Local(_) => Served::Local,
-            Place::Remote => Served::Remote,
-        };
+        self.served = served(replica);
         if let Some(visit) = &mut self.visit {
             visit.answered_by(replica.revision);
             visit.series().first_byte(self.stream, now - self.arrival.at);
         }
+    }
+
+    /// Which endpoint it is for; empty if it was never said.
+    pub(crate) fn endpoint(&self) -> &str {
+        self.wanted.as_ref().map(|wanted| wanted.endpoint.as_str()).unwrap_or_default()
     }
 
     /// The ingress itself answers with `error`.
@@ -177,6 +179,15 @@ impl Account {
     /// The answer broke off.
     pub(crate) const fn broke(&mut self) {
         self.end = End::Broken;
+    }
+
+    /// The replica broke the answer off, and `replica` goes on with it.
+    pub(crate) fn resumed(&mut self, replica: &Replica) {
+        self.served = served(replica);
+        if let Some(visit) = &mut self.visit {
+            visit.broke(Instant::now());
+            visit.answered_by(replica.revision);
+        }
     }
 
     /// The replica broke the answer off.
@@ -232,6 +243,13 @@ impl Account {
             decisions,
             trace: self.trail.trace(),
         }
+    }
+}
+
+const fn served(replica: &Replica) -> Served {
+    match replica.place {
+        Place::Local(_) => Served::Local,
+        Place::Remote => Served::Remote,
     }
 }
 

@@ -36,6 +36,8 @@ pub(crate) enum Refused {
 #[derive(Debug, Clone)]
 pub(crate) struct Admission {
     limit: usize,
+    /// Of all bodies together.
+    total: usize,
     room: Arc<Semaphore>,
     timeout: Duration,
 }
@@ -44,12 +46,17 @@ impl Admission {
     /// Bodies of at most `limits.body` each and `limits.bodies` together, that arrive within `timeout`.
     pub(crate) fn new(limits: &Limits, timeout: Duration) -> Self {
         let room = limits.bodies.max(limits.body).min(Semaphore::MAX_PERMITS);
-        Self { limit: limits.body, room: Arc::new(Semaphore::new(room)), timeout }
+        Self { limit: limits.body, total: room, room: Arc::new(Semaphore::new(room)), timeout }
     }
 
     /// The limit of one body in bytes.
     pub(crate) const fn limit(&self) -> usize {
         self.limit
+    }
+
+    /// Whether more than half of the room for bodies is taken: then none is kept for longer than it must be.
+    pub(crate) fn is_tight(&self) -> bool {
+        self.room.available_permits() < self.total / 2
     }
 
     /// The time that a body has to arrive.

@@ -1,31 +1,34 @@
 //! Trying replicas until one answers.
 
-use std::{fmt, sync::Arc};
+mod errand;
+mod hedge;
+mod tried;
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::StatusCode;
-use shoal_types::Revision;
+use shoal_types::{ClaimId, Revision};
 use tokio::time::{Instant, timeout_at};
+
+pub(crate) use errand::{Begun, Errand};
+use tried::Course;
+pub(crate) use tried::Tried;
 
 use crate::{
     Ingress,
-    choose::{Chosen, Known},
+    choose::Known,
+    circuits::{Blow, Suspect},
     error::RequestError,
     failure::Failure,
     headers::is_event_stream,
     inflight::Serving,
-    opening::hold_back,
+    opening::{Opening, hold_back},
     pending::Pending,
     routes::{Place, Replica},
     tunnel::NotServing,
     upstream::{Head, Outgoing, RemoteCall, UpstreamBody, send_local},
 };
-
-/// Replicas that may fail one request, each once: more would turn an outage into a flood.
-const ATTEMPTS_MAX: usize = 3;
-/// Replicas that may send it on besides, because they are about to leave: that costs them nothing, and a node that drains
-/// has several at once.
-const REFUSALS_MAX: usize = 8;
 
 /// An answer that has begun, and can from now on only be passed on.
 #[derive(Debug)]
@@ -34,7 +37,8 @@ pub(crate) struct Opened {
     pub(crate) head: Head,
     /// What has arrived of the body.
     pub(crate) held: Vec<Bytes>,
-    pub(crate) body: UpstreamBody,
+    /// What is to come of it; `None` if all has arrived.
+    pub(crate) body: Option<UpstreamBody>,
     pub(crate) serving: Serving,
 }
 
@@ -45,103 +49,50 @@ impl Opened {
     }
 }
 
-/// The replicas that failed a request, in order.
-#[derive(Debug, Default)]
-pub(crate) struct Tried {
-    failed: Vec<Attempt>,
-    /// Of which revision the replica is that is being tried.
-    current: Option<Revision>,
-}
-
-#[derive(Debug)]
-struct Attempt {
-    name: String,
-    replica: Replica,
-    failure: Failure,
-}
-
-impl Tried {
-    pub(crate) const fn is_empty(&self) -> bool {
-        self.failed.is_empty()
-    }
-
-    /// Whether no further replica is tried.
-    fn is_exhausted(&self) -> bool {
-        let refusals = self.failed.iter().filter(|attempt| attempt.failure.is_refusal()).count();
-        refusals >= REFUSALS_MAX || self.failed.len() - refusals >= ATTEMPTS_MAX
-    }
-
-    pub(crate) fn contains(&self, replica: &Replica) -> bool {
-        self.failed.iter().any(|attempt| attempt.replica.claim == replica.claim)
-    }
-
-    fn all_loops(&self) -> bool {
-        self.failed.iter().all(|attempt| attempt.failure.is_loop())
-    }
-
-    /// Whether there was none but such as have ended, or sleep.
-    pub(crate) fn all_gone(&self) -> bool {
-        self.failed.iter().all(|attempt| attempt.failure.is_gone())
-    }
-
-    fn all_busy(&self) -> bool {
-        self.failed.iter().all(|attempt| attempt.failure.is_busy())
-    }
-}
-
-impl fmt::Display for Tried {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, Attempt { name, replica, failure }) in self.failed.iter().enumerate() {
-            let separator = if index == 0 { "" } else { "; " };
-            write!(f, "{separator}{name} on node {}: {failure}", replica.node.short())?;
-        }
-        Ok(())
-    }
-}
-
 impl Ingress {
     /// Sends `pending` to replicas that may answer it, one after the other, until one does.
     pub(crate) async fn forward(&self, pending: &Pending) -> Result<Opened, RequestError> {
+        self.run(Errand { pending, outgoing: &pending.outgoing, rest_of: None }).await
+    }
+
+    /// Sends an errand to replicas that may do it, one after the other, until one does.
+    pub(crate) async fn run(&self, errand: Errand<'_>) -> Result<Opened, RequestError> {
+        let pending = errand.pending;
         let (endpoint, timeout) = (pending.wanted.endpoint.clone(), pending.timeout);
-        let mut tried = Tried::default();
-        match timeout_at(pending.deadline, self.try_replicas(pending, &mut tried)).await {
+        let mut course = Course::default();
+        let outcome = timeout_at(pending.deadline, self.try_replicas(errand, &mut course)).await;
+        let Course { tried, current, is_over_budget } = course;
+        match outcome {
             Ok(Some(opened)) => Ok(opened),
             Ok(None) if tried.is_empty() => Err(RequestError::NoReadyReplica { endpoint }),
             Ok(None) if tried.all_loops() => Err(RequestError::Loop { endpoint, tried }),
             Ok(None) if tried.all_busy() => Err(RequestError::Busy { endpoint, tried }),
+            Ok(None) if is_over_budget => Err(RequestError::RetryBudget { endpoint, tried }),
             Ok(None) => Err(RequestError::Failed { endpoint, tried }),
             Err(_) => {
-                if let Some(revision) = tried.current {
-                    pending.tally.failed(revision, Instant::now());
-                    pending.trail.failed(
-                        "timeout",
-                        "no answer before the endpoint's timeout".to_owned(),
-                        Instant::now(),
-                    );
+                if let Some((claim, revision)) = current {
+                    self.note_silence(pending, claim, revision);
                 }
                 Err(RequestError::TimedOut { endpoint, timeout, tried })
             }
         }
     }
 
-    async fn try_replicas(&self, pending: &Pending, tried: &mut Tried) -> Option<Opened> {
-        while !tried.is_exhausted() {
-            let (chosen, trace) = self.choose_replica(pending, tried)?;
-            let Chosen { replica, known, computing, .. } = chosen;
-            let (sent, revision) = (Instant::now(), replica.revision);
-            tried.current = Some(revision);
-            let outgoing = pending.outgoing.traced(trace);
-            let attempt = Box::pin(self.attempt(&replica, known, &outgoing, pending.deadline)).await;
-            drop(computing);
-            match attempt {
-                Ok(opened) => {
-                    let (status, now) = (opened.head.status, Instant::now());
-                    pending.trail.answered(now);
-                    let ttft = opened.is_token_stream().then(|| now - sent);
-                    pending.tally.answered(revision, status, ttft, now);
-                    return Some(opened);
-                }
-                Err(failure) => self.note_failure(pending, replica, failure, tried),
+    async fn try_replicas(&self, errand: Errand<'_>, course: &mut Course) -> Option<Opened> {
+        while !course.tried.is_exhausted() {
+            // The one that was lost is asked again only where there is no other one.
+            let lost = errand.rest_of.map(|begun| begun.lost);
+            let other = lost.and_then(|lost| self.choose_replica(errand, &course.tried, Some(lost)));
+            let chosen = other.or_else(|| self.choose_replica(errand, &course.tried, None))?;
+            // The rest of an answer is work that the mesh had before, and no replica is asked for it twice.
+            if course.tried.costs() && errand.rest_of.is_none() && !errand.pending.tally.may_retry(Instant::now()) {
+                self.metrics.streams.refused_retry();
+                course.is_over_budget = true;
+                return None;
+            }
+            course.current = Some((chosen.replica.claim, chosen.replica.revision));
+            if let Some(opened) = self.ask(errand, chosen, course).await {
+                return Some(opened);
             }
         }
         None
@@ -159,8 +110,8 @@ impl Ingress {
             Place::Local(_) => self.send_here(replica, request).await?,
             Place::Remote => self.send_there(replica, known, request, deadline).await?,
         };
-        let held = hold_back(&head, &mut body).await?;
-        Ok(Opened { replica: replica.clone(), head, held, body, serving })
+        let Opening { held, is_whole } = hold_back(&head, &mut body).await?;
+        Ok(Opened { replica: replica.clone(), head, held, body: (!is_whole).then_some(body), serving })
     }
 
     async fn send_here(&self, replica: &Replica, request: &Outgoing) -> Result<(Head, UpstreamBody), Failure> {
@@ -196,18 +147,34 @@ impl Ingress {
         Ok((head, UpstreamBody::Remote(body)))
     }
 
-    fn note_failure(&self, pending: &Pending, replica: Replica, failure: Failure, tried: &mut Tried) {
+    fn note_success(&self, pending: &Pending, opened: &Opened, sent: Instant) {
+        let (replica, now) = (&opened.replica, Instant::now());
+        let ttft = opened.is_token_stream().then(|| now - sent);
+        pending.trail.answered(replica.claim, now);
+        pending.tally.answered(replica.revision, opened.head.status, ttft, now);
+        self.circuits.succeeded(replica.node, replica.claim, now);
+    }
+
+    fn note_failure(&self, pending: &Pending, replica: Replica, failure: Failure, course: &mut Course) {
         let (name, now) = (replica.claim.replica_name(&pending.wanted.endpoint), Instant::now());
         tracing::debug!(replica = %name, node = %replica.node, error = %failure, "a replica gave no answer");
         self.metrics.failed_attempt(failure.reason());
-        pending.trail.failed(failure.reason(), failure.to_string(), now);
-        if let Some(suspect) = failure.suspect(replica.node, replica.claim) {
-            self.suspicions.note(suspect, now);
+        pending.trail.failed(replica.claim, failure.reason(), failure.to_string(), now);
+        if let Some((suspect, blow)) = failure.suspect(replica.node, replica.claim) {
+            self.circuits.failed(suspect, blow, now, rand::random());
         }
         if failure.is_replicas_fault() {
             pending.tally.failed(replica.revision, now);
         }
-        tried.current = None;
-        tried.failed.push(Attempt { name, replica, failure });
+        course.current = None;
+        course.tried.add(name, replica, failure);
+    }
+
+    /// The replica with `claim` said nothing in the time that `pending` had.
+    fn note_silence(&self, pending: &Pending, claim: ClaimId, revision: Revision) {
+        let now = Instant::now();
+        pending.tally.failed(revision, now);
+        pending.trail.failed(claim, "timeout", "no answer before the endpoint's timeout".to_owned(), now);
+        self.circuits.failed(Suspect::Replica(claim), Blow::Soft, now, rand::random());
     }
 }

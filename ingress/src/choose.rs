@@ -28,5 +28,5 @@ pub(crate) use choice::{Choice, Compared, Reason};
 pub(crate) use knowledge::{Knowledge, KnownRoute};
 pub(crate) use known::{Computing, Known};
 pub(crate) use policy::{Dice, choose};
-pub(crate) use replica::{Chooser, Chosen};
+pub(crate) use replica::{Chooser, Chosen, Quest};
 pub use site::Site;

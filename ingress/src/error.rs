@@ -17,10 +17,11 @@
 //! | `too_many_waiting` | 503 | as many requests wait for a replica as may |
 //! | `stopping` | 503, or an event in a stream | this node stops, and no replica has come before |
 //! | `replicas_busy` | 503 | all replicas tried are full or leaving |
+//! | `retry_budget_spent` | 503 | a replica failed, and so many requests were tried again lately that this one is not |
 //! | `replicas_failed` | 502 | replicas were tried, none answered |
 //! | `loop_detected` | 508 | the request has come through more gateways than it may |
 //! | `timeout` | 504, or an event in a stream | the endpoint's timeout has passed |
-//! | `replica_lost` | an event in a stream | the replica broke off after the answer had begun |
+//! | `replica_lost` | an event in a stream | the replica broke off after the answer had begun, and none could go on with it |
 //! | `no_stream` | an event in a stream | a held request was answered, but neither by a stream nor in OpenAI's shape |
 //!
 //! A stream whose client has been told that it waits has its head already: it ends with an event for whatever of these
@@ -87,6 +88,10 @@ pub(crate) enum RequestError {
     Stopping { wanted: Wanted },
     #[error("all replicas of `{endpoint}` that were tried are busy or leaving: {tried}")]
     Busy { endpoint: EndpointName, tried: Tried },
+    #[error(
+        "`{endpoint}` is not asked again, as too many of its requests had to be lately; try again in a moment. {tried}"
+    )]
+    RetryBudget { endpoint: EndpointName, tried: Tried },
     #[error("no replica of `{endpoint}` answered: {tried}")]
     Failed { endpoint: EndpointName, tried: Tried },
     #[error(
@@ -176,6 +181,9 @@ impl RequestError {
             Self::Stopping { .. } => Terms::of_server(StatusCode::SERVICE_UNAVAILABLE, "stopping", "stopping", Some(1)),
             Self::Busy { .. } => {
                 Terms::of_server(StatusCode::SERVICE_UNAVAILABLE, "replicas_busy", "replicas-busy", Some(1))
+            }
+            Self::RetryBudget { .. } => {
+                Terms::of_server(StatusCode::SERVICE_UNAVAILABLE, "retry_budget_spent", "retry-budget", Some(1))
             }
             Self::Failed { .. } => {
                 Terms::of_server(StatusCode::BAD_GATEWAY, "replicas_failed", "replicas-failed", None)

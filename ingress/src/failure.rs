@@ -7,7 +7,7 @@ use http::StatusCode;
 use shoal_types::{ClaimId, NodeId};
 
 use crate::{
-    suspicion::Suspect,
+    circuits::{Blow, Suspect},
     tunnel::{DialError, FrameError, NotServing},
     upstream::EngineError,
 };
@@ -55,20 +55,20 @@ impl Failure {
         }
     }
 
-    /// Whom to avoid for a while.
-    pub(crate) const fn suspect(&self, node: NodeId, claim: ClaimId) -> Option<Suspect> {
+    /// Whom to avoid for a while, and how sure that is.
+    pub(crate) fn suspect(&self, node: NodeId, claim: ClaimId) -> Option<(Suspect, Blow)> {
         match self {
-            Self::Unreachable(_) | Self::DialTimeout(_) | Self::NotAccepted(_) | Self::Tunnel(_) => {
-                Some(Suspect::Node(node))
+            Self::Unreachable(_) | Self::DialTimeout(_) | Self::NotAccepted(_) => {
+                Some((Suspect::Node(node), Blow::Hard))
             }
+            Self::Tunnel(error) if error.is_by_the_other_end() => Some((Suspect::Replica(claim), Blow::Soft)),
+            Self::Tunnel(_) => Some((Suspect::Node(node), Blow::Hard)),
             // The request is at fault.
             Self::NotServing(NotServing::Hops) => None,
-            Self::NotServing(_)
-            | Self::Engine(_)
-            | Self::RemoteEngine(_)
-            | Self::ErrorEvent(_)
-            | Self::NoTokens
-            | Self::BrokeOff(_) => Some(Suspect::Replica(claim)),
+            Self::NotServing(_) | Self::Engine(_) | Self::RemoteEngine(_) => {
+                Some((Suspect::Replica(claim), Blow::Hard))
+            }
+            Self::ErrorEvent(_) | Self::NoTokens | Self::BrokeOff(_) => Some((Suspect::Replica(claim), Blow::Soft)),
             // A full engine is not a broken one: its load says so soon enough.
             Self::Status(_) => None,
         }

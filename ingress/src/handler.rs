@@ -16,7 +16,7 @@ use crate::{
     choose::Affinity,
     error::RequestError,
     head::Head,
-    headers::{HOPS_MAX, NODE, REQUEST_ID, for_engine, hops, request_id},
+    headers::{HOPS_MAX, NODE, REQUEST_ID, for_engine, hops, request_id, takes_trailers},
     holding::Begun,
     keys::{Denied, Key},
     models,
@@ -115,7 +115,7 @@ impl Ingress {
         let trail = Trail::new(started, self.records.trace(request.headers()));
         let mut account = Account::open(self.metrics.clone(), Arc::clone(&self.records), arrival, trail);
         let mut response = match Box::pin(self.begin(request, id, key.as_ref(), &mut account)).await {
-            Ok((pending, Begun::Answer(opened))) => self.pass_on(opened, pending.deadline, account),
+            Ok((pending, Begun::Answer(opened))) => Arc::clone(&self).pass_on(opened, pending, account),
             Ok((pending, Begun::Waiting(hold))) => Arc::clone(&self).answer_late(pending, hold, account),
             Err(error) => {
                 account.refused(&error);
@@ -166,6 +166,7 @@ impl Ingress {
         let route = self.find_route(&model, key)?;
         let wanted = Wanted::new(&route, &model);
         let affinity = Affinity::new(&route, "", &parts.headers, &prompt);
+        let trailers = takes_trailers(&parts.headers);
         let target = parts.uri.into_parts().path_and_query.unwrap_or(PathAndQuery::from_static("/"));
         parts.headers.insert(REQUEST_ID, id.clone());
         let outgoing = Outgoing { target, headers: for_engine(parts.headers), body: admitted.body.clone() };
@@ -180,6 +181,8 @@ impl Ingress {
             affinity,
             timeout: route.timeout,
             deadline: started + route.timeout,
+            route,
+            trailers,
             _room: admitted,
         })
     }
@@ -196,12 +199,18 @@ impl Ingress {
         }
     }
 
-    fn pass_on(&self, opened: Opened, deadline: Instant, mut account: Account) -> Response<ReplyBody> {
+    fn pass_on(self: Arc<Self>, opened: Opened, pending: Pending, mut account: Account) -> Response<ReplyBody> {
         let status = opened.head.status;
         let mut headers: HeaderMap = opened.head.headers.clone();
         headers.insert(NODE, text(opened.replica.node.to_string()));
         account.answered(status, &opened.replica, Instant::now());
-        let reply = Reply::new(opened, deadline, account, Arc::clone(&self.suspicions));
+        let reply = Reply::new(self, pending, opened, account);
+        if reply.may_change() {
+            headers.remove(header::CONTENT_LENGTH);
+        }
+        if reply.has_trailers() {
+            headers.insert(header::TRAILER, HeaderValue::from_static("x-shoal-resumed"));
+        }
         let mut response = Response::new(ReplyBody::Stream(Box::new(reply)));
         *response.status_mut() = status;
         *response.headers_mut() = headers;

@@ -7,6 +7,9 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 /// The node whose replica answered.
 pub(crate) const NODE: HeaderName = HeaderName::from_static("x-shoal-node");
 
+/// The trailer that says how often a stream has gone on with another replica.
+pub(crate) const RESUMED: HeaderName = HeaderName::from_static("x-shoal-resumed");
+
 /// Through how many gateways a request has come, over all meshes on its way.
 pub(crate) const HOPS: HeaderName = HeaderName::from_static("x-shoal-hops");
 /// Through how many it may come: from one mesh to another's cluster and back are two. More is a circle.
@@ -119,10 +122,25 @@ pub(crate) fn request_id(headers: &HeaderMap, random: u128) -> HeaderValue {
 
 /// Whether an answer with these headers is a stream of events.
 pub(crate) fn is_event_stream(headers: &HeaderMap) -> bool {
+    has_type(headers, b"text/event-stream")
+}
+
+/// Whether an answer with these headers is JSON.
+pub(crate) fn is_json(headers: &HeaderMap) -> bool {
+    has_type(headers, b"application/json")
+}
+
+fn has_type(headers: &HeaderMap, media_type: &[u8]) -> bool {
     headers.get(header::CONTENT_TYPE).is_some_and(|value| {
         let essence = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
-        essence.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
+        essence.trim_ascii().eq_ignore_ascii_case(media_type)
     })
+}
+
+/// Whether a client that sent these headers reads trailers.
+pub(crate) fn takes_trailers(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(header::TE).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    values.any(|value| value.trim_ascii().eq_ignore_ascii_case(b"trailers"))
 }
 
 #[cfg(test)]

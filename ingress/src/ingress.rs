@@ -22,13 +22,13 @@ use crate::{
     IngressConfig, KeyUsage, RequestRecord, RoutingTable,
     admission::Admission,
     choose::Knowledge,
+    circuits::Circuits,
     demand::Tallies,
     holding::WaitingRoom,
     inflight::InFlight,
     keys::{KeyMetrics, KeyRing},
     metrics::Metrics,
     records::Records,
-    suspicion::Suspicions,
     tunnel::Dial,
     upstream::EnginePool,
 };
@@ -48,7 +48,7 @@ pub struct Ingress {
     pub(crate) engines: Arc<EnginePool>,
     pub(crate) inflight: Arc<InFlight>,
     pub(crate) knowledge: Knowledge,
-    pub(crate) suspicions: Arc<Suspicions>,
+    pub(crate) circuits: Circuits,
     pub(crate) admission: Admission,
     /// Room for requests of other nodes.
     pub(crate) tunnels: Arc<Semaphore>,
@@ -87,7 +87,7 @@ impl Ingress {
             )),
             knowledge: Knowledge::new(Arc::clone(&inflight)),
             inflight,
-            suspicions: Arc::default(),
+            circuits: Circuits::default(),
             admission: Admission::new(&config.limits, config.timeouts.body),
             tunnels: Arc::new(Semaphore::new(config.limits.tunnels)),
             metrics,
@@ -105,6 +105,7 @@ impl Ingress {
         let table = Arc::new(table.with_known(&self.knowledge, Instant::now()));
         let before = self.routes.swap(Arc::clone(&table));
         self.engines.retain(&table.backends().collect());
+        self.circuits.retain(&table.claims().collect());
         let endpoints: HashSet<_> = table.routes().map(|route| &route.endpoint).collect();
         for gone in before.routes().filter(|route| !endpoints.contains(&route.endpoint)) {
             self.metrics.forget(gone.endpoint.as_str());

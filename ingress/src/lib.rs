@@ -4,7 +4,7 @@
 //! then one that has the prompt in its cache, as long as it has not too much to do; where none is ready, the request is
 //! held until one is), the bytes are forwarded to a local engine, to the service that a gateway stands for, or through a [`Tunnel`] to the node that has the replica, and
 //! the answer is passed back untouched as it arrives. Until the first byte of an answer has been passed on, another
-//! replica is tried; after it, a break is told to the client and never hidden.
+//! replica is tried; after it, another one goes on with a stream where it can, and else a break is told and never hidden.
 //!
 //! Not here: who runs what (the agent hands over a [`RoutingTable`]), and how to reach a node (it hands over a [`Dial`]).
 //! The type to know first is [`Ingress`].
@@ -14,6 +14,7 @@ mod admission;
 mod attempt;
 mod caller;
 mod choose;
+mod circuits;
 mod client_stream;
 mod config;
 mod demand;
@@ -33,10 +34,10 @@ mod opening;
 mod pending;
 mod records;
 mod reply;
+mod resume;
 mod routes;
 mod server;
 mod sse;
-mod suspicion;
 mod tokens;
 mod traces;
 #[doc(hidden)]
@@ -52,6 +53,6 @@ pub use keys::{KeyCounts, KeyUsage};
 pub use metrics::Operation;
 pub use observer::{Observer, Telling};
 pub use records::{Considered, Decision, Failed, Outcome, RequestRecord, Tokens};
-pub use routes::{Place, Replica, Route, RouteRevision, RoutingTable};
+pub use routes::{Place, Replica, Route, RouteRevision, RoutingTable, StreamPolicy};
 pub use traces::{Hop, SpanId, TraceContext, TraceId};
 pub use tunnel::{Dial, DialError, Tunnel, TunnelSend};

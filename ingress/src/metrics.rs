@@ -8,6 +8,8 @@ mod latency;
 mod series;
 mod words;
 
+mod streams;
+
 use std::{sync::Arc, time::Duration};
 
 use prometheus_client::{
@@ -20,6 +22,8 @@ use prometheus_client::{
     },
     registry::Registry,
 };
+
+pub(crate) use streams::{ResumeEnd, StreamMetrics};
 
 use self::{
     collector::{Conventional, Endpoints},
@@ -94,6 +98,7 @@ pub(crate) struct Metrics {
     held_ended: Family<HeldLabels, Counter>,
     held_for: Histograms<EndpointLabels>,
     failed_attempts: Family<ReasonLabels, Counter>,
+    pub(crate) streams: StreamMetrics,
 }
 
 impl Metrics {
@@ -106,6 +111,7 @@ impl Metrics {
             // 100 ms to 7 min: from a replica that is just about to be ready to the loading of a large model.
             held_for: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.1, 2.0, 13))),
             failed_attempts: Family::default(),
+            streams: StreamMetrics::default(),
         }
     }
 
@@ -117,7 +123,7 @@ impl Metrics {
         registry.sub_registry_with_prefix("gen_ai_server").register_collector(Box::new(conventional));
         let registry = registry.sub_registry_with_prefix("shoal_ingress");
         registry.register_collector(Box::new(endpoints));
-        let Self { held, held_ended, held_for, failed_attempts, nowhere: _, choice: _ } = self;
+        let Self { held, held_ended, held_for, failed_attempts, nowhere: _, choice: _, streams } = self;
         registry.register("requests_held", "Requests that wait for a replica to become ready", held.clone());
         registry.register("held_requests", "Requests that waited, by what came of it", held_ended.clone());
         registry.register("held_seconds", "How long requests waited for a replica to become ready", held_for.clone());
@@ -126,6 +132,7 @@ impl Metrics {
             "Replicas that gave no answer, so that another was tried",
             failed_attempts.clone(),
         );
+        streams.register(registry);
     }
 
     /// Where requests are counted that are for no endpoint.
@@ -163,6 +170,7 @@ impl Metrics {
         for end in HeldEnd::ALL {
             self.held_ended.remove(&HeldLabels { endpoint: Arc::clone(&endpoint), outcome: end.label() });
         }
+        self.streams.forget(&endpoint);
         let labels = EndpointLabels { endpoint };
         self.held.remove(&labels);
         self.held_for.remove(&labels);

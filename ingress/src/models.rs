@@ -113,7 +113,9 @@ mod tests {
                 model: "meta/Llama".into(),
                 aliases: ["gpt-4".to_owned()].into(),
                 weight: 100,
+                continues_messages: true,
             }],
+            streams: Default::default(),
             replicas: Vec::new(),
             policy: Default::default(),
         }]);

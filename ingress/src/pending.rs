@@ -5,7 +5,12 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use crate::{
-    admission::Admitted, caller::Caller, choose::Affinity, demand::Tally, records::Trail, routes::Wanted,
+    admission::Admitted,
+    caller::Caller,
+    choose::Affinity,
+    demand::Tally,
+    records::Trail,
+    routes::{Route, Wanted},
     upstream::Outgoing,
 };
 
@@ -16,6 +21,8 @@ pub(crate) struct Pending {
     #[allow(dead_code)]
     pub(crate) caller: Caller,
     pub(crate) wanted: Wanted,
+    /// The route that it was found by, as it was then.
+    pub(crate) route: Arc<Route>,
     /// The client reads events.
     pub(crate) stream: bool,
     /// Replicas may come where there are none.
@@ -29,6 +36,8 @@ pub(crate) struct Pending {
     pub(crate) tally: Arc<Tally>,
     /// Where it is noted who is chosen, and why.
     pub(crate) trail: Arc<Trail>,
+    /// The client reads trailers.
+    pub(crate) trailers: bool,
     /// Its share of the bodies that may be held.
     pub(crate) _room: Admitted,
 }

@@ -99,7 +99,7 @@ struct ErrorCode<'a> {
     code: Option<&'a RawValue>,
 }
 
-fn judge(data: &[u8], named_error: bool) -> FirstEvent {
+pub(crate) fn judge(data: &[u8], named_error: bool) -> FirstEvent {
     if data.trim_ascii() == b"[DONE]" {
         return FirstEvent::Done;
     }

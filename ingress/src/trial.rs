@@ -10,11 +10,11 @@ use tokio::time::Instant;
 use crate::{
     Place, Replica, Route, RouteRevision, RoutingTable, Site,
     attempt::Tried,
-    choose::{Affinity, Chooser, Computing, Knowledge, Known},
+    choose::{Affinity, Chooser, Computing, Knowledge, Known, Quest},
+    circuits::Circuits,
     head::{Head, HeadError},
     inflight::{InFlight, Serving},
     routes::Wanted,
-    suspicion::Suspicions,
 };
 
 const MODEL: &str = "llama";
@@ -23,7 +23,7 @@ const MODEL: &str = "llama";
 #[derive(Debug)]
 pub struct Trial {
     inflight: Arc<InFlight>,
-    suspicions: Suspicions,
+    circuits: Circuits,
     knowledge: Knowledge,
     routes: RoutingTable,
     random: StdRng,
@@ -43,7 +43,7 @@ impl Trial {
     pub fn new(seed: u64) -> Self {
         let inflight = Arc::new(InFlight::default());
         Self {
-            suspicions: Suspicions::default(),
+            circuits: Circuits::default(),
             knowledge: Knowledge::new(Arc::clone(&inflight)),
             inflight,
             routes: RoutingTable::default(),
@@ -67,6 +67,7 @@ impl Trial {
             model: MODEL.to_owned(),
             aliases: Default::default(),
             weight: 100,
+            continues_messages: true,
         });
         let route = Route {
             endpoint,
@@ -76,6 +77,7 @@ impl Trial {
             revisions: revision.into_iter().collect(),
             replicas,
             policy,
+            streams: Default::default(),
         };
         self.routes = RoutingTable::new([route]).with_known(&self.knowledge, now);
     }
@@ -88,8 +90,10 @@ impl Trial {
     /// Sends the request with this body, at `now`. `None` if it is none, or if there is no replica.
     pub fn send(&mut self, body: &[u8], now: Instant) -> Option<Sent> {
         let (wanted, affinity) = self.affinity(body).ok()?;
-        let chooser = Chooser { routes: &self.routes, inflight: &self.inflight, suspicions: &self.suspicions };
-        let chosen = chooser.choose(&wanted, &affinity, &Tried::default(), self.random.random(), now)?;
+        let chooser = Chooser { routes: &self.routes, inflight: &self.inflight, circuits: &self.circuits };
+        let tried = Tried::default();
+        let quest = Quest { wanted: &wanted, affinity: &affinity, tried: &tried, rest_of: None, but: None };
+        let chosen = chooser.choose(quest, self.random.random(), now)?;
         Some(Sent {
             position: chosen.choice.position,
             known: chosen.known,

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, iter, time::Duration};
 
 use shoal_engine_supervisor::{EnginePhase, EngineStatus};
-use shoal_ingress::{Place, Replica, Route, RouteRevision, RoutingTable, Site};
+use shoal_ingress::{Place, Replica, Route, RouteRevision, RoutingTable, Site, StreamPolicy};
 use shoal_placement::Memory;
 use shoal_types::{
     Claim, ClaimId, EndpointName, EndpointRecord, EndpointSpec, EngineSpec, Mandate, NodeView, ReplicaState, Revision,
@@ -27,6 +27,7 @@ fn route(view: &View, memory: &Memory, engines: &Engines, record: &EndpointRecor
         revision,
         model: spec.model.clone(),
         aliases: spec.aliases.clone(),
+        continues_messages: continues_messages(&spec.engine),
         weight: mandate.map_or_else(|| weight_by_replicas(revision, &replicas), |mandate| weight(revision, mandate)),
     });
     Route {
@@ -37,6 +38,16 @@ fn route(view: &View, memory: &Memory, engines: &Engines, record: &EndpointRecor
         revisions: revisions.collect(),
         replicas,
         policy: spec.routing.policy,
+        streams: StreamPolicy { resume: spec.routing.resume, stall: spec.routing.stall.0, hedge: spec.routing.hedge },
+    }
+}
+
+/// Whether engines of this kind go on with a last message of an assistant. Providers answer it, what a command does nobody
+/// knows, and `trtllm-serve` has no such option.
+const fn continues_messages(engine: &EngineSpec) -> bool {
+    match engine {
+        EngineSpec::Vllm(_) | EngineSpec::Sglang(_) | EngineSpec::Llamacpp(_) | EngineSpec::Sim(_) => true,
+        EngineSpec::Trtllm(_) | EngineSpec::Command(_) | EngineSpec::Gateway(_) => false,
     }
 }
 

@@ -133,7 +133,9 @@ impl ChatRequest {
         }
         let generated = if continues { last.text() } else { String::new() };
         let prompt = template(if continues { before } else { &self.messages });
-        let per_message = TEMPLATE_TOKENS * u32::try_from(self.messages.len()).unwrap_or(u32::MAX / TEMPLATE_TOKENS);
+        // The beginning of an answer stands where an answer would, so it costs no more than its own tokens.
+        let turns = if continues { before.len() } else { self.messages.len() };
+        let per_message = TEMPLATE_TOKENS * u32::try_from(turns).unwrap_or(u32::MAX / TEMPLATE_TOKENS);
         let texts = self.messages.iter().map(|message| count_tokens(&message.text()));
         let prompt_tokens = texts.fold(per_message, u32::saturating_add);
         let max_tokens = self.max_completion_tokens.or(self.common.max_tokens);

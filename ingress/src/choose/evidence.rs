@@ -5,11 +5,10 @@ use std::time::Duration;
 use shoal_types::Backend;
 use tokio::time::Instant;
 
-use super::{Burden, Choice, Chooser};
+use super::{Burden, Choice, Chooser, Quest};
 use crate::{
-    attempt::Tried,
     records::{Considered, Evidence},
-    routes::{Place, Wanted},
+    routes::Place,
 };
 
 /// Most replicas that are noted of one choice: all that were compared, and the first of the others.
@@ -17,8 +16,9 @@ const NOTED_MAX: usize = 16;
 
 impl Chooser<'_> {
     /// What `choice` was made by at `now`; `None` if there was nobody to be chosen.
-    pub(super) fn evidence(&self, wanted: &Wanted, tried: &Tried, choice: Option<&Choice>, now: Instant) -> Evidence {
+    pub(super) fn evidence(&self, quest: Quest<'_>, choice: Option<&Choice>, now: Instant) -> Evidence {
         let mut evidence = Evidence::default();
+        let wanted = quest.wanted;
         let (route, known) = (self.routes.route(wanted.endpoint.as_str()), self.routes.known(&wanted.endpoint));
         let Some((route, known)) = route.zip(known) else { return evidence };
         if let Some(choice) = choice {
@@ -28,7 +28,7 @@ impl Chooser<'_> {
         let mut left = NOTED_MAX - compared.len().min(NOTED_MAX - 1) - usize::from(choice.is_some());
         evidence.considered.reserve(route.replicas.len().min(NOTED_MAX));
         let counts = self.inflight.counts();
-        for (position, revision, replica) in route.replicas_for(wanted) {
+        for (position, revision, replica) in quest.replicas(route) {
             let cost = compared.iter().find(|(noted, _)| *noted == position).map(|(_, cost)| *cost);
             let is_chosen = choice.is_some_and(|choice| choice.position == position);
             match (is_chosen || cost.is_some(), left.checked_sub(1)) {
@@ -55,8 +55,8 @@ impl Chooser<'_> {
                 revision: replica.revision,
                 weight,
                 local: matches!(replica.place, Place::Local(Backend::Engine(_))),
-                suspect: self.suspicions.suspects(replica.node, replica.claim, now),
-                tried: tried.contains(replica),
+                suspect: self.circuits.avoids(replica.node, replica.claim, now),
+                tried: quest.tried.contains(replica),
                 own,
                 load,
                 load_age_us: age.map(micros),

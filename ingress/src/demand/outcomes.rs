@@ -65,6 +65,14 @@ impl Outcomes {
         (newest || silent).then(|| drop(self.0.remove(index)))
     }
 
+    /// Times to the first token of all revisions, `age` after the beginning.
+    pub(super) fn ttft(&self, age: Duration) -> Latencies {
+        let now = span_at(age, SPAN);
+        let mut all = Latencies::default();
+        self.0.iter().flat_map(|of| of.recent(now)).for_each(|span| all.merge(&span.ttft));
+        all
+    }
+
     /// What there is to tell `age` after the beginning, the newest revision first.
     pub(super) fn told(&self, age: Duration) -> Vec<Outcome> {
         let now = span_at(age, SPAN);

@@ -18,6 +18,16 @@ use crate::metrics::Series;
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 
+/// Second attempts that an endpoint has in a minute, whatever is asked of it: what one engine may have had at once when it
+/// died. Beyond them, a fifth of the requests of that minute, as linkerd has it: then an outage makes the load a fifth
+/// larger and not three times as large.
+const RETRIES_MIN: u32 = 32;
+const RETRIES_SHARE: u32 = 5;
+/// Streams that must have begun before it is said what is slow.
+const BEGUN_MIN: u64 = 20;
+/// The share of streams that begin sooner than a slow one.
+const SLOW: f64 = 0.95;
+
 /// What clients of this ingress ask of one endpoint. Counting what passes takes no lock; how an attempt went takes a short
 /// one.
 #[derive(Debug)]
@@ -27,6 +37,7 @@ pub(crate) struct Tally {
     present: AtomicU32,
     held: AtomicU32,
     arrivals: Ring<60>,
+    retries: Ring<60>,
     tokens: Ring<60>,
     hour: Ring<60>,
     outcomes: Mutex<Outcomes>,
@@ -40,6 +51,7 @@ impl Tally {
             present: AtomicU32::new(0),
             held: AtomicU32::new(0),
             arrivals: Ring::new(SECOND),
+            retries: Ring::new(SECOND),
             tokens: Ring::new(SECOND),
             hour: Ring::new(MINUTE),
             outcomes: Mutex::default(),
@@ -97,6 +109,22 @@ impl Tally {
         self.outcomes().record(revision, now - self.since, |span| span.failed = span.failed.saturating_add(1));
     }
 
+    /// Whether one of the requests may be tried once more at `now`; if so, that is counted.
+    pub(crate) fn may_retry(&self, now: Instant) -> bool {
+        let age = now - self.since;
+        let may = is_within_budget(self.arrivals.sum(age), self.retries.sum(age));
+        if may {
+            self.retries.add(age, 1);
+        }
+        may
+    }
+
+    /// After how long without a first token a stream is slow, as far as that is known at `now`.
+    pub(crate) fn slow_after(&self, now: Instant) -> Option<Duration> {
+        let ttft = self.outcomes().ttft(now - self.since);
+        (ttft.count() >= BEGUN_MIN).then(|| ttft.quantile(SLOW)).flatten()
+    }
+
     /// What there is to tell of `endpoint`; `None` if that is nothing.
     pub(super) fn demand(&self, endpoint: &EndpointName, now: Instant) -> Option<Demand> {
         let age = now - self.since;
@@ -118,6 +146,11 @@ impl Tally {
     fn outcomes(&self) -> MutexGuard<'_, Outcomes> {
         self.outcomes.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether one more is not too many, where in a minute `requests` came and `retries` were tried again.
+const fn is_within_budget(requests: u32, retries: u32) -> bool {
+    retries < RETRIES_MIN.saturating_add(requests / RETRIES_SHARE)
 }
 
 /// The nearest power of two; 0 stays 0.
@@ -176,7 +209,54 @@ impl Drop for Visit {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        /// Rule 9: however many fail, second attempts stay a fifth of the requests and a constant.
+        #[test]
+        fn rule_9_retries_are_a_share_of_requests(events in prop::collection::vec(any::<bool>(), 0..2_000)) {
+            let (mut requests, mut retries) = (0, 0);
+            for is_request in events {
+                if is_request {
+                    requests += 1;
+                } else if is_within_budget(requests, retries) {
+                    retries += 1;
+                }
+                prop_assert!(retries <= RETRIES_MIN + requests / RETRIES_SHARE);
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn retries_are_counted_for_a_minute() {
+        let start = Instant::now();
+        let tally = Tally::new(start);
+        let granted = |now| (0..1_000).filter(|_| tally.may_retry(now)).count();
+        assert_eq!(granted(start), RETRIES_MIN as usize);
+        tally.arrivals.add(Duration::ZERO, 100);
+        assert_eq!(granted(start), 20);
+        assert_eq!(granted(start + MINUTE), RETRIES_MIN as usize);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_slow_is_known_from_enough_streams() {
+        let start = Instant::now();
+        let tally = Tally::new(start);
+        let revision = Revision(shoal_types::Hlc {
+            time: shoal_types::UnixMillis::from_millis(1),
+            counter: 0,
+            node: shoal_types::NodeId::from_bytes([1; 16]),
+        });
+        for _ in 1..BEGUN_MIN {
+            tally.answered(revision, StatusCode::OK, Some(Duration::from_millis(30)), start);
+        }
+        assert_eq!(tally.slow_after(start), None);
+        tally.answered(revision, StatusCode::OK, Some(Duration::from_millis(30)), start);
+        let slow = tally.slow_after(start).unwrap();
+        assert!(slow > Duration::from_millis(25) && slow < Duration::from_millis(45), "{slow:?}");
+    }
 
     #[test]
     fn hours_are_counted_in_powers_of_two() {

@@ -42,7 +42,7 @@ impl Ingress {
         };
         account.answered(opened.head.status, &opened.replica, Instant::now());
         if opened.is_token_stream() {
-            return Ok(Reply::new(opened, pending.deadline, account, Arc::clone(&self.suspicions)));
+            return Ok(Reply::new(self, pending, opened, account));
         }
         let event = told(opened, &pending, &mut account).await;
         account.finished();
@@ -53,9 +53,14 @@ impl Ingress {
 /// An answer that is no stream, as an event.
 async fn told(mut opened: Opened, pending: &Pending, account: &mut Account) -> Bytes {
     let mut answer = Vec::new();
+    for held in &opened.held {
+        account.passed(held);
+        answer.extend_from_slice(held);
+    }
     let read = async {
         while answer.len() < ANSWER_MAX
-            && let Some(Ok(chunk)) = opened.body.chunk().await
+            && let Some(body) = &mut opened.body
+            && let Some(Ok(chunk)) = body.chunk().await
         {
             account.passed(&chunk);
             answer.extend_from_slice(&chunk);

@@ -9,6 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use http_body::Frame;
 use shoal_types::EndpointName;
 use tokio::time::{Interval, MissedTickBehavior, Sleep, interval, sleep};
 
@@ -52,22 +53,22 @@ impl HeldStream {
         Self { phase: Phase::Waiting(answer), comment, heartbeat }
     }
 
-    /// The next bytes for the client.
-    pub(crate) fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Aborted>>> {
+    /// What is next for the client.
+    pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
         loop {
             match &mut self.phase {
                 Phase::Waiting(answer) => match answer.as_mut().poll(cx) {
                     Poll::Ready(Ok(reply)) => self.phase = Phase::Answering(Box::new(reply)),
                     Poll::Ready(Err(event)) => {
                         self.phase = Phase::LastWords(Box::pin(sleep(LAST_WORDS)));
-                        return Poll::Ready(Some(Ok(event)));
+                        return Poll::Ready(Some(Ok(Frame::data(event))));
                     }
                     Poll::Pending => {
                         ready!(self.heartbeat.poll_tick(cx));
-                        return Poll::Ready(Some(Ok(self.comment.clone())));
+                        return Poll::Ready(Some(Ok(Frame::data(self.comment.clone()))));
                     }
                 },
-                Phase::Answering(reply) => return reply.poll_bytes(cx),
+                Phase::Answering(reply) => return reply.poll_frame(cx),
                 Phase::LastWords(sleep) => {
                     ready!(sleep.as_mut().poll(cx));
                     self.phase = Phase::Ended;
@@ -86,7 +87,8 @@ mod tests {
     use super::*;
 
     async fn next(stream: &mut HeldStream) -> Option<Result<Bytes, Aborted>> {
-        std::future::poll_fn(|cx| stream.poll_bytes(cx)).await
+        let frame = std::future::poll_fn(|cx| stream.poll_frame(cx)).await?;
+        Some(frame.map(|frame| frame.into_data().unwrap()))
     }
 
     #[tokio::test(start_paused = true)]

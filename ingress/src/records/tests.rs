@@ -65,9 +65,9 @@ async fn a_trail_tells_each_choice_and_what_came_of_it() {
     assert_eq!(trail.decided(Evidence::default(), after(1), after(1)), None);
     trail.decided(Evidence::default(), after(5), after(5));
     trail.decided(evidence((1..4).map(considered), Some(2)), after(10), after(11));
-    trail.failed("engine", "it broke".to_owned(), after(12));
+    trail.failed(considered(3).claim, "engine", "it broke".to_owned(), after(12));
     trail.decided(evidence((1..3).map(considered), Some(1)), after(13), after(13));
-    trail.answered(after(20));
+    trail.answered(considered(2).claim, after(20));
     let decisions = trail.take();
     assert_eq!(decisions.len(), 3, "looking again while it waits is no choice of its own");
     assert_eq!((decisions[0].chosen, decisions[0].after_us), (None, 5_000));

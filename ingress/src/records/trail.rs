@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use shoal_types::ClaimId;
 use tokio::time::Instant;
 
 use super::{Decision, Evidence, Failed};
@@ -47,18 +48,23 @@ impl Trail {
         span
     }
 
-    /// The chosen one began to answer at `now`.
-    pub(crate) fn answered(&self, now: Instant) {
-        if let Some(last) = self.lock().last_mut() {
-            last.ended_us = Some(micros(self.arrived, now));
-        }
+    /// `claim`, which was chosen, began to answer at `now`.
+    pub(crate) fn answered(&self, claim: ClaimId, now: Instant) {
+        self.ended(claim, now, |_| {});
     }
 
-    /// The chosen one gave no answer.
-    pub(crate) fn failed(&self, reason: &'static str, error: String, now: Instant) {
-        if let Some(last) = self.lock().last_mut() {
-            last.ended_us = Some(micros(self.arrived, now));
-            last.failed = Some(Failed { reason: reason.to_owned(), error });
+    /// `claim`, which was chosen, gave no answer.
+    pub(crate) fn failed(&self, claim: ClaimId, reason: &'static str, error: String, now: Instant) {
+        self.ended(claim, now, |decision| decision.failed = Some(Failed { reason: reason.to_owned(), error }));
+    }
+
+    /// Of two that are asked at once, either can end first.
+    fn ended(&self, claim: ClaimId, now: Instant, how: impl FnOnce(&mut Decision)) {
+        let mut decisions = self.lock();
+        let is_it = |decision: &&mut Decision| decision.chosen().is_some_and(|chosen| chosen.claim == claim);
+        if let Some(decision) = decisions.iter_mut().rev().find(is_it) {
+            decision.ended_us = Some(micros(self.arrived, now));
+            how(decision);
         }
     }
 

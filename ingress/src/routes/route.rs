@@ -28,6 +28,25 @@ pub struct Route {
     pub replicas: Vec<Replica>,
     /// Which of them a request goes to.
     pub policy: RoutingPolicy,
+    /// What is done for its streams.
+    pub streams: StreamPolicy,
+}
+
+/// What is done for the streams of an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamPolicy {
+    /// One whose replica is lost goes on with another one, where that can be done without a seam.
+    pub resume: bool,
+    /// Longest time without a byte in the middle of an answer.
+    pub stall: Duration,
+    /// A second replica is asked where the first one is slow to begin.
+    pub hedge: bool,
+}
+
+impl Default for StreamPolicy {
+    fn default() -> Self {
+        Self { resume: true, stall: Duration::from_secs(60), hedge: false }
+    }
 }
 
 /// What the replicas of one revision are called, and what they get of the requests.
@@ -42,6 +61,8 @@ pub struct RouteRevision {
     /// Share of the requests for the endpoint's own name, compared with the weights of the other revisions. One without
     /// any gets a request only where no other has a replica.
     pub weight: u8,
+    /// Whether its engines go on with a last message of an assistant (`continue_final_message`) instead of answering it.
+    pub continues_messages: bool,
 }
 
 /// A replica that can be given new requests.
@@ -127,6 +148,11 @@ impl Route {
         called.or_else(|| self.revisions.first()).map_or(self.endpoint.as_str(), |revision| &revision.model)
     }
 
+    /// The model of `revision`, if the route lists it.
+    pub(crate) fn model_of(&self, revision: Revision) -> Option<&str> {
+        self.revisions.iter().find(|known| known.revision == revision).map(|known| known.model.as_str())
+    }
+
     fn revision_of(&self, replica: &Replica) -> usize {
         let position = self.revisions.iter().position(|known| known.revision == replica.revision);
         position.unwrap_or(self.revisions.len())
@@ -161,7 +187,13 @@ mod tests {
     fn revision(number: u64, model: &str) -> RouteRevision {
         let time = UnixMillis::from_millis(number);
         let revision = Revision(Hlc { time, counter: 0, node: NodeId::from_bytes([1; 16]) });
-        RouteRevision { revision, model: model.to_owned(), aliases: BTreeSet::new(), weight: 50 }
+        RouteRevision {
+            revision,
+            model: model.to_owned(),
+            aliases: BTreeSet::new(),
+            weight: 50,
+            continues_messages: true,
+        }
     }
 
     fn replica(counter: u32, of: &RouteRevision) -> Replica {
@@ -187,6 +219,7 @@ mod tests {
             replicas: vec![replica(1, &old), replica(2, &new), forgotten],
             revisions: vec![new, old],
             policy: RoutingPolicy::default(),
+            streams: StreamPolicy::default(),
         };
         assert_eq!(answers(&route, "new"), [2]);
         assert_eq!(answers(&route, "old"), [1]);

@@ -93,6 +93,11 @@ impl RoutingTable {
         self.local.get(&claim)
     }
 
+    /// All claims that are routed to.
+    pub(crate) fn claims(&self) -> impl Iterator<Item = ClaimId> {
+        self.routes.iter().flat_map(|route| route.replicas.iter().map(|replica| replica.claim))
+    }
+
     /// What answers for this node's replicas.
     pub(crate) fn backends(&self) -> impl Iterator<Item = &Backend> {
         self.local.values().map(|replica| &replica.backend)
@@ -141,6 +146,7 @@ mod tests {
             revisions: vec![revision(1, model, aliases)],
             replicas: Vec::new(),
             policy: Default::default(),
+            streams: Default::default(),
         }
     }
 
@@ -151,6 +157,7 @@ mod tests {
             model: model.to_owned(),
             aliases: aliases.iter().map(|alias| (*alias).to_owned()).collect(),
             weight: 100,
+            continues_messages: true,
         }
     }
 

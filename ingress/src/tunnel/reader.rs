@@ -30,6 +30,13 @@ pub(crate) enum FrameError {
     Ended,
 }
 
+impl FrameError {
+    /// Whether the other end has broken the stream off, and so is there.
+    pub(crate) fn is_by_the_other_end(&self) -> bool {
+        matches!(self, Self::Io(error) if error.kind() == io::ErrorKind::ConnectionReset)
+    }
+}
+
 /// The reading half of a tunnel.
 pub(crate) struct FrameReader {
     recv: Box<dyn AsyncRead + Send + Unpin>,

@@ -1,10 +1,12 @@
-//! After the first byte: a break is told, never hidden, and never retried.
+//! After the first byte, where no other replica goes on: a break is told, never hidden.
 
 use std::time::Duration;
 
-use shoal_ingress::{Route, RoutingTable};
+use shoal_ingress::{Replica, Route, RoutingTable, StreamPolicy};
 
-use super::support::{Answer, Client, Engine, Node, Reply, SSE, error_of, local, node_id, remote, route};
+use super::support::{
+    Answer, Client, Engine, Node, Reply, SSE, error_of, local, node_id, remote, route, without_resume,
+};
 
 const EVENT: &str = "data: {\"choices\":[]}\n\n";
 
@@ -21,6 +23,13 @@ async fn begun(node: &Node, engine: &mut Engine, content_type: &str) -> (Client,
     (client, answer, reply)
 }
 
+/// A node whose streams end with their replica.
+async fn node_without_resume(replicas: impl IntoIterator<Item = Replica>) -> Node {
+    let node = Node::start([]).await;
+    node.ingress.set_routes(RoutingTable::new([without_resume(route(replicas))]));
+    node
+}
+
 async fn a_lost_replica_is_told(node: &Node, engine: &mut Engine) {
     let (_client, mut answer, reply) = begun(node, engine, SSE).await;
     reply.die().await;
@@ -34,7 +43,7 @@ async fn a_lost_replica_is_told(node: &Node, engine: &mut Engine) {
 #[tokio::test]
 async fn a_stream_whose_local_engine_dies_ends_with_an_error_and_no_end() {
     let (mut engine, other) = (Engine::start(), Engine::start());
-    let node = Node::start([local(2, engine.address(), 0), local(9, other.address(), 100)]).await;
+    let node = node_without_resume([local(2, engine.address(), 0), local(9, other.address(), 100)]).await;
     a_lost_replica_is_told(&node, &mut engine).await;
     assert!(!other.has_call());
     assert_eq!(other.connections(), 0);
@@ -43,21 +52,51 @@ async fn a_stream_whose_local_engine_dies_ends_with_an_error_and_no_end() {
 #[tokio::test]
 async fn a_stream_whose_engine_dies_on_another_node_ends_with_an_error_and_no_end() {
     let mut engine = Engine::start();
-    let node = Node::start([remote(2, 0)]).await;
+    let node = node_without_resume([remote(2, 0)]).await;
     node.peer(2, [local(2, engine.address(), 0)]);
     a_lost_replica_is_told(&node, &mut engine).await;
 }
 
 #[tokio::test]
-async fn an_error_after_half_an_event_is_an_event_of_its_own() {
+async fn half_an_event_is_not_passed_on_and_the_error_is_an_event_of_its_own() {
     let mut engine = Engine::start();
-    let node = Node::start([local(2, engine.address(), 0)]).await;
+    let node = node_without_resume([local(2, engine.address(), 0)]).await;
     let (_client, mut answer, reply) = begun(&node, &mut engine, SSE).await;
     reply.send("data: {\"cho").await;
-    assert_eq!(answer.text().await, "data: {\"cho");
     reply.die().await;
     let (rest, whole) = answer.rest().await;
-    assert!(rest.starts_with("\n\ndata: {") && !whole, "{rest:?}");
+    assert!(rest.starts_with("data: {\"error\"") && !whole, "{rest:?}");
+}
+
+#[tokio::test]
+async fn what_is_no_answer_is_a_lost_replica() {
+    let long = format!("data: {}", "x".repeat(5 << 20));
+    for nonsense in
+        ["<html>\n\n", "data: {\"a\n\n", "data: {\"error\":{\"code\":500}}\n\n", "data: [DONE]\n\n", "", &long]
+    {
+        let mut engine = Engine::start();
+        let node = node_without_resume([local(2, engine.address(), 0)]).await;
+        let (_client, mut answer, reply) = begun(&node, &mut engine, SSE).await;
+        if !nonsense.is_empty() {
+            reply.send(nonsense.to_owned()).await;
+        }
+        drop(reply);
+        let (rest, whole) = answer.rest().await;
+        assert_eq!((error_of(&rest)["code"].as_str(), whole), (Some("replica_lost"), false), "{rest}");
+    }
+}
+
+#[tokio::test]
+async fn a_replica_that_falls_silent_is_lost() {
+    let mut engine = Engine::start();
+    let node = Node::start([]).await;
+    let route = without_resume(route([local(2, engine.address(), 0)]));
+    let streams = StreamPolicy { stall: Duration::from_millis(400), ..route.streams };
+    node.ingress.set_routes(RoutingTable::new([Route { streams, ..route }]));
+    let (_client, mut answer, reply) = begun(&node, &mut engine, SSE).await;
+    let (rest, whole) = answer.rest().await;
+    assert!(!whole && error_of(&rest)["message"].as_str().unwrap().contains("said nothing"), "{rest}");
+    reply.gone().await;
 }
 
 #[tokio::test]
@@ -67,7 +106,7 @@ async fn anything_but_a_stream_of_events_is_cut() {
         let replica = local(2, engine.address(), 0);
         let node = Node::start([if is_remote { remote(2, 0) } else { replica.clone() }]).await;
         node.peer(2, [replica]);
-        let (_client, mut answer, reply) = begun(&node, &mut engine, "application/json").await;
+        let (_client, mut answer, reply) = begun(&node, &mut engine, "audio/mpeg").await;
         reply.die().await;
         assert_eq!(answer.rest().await, (String::new(), false));
     }
@@ -107,6 +146,7 @@ async fn the_far_end_gives_up_in_time_by_itself() {
     let node = Node::start([remote(2, 0)]).await;
     let peer = node.peer(2, []);
     peer.set_routes(with_timeout(1500, route([local(2, engine.address(), 0)])));
+    node.ingress.set_routes(RoutingTable::new([without_resume(route([remote(2, 0)]))]));
     let (_client, mut answer, reply) = begun(&node, &mut engine, SSE).await;
     reply.gone().await;
     let (rest, whole) = answer.rest().await;

@@ -6,10 +6,11 @@ use shoal_ingress::{Route, RoutingTable};
 use shoal_types::Outcome;
 
 use super::support::{
-    CHAT, Call, Engine, Node, PLAIN, SSE, claim, local, node_id, pass, remote, revision, route, soon,
+    CHAT, Call, Engine, Node, PLAIN, SSE, claim, local, node_id, pass, remote, revision, route, soon, without_resume,
 };
 
-const EVENT: &str = "data: {\"choices\":[]}\n\n";
+/// The last event of an answer.
+const EVENT: &str = "data: {\"choices\":[{\"index\":0,\"finish_reason\":\"stop\"}]}\n\n";
 const MINUTE: Duration = Duration::from_secs(60);
 
 #[tokio::test]
@@ -75,7 +76,8 @@ async fn requests_of_other_nodes_are_demand_there() {
 /// the first token.
 async fn outcome(what: impl AsyncFn(Call)) -> Option<(u32, u32, u64)> {
     let mut engine = Engine::start();
-    let node = Node::start([local(2, engine.address(), 0)]).await;
+    let node = Node::start([]).await;
+    node.ingress.set_routes(RoutingTable::new([without_resume(route([local(2, engine.address(), 0)]))]));
     let mut client = node.client().await;
     let asked = async {
         client.chat().await.rest().await;
@@ -105,7 +107,7 @@ async fn a_replica_that_gives_no_answer_has_failed() {
     assert_eq!(outcome(async |call| call.begin(200, SSE).send("data: [DONE]\n\n").await).await, Some((1, 1, 0)));
     let broken = async |call: Call| {
         let reply = call.begin(200, SSE);
-        reply.send(EVENT).await;
+        reply.send("data: {}\n\n").await;
         reply.die().await;
     };
     assert_eq!(outcome(broken).await, Some((1, 1, 1)));

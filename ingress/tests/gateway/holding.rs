@@ -8,9 +8,11 @@ use tokio::time::Instant;
 
 use super::support::{
     Answer, CHAT, Client, Engine, Node, PLAIN, REQUEST, SSE, error_of, local, node_id, pass, remote, soon, waking,
+    without_resume,
 };
 
-const EVENT: &str = "data: {\"choices\":[]}\n\n";
+/// The last event of an answer.
+const EVENT: &str = "data: {\"choices\":[{\"index\":0,\"finish_reason\":\"stop\"}]}\n\n";
 const COMMENT: &str = ": waiting for a replica of llama\n\n";
 const SECOND: Duration = Duration::from_secs(1);
 const JSON: &str = "application/json";
@@ -176,11 +178,12 @@ async fn a_stream_that_waits_gives_signs_of_life_until_the_replica_answers() {
 #[tokio::test]
 async fn a_held_stream_that_breaks_says_so() {
     let (mut engine, node) = (Engine::start(), asleep().await);
+    node.ingress.set_routes(RoutingTable::new([without_resume(waking([]))]));
     let (_client, mut answer) = told(&node).await;
     node.wake([local(2, engine.address(), 0)]);
     let reply = engine.call().await.begin(200, SSE);
-    reply.send(EVENT).await;
-    assert_eq!(answer.text().await, EVENT);
+    reply.send("data: {}\n\n").await;
+    assert_eq!(answer.text().await, "data: {}\n\n");
     reply.die().await;
     assert_eq!(last_words(&mut answer).await["code"], "replica_lost");
 }

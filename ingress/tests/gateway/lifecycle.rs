@@ -8,7 +8,8 @@ use shoal_ingress::{IngressConfig, Timeouts};
 
 use super::support::{Engine, Node, SSE, claim, local, remote, soon};
 
-const EVENT: &str = "data: {}\n\n";
+/// The last event of an answer.
+const EVENT: &str = "data: {\"choices\":[{\"index\":0,\"finish_reason\":\"stop\"}]}\n\n";
 
 /// Rule 4: a replica that is taken out of the routes finishes what it has, from clients and from other nodes.
 #[tokio::test]

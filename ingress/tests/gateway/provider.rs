@@ -10,7 +10,8 @@ use super::support::{
     Answer, CHAT, Call, Client, Engine, Node, Provider, REQUEST, SSE, gateway, local, node_id, remote,
 };
 
-const EVENT: &str = "data: {\"choices\":[]}\n\n";
+/// The last event of an answer.
+const EVENT: &str = "data: {\"choices\":[{\"index\":0,\"finish_reason\":\"stop\"}]}\n\n";
 
 /// A request for `llama` with `headers`.
 fn request(headers: &[(&str, &str)]) -> Request<Full<Bytes>> {
@@ -77,8 +78,8 @@ async fn a_stream_of_a_provider_arrives_piece_by_piece_and_can_be_given_up() {
     };
     let (mut answer, reply) = tokio::join!(client.chat(), begin);
     assert_eq!(answer.text().await, EVENT);
-    reply.send("data: 2\n\n").await;
-    assert_eq!(answer.text().await, "data: 2\n\n");
+    reply.send("data: {}\n\n").await;
+    assert_eq!(answer.text().await, "data: {}\n\n");
     drop((answer, client));
     reply.gone().await;
 }

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use shoal_ingress::{IngressConfig, Replica, Timeouts};
+use shoal_ingress::{IngressConfig, Replica, Route, RoutingTable, StreamPolicy, Timeouts};
 use shoal_types::EngineAddress;
 use tokio::io::AsyncWriteExt as _;
 
-use super::support::{Call, Engine, Node, REQUEST, SSE, local, node_id, remote, soon};
+use super::support::{Call, Engine, Node, REQUEST, SSE, local, node_id, remote, route, soon};
 
-const EVENT: &str = "data: {\"choices\":[]}\n\n";
+/// The last event of an answer.
+const EVENT: &str = "data: {\"choices\":[{\"index\":0,\"finish_reason\":\"stop\"}]}\n\n";
 
 /// A node whose first choice is `first` and whose second is `good`.
 async fn node_with(first: Replica, good: &Engine) -> Node {
@@ -225,4 +226,67 @@ async fn replicas_that_are_all_full_are_worth_another_try_later() {
     let (mut answer, ()) = tokio::join!(client.chat(), respond);
     assert_eq!((answer.status.as_u16(), answer.header("retry-after")), (503, "1"));
     assert_eq!(answer.error().await.0, "replicas_busy");
+}
+
+/// An answer in JSON is of no use before it is whole, so until then another replica can give it.
+#[tokio::test]
+async fn an_answer_that_breaks_before_it_is_whole_is_got_elsewhere() {
+    for is_remote in [false, true] {
+        let (mut bad, mut good) = (Engine::start(), Engine::start());
+        let replica = local(2, bad.address(), 0);
+        let node = node_with(if is_remote { remote(2, 0) } else { replica.clone() }, &good).await;
+        node.peer(2, [replica]);
+        let mut client = node.client().await;
+        let respond = async {
+            let reply = bad.call().await.begin(200, "application/json");
+            reply.send("{\"choices\":[").await;
+            reply.die().await;
+            good.call().await.answer(200, "application/json", "{}");
+        };
+        let (mut answer, ()) = tokio::join!(client.post(super::support::CHAT, super::support::PLAIN), respond);
+        assert_eq!((answer.status.as_u16(), answer.rest().await), (200, ("{}".to_owned(), true)));
+    }
+}
+
+/// Rule 9: an outage makes the load a fifth larger, not three times as large.
+#[tokio::test]
+async fn rule_9_a_budget_bounds_what_is_tried_again() {
+    let gone = |number| local(number, EngineAddress::Loopback("127.0.0.1:1".parse().unwrap()), 0);
+    let node = Node::start([gone(2), gone(3)]).await;
+    let mut client = node.client().await;
+    let mut reasons = Vec::new();
+    for _ in 0..60 {
+        let mut answer = client.chat().await;
+        let reason = answer.header("x-shoal-reason").to_owned();
+        assert!(answer.rest().await.1);
+        reasons.push((answer.status.as_u16(), reason));
+    }
+    let tried = reasons.iter().take_while(|reason| **reason == (502, "replicas-failed".to_owned())).count();
+    // 32, and one for each five requests.
+    assert!((36..=44).contains(&tried), "{tried}");
+    assert!(reasons[tried..].contains(&(503, "retry-budget".to_owned())), "{reasons:?}");
+}
+
+#[tokio::test]
+async fn a_slow_beginning_is_hedged_where_the_endpoint_wants_that() {
+    let (mut slow, mut fast) = (Engine::start(), Engine::start());
+    let replicas = [local(2, slow.address(), 0), local(9, fast.address(), 100)];
+    let node = Node::start([]).await;
+    let streams = StreamPolicy { hedge: true, ..StreamPolicy::default() };
+    node.ingress.set_routes(RoutingTable::new([Route { streams, ..route(replicas) }]));
+    let mut client = node.client().await;
+    // What is slow is known from twenty streams.
+    for _ in 0..20 {
+        let respond = async { slow.call().await.begin(200, SSE).send(EVENT).await };
+        assert!(tokio::join!(client.chat(), respond).0.rest().await.1);
+    }
+    let respond = async {
+        let late = slow.call().await;
+        fast.call().await.begin(200, SSE).send(EVENT).await;
+        late.gone().await;
+    };
+    let (mut answer, ()) = tokio::join!(client.chat(), respond);
+    assert_eq!(answer.header("x-shoal-node"), node_id(9).to_string());
+    assert!(answer.rest().await.1);
+    assert!(node.metrics().contains("shoal_ingress_hedges_total{won=\"true\"} 1"));
 }

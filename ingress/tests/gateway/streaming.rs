@@ -7,19 +7,27 @@ use shoal_types::Load;
 
 use super::support::{CHAT, Client, Engine, Node, REQUEST, SSE, local, node_id, remote};
 
+/// The last events of an answer.
+const END: &str = "data: {\"choices\":[{\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
+
 /// Each chunk must arrive before the next one is sent, and unchanged.
 async fn passes_each_chunk_at_once(mut client: Client, mut engine: Engine) {
     let chat = client.chat();
     let stream = async {
         let reply = engine.call().await.begin(200, SSE);
-        reply.send("data: {\"choices\":[0]}\n\n").await;
+        reply.send("data: {\"choices\":[]}\n\n").await;
         reply
     };
     let (mut answer, reply) = tokio::join!(chat, stream);
     assert_eq!(answer.header("content-type"), SSE);
-    assert_eq!(answer.text().await, "data: {\"choices\":[0]}\n\n");
-    // Whole events, several at once, halves of one, and bytes that are no events at all.
-    for chunk in ["data: {\"a\":1}\n\n", "data: 2\n\ndata: 3\n\n", "da", "ta: \u{1f41f}\n", "\n", "data: [DONE]\n\n"] {
+    assert_eq!(answer.text().await, "data: {\"choices\":[]}\n\n");
+    // Whole events, several at once, comments, and what nobody here knows.
+    for chunk in [
+        "data: {\"a\":1}\n\n",
+        ": ping\n\ndata: {\"b\":\"\u{1f41f}\"}\r\n\r\ndata: {}\n\n",
+        "id: 7\nevent: x\ndata: {\"choices\":[{\"finish_reason\":\"stop\"}]}\n\n",
+        "data: [DONE]\n\n",
+    ] {
         reply.send(chunk).await;
         assert_eq!(answer.text().await, chunk);
     }
@@ -49,12 +57,30 @@ async fn comments_are_held_until_the_first_event_and_then_passed_on() {
     let mut client = node.client().await;
     let stream = async {
         let reply = engine.call().await.begin(200, SSE);
-        for part in [": ping\n\n", ": ping\n\nda", "ta: {}\r\n", "\r\n"] {
+        for part in [": ping\n\n", ": ping\n\nda", "ta: {}\r\n", "\r\n", END] {
             reply.send(part).await;
         }
     };
     let (mut answer, ()) = tokio::join!(client.chat(), stream);
-    assert_eq!(answer.rest().await, (": ping\n\n: ping\n\ndata: {}\r\n\r\n".to_owned(), true));
+    assert_eq!(answer.rest().await, (format!(": ping\n\n: ping\n\ndata: {{}}\r\n\r\n{END}"), true));
+}
+
+/// So that another replica can go on at any time, and an event of ours can follow.
+#[tokio::test]
+async fn half_an_event_waits_for_the_other_half() {
+    let mut engine = Engine::start();
+    let node = Node::start([local(1, engine.address(), 0)]).await;
+    let mut client = node.client().await;
+    let stream = async {
+        let reply = engine.call().await.begin(200, SSE);
+        reply.send("data: {}\n\nda").await;
+        reply
+    };
+    let (mut answer, reply) = tokio::join!(client.chat(), stream);
+    assert_eq!(answer.text().await, "data: {}\n\n");
+    reply.send("ta: {\"a\":1}\n").await;
+    reply.send("\ndata: {").await;
+    assert_eq!(answer.text().await, "data: {\"a\":1}\n\n");
 }
 
 #[tokio::test]

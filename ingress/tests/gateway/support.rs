@@ -2,19 +2,25 @@
 
 mod client;
 mod engine;
+mod faults;
 mod mesh;
 mod node;
 mod pipe;
 mod provider;
+mod sim;
 
 use std::{future::Future, time::Duration};
 
 pub(crate) use client::{Answer, Client, raw};
 pub(crate) use engine::{Call, Engine, Reply};
+pub(crate) use faults::{Faults, Flaky};
 pub(crate) use mesh::{Mesh, Peer};
-pub(crate) use node::{Node, claim, gateway, local, node_id, remote, revision, route, route_revision, waking};
+pub(crate) use node::{
+    Node, claim, gateway, local, node_id, remote, revision, route, route_revision, waking, without_resume,
+};
 pub(crate) use pipe::tunnel_pair;
 pub(crate) use provider::Provider;
+pub(crate) use sim::Sim;
 
 /// A request for `llama`.
 pub(crate) const REQUEST: &str = r#"{"model":"llama","stream":true,"messages":[]}"#;

@@ -1,11 +1,13 @@
 //! Either end of a tunnel, fed with what the other end of ours would not send.
 
 use serde::Serialize;
-use shoal_ingress::Tunnel;
+use shoal_ingress::{RoutingTable, Tunnel};
 use shoal_types::wire::encode_prefixed;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::support::{Answer, Client, Engine, Node, SSE, claim, local, node_id, remote, soon, tunnel_pair};
+use super::support::{
+    Answer, Client, Engine, Node, SSE, claim, local, node_id, remote, route, soon, tunnel_pair, without_resume,
+};
 
 /// The frames of version 1, written down a second time, so that a change of theirs does not go unnoticed.
 #[derive(Serialize)]
@@ -42,6 +44,10 @@ async fn begun(node: &Node) -> (Client, Answer, Tunnel) {
 async fn an_answer_is_whole_when_its_trailer_has_come() {
     let node = Node::start([remote(2, 0)]).await;
     let (_client, mut answer, mut tunnel) = begun(&node).await;
+    let end = "data: {\"choices\":[{\"finish_reason\":\"stop\"}]}\n\n";
+    tunnel.send.write_all(&u32::try_from(end.len()).unwrap().to_be_bytes()).await.unwrap();
+    tunnel.send.write_all(end.as_bytes()).await.unwrap();
+    assert_eq!(answer.text().await, end);
     tunnel.send.write_all(&[0; 4]).await.unwrap();
     tunnel.send.write_all(&encode_prefixed(&Trailer(1, None, Some(2), None)).unwrap()).await.unwrap();
     assert_eq!(answer.rest().await, (String::new(), true));
@@ -50,7 +56,8 @@ async fn an_answer_is_whole_when_its_trailer_has_come() {
 #[tokio::test]
 async fn an_answer_that_just_ends_is_not_whole() {
     for tail in [b"".as_slice(), &[0, 0], &[0, 0, 0, 9, b'x'], &[0; 4], &[0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff]] {
-        let node = Node::start([remote(2, 0)]).await;
+        let node = Node::start([]).await;
+        node.ingress.set_routes(RoutingTable::new([without_resume(route([remote(2, 0)]))]));
         let (_client, mut answer, mut tunnel) = begun(&node).await;
         tunnel.send.write_all(tail).await.unwrap();
         tunnel.send.shutdown().await.unwrap();

@@ -179,11 +179,24 @@ pub struct Routing {
     pub timeout: HumanDuration,
     /// Which replica a request goes to.
     pub policy: RoutingPolicy,
+    /// Whether a stream whose replica is lost goes on with another one, where that can be done without a seam.
+    pub resume: bool,
+    /// Longest time without a byte in the middle of an answer; a replica that says nothing for longer counts as lost.
+    pub stall: HumanDuration,
+    /// Whether a second replica is asked for a stream when the first one has not begun after the time within which 95 % begin.
+    pub hedge: bool,
 }
 
 impl Default for Routing {
     fn default() -> Self {
-        Self { timeout: HumanDuration::from_secs(600), policy: RoutingPolicy::Prefix }
+        Self {
+            timeout: HumanDuration::from_secs(600),
+            policy: RoutingPolicy::Prefix,
+            resume: true,
+            // Between two tokens an engine takes less than a second; one that preempts a sequence takes some.
+            stall: HumanDuration::from_secs(60),
+            hedge: false,
+        }
     }
 }
 

@@ -218,3 +218,17 @@ fn a_replica_is_where_its_node_is_and_the_policy_is_the_specs() {
     let sites: Vec<Site> = route.replicas.into_iter().map(|replica| replica.site).collect();
     assert_eq!(sites, [Site::default(), west]);
 }
+
+#[test]
+fn the_spec_says_what_is_done_for_streams() {
+    let mut fixture = Fixture::new();
+    assert_eq!(fixture.route().streams, StreamPolicy::default());
+    let routing = &mut fixture.record.endpoint.spec.routing;
+    (routing.resume, routing.hedge, routing.stall) = (false, true, shoal_types::HumanDuration::from_secs(5));
+    let streams = StreamPolicy { resume: false, hedge: true, stall: std::time::Duration::from_secs(5) };
+    assert_eq!(fixture.route().streams, streams);
+    assert!(fixture.route().revisions[0].continues_messages);
+    let gateway = LLAMA.replace("kind: sim", "kind: gateway, url: 'https://x'");
+    fixture.record.endpoint = parse_endpoints(&gateway).unwrap().remove(0);
+    assert!(!fixture.route().revisions[0].continues_messages);
+}

@@ -74,6 +74,18 @@ impl Answer {
         Some(frame.map(|frame| frame.into_data().unwrap()))
     }
 
+    /// All that is left, and what follows it.
+    pub(crate) async fn rest_and_trailers(&mut self) -> (String, Option<HeaderMap>) {
+        let (mut rest, mut trailers) = (Vec::new(), None);
+        while let Some(frame) = soon("the next piece", self.body.frame()).await {
+            match frame.unwrap().into_data() {
+                Ok(data) => rest.extend_from_slice(&data),
+                Err(frame) => trailers = frame.into_trailers().ok(),
+            }
+        }
+        (String::from_utf8(rest).unwrap(), trailers)
+    }
+
     /// The next piece as text.
     pub(crate) async fn text(&mut self) -> String {
         String::from_utf8(self.chunk().await.unwrap().unwrap().to_vec()).unwrap()

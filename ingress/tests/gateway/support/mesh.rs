@@ -11,7 +11,7 @@ use shoal_types::NodeId;
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
-use super::tunnel_pair;
+use super::{Faults, faults::Breaking, tunnel_pair};
 
 /// What is at the other end.
 #[derive(Clone)]
@@ -26,12 +26,18 @@ pub(crate) enum Peer {
 #[derive(Clone, Default)]
 pub(crate) struct Mesh {
     peers: Arc<Mutex<HashMap<NodeId, Peer>>>,
+    faults: Arc<Mutex<Option<Faults>>>,
     tasks: TaskTracker,
 }
 
 impl Mesh {
     pub(crate) fn put(&self, node: NodeId, peer: Peer) {
         self.peers.lock().unwrap().insert(node, peer);
+    }
+
+    /// From now on tunnels break, each by a name of its own.
+    pub(crate) fn break_by(&self, faults: Faults) {
+        *self.faults.lock().unwrap() = Some(faults);
     }
 
     /// Puts the test itself at `node`.
@@ -46,8 +52,13 @@ impl Dial for Mesh {
     fn open(&self, node: NodeId) -> BoxFuture<'static, Result<Tunnel, DialError>> {
         let peer = self.peers.lock().unwrap().get(&node).cloned();
         let tasks = self.tasks.clone();
+        let fault =
+            self.faults.lock().unwrap().as_ref().and_then(|faults| faults.next(&rand::random::<u64>().to_string()));
         async move {
-            let (near, far) = tunnel_pair();
+            let (mut near, far) = tunnel_pair();
+            if let Some(after) = fault {
+                near.recv = Box::new(Breaking::new(near.recv, after));
+            }
             match peer {
                 Some(Peer::Serves(ingress)) => {
                     tasks.spawn(async move { ingress.serve_tunnel(node, far).await });

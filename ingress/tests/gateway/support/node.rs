@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use shoal_ingress::{Ingress, IngressConfig, Place, Replica, Route, RouteRevision, RoutingTable, Site};
+use shoal_ingress::{Ingress, IngressConfig, Place, Replica, Route, RouteRevision, RoutingTable, Site, StreamPolicy};
 use shoal_types::{
     Backend, ClaimId, Demand, EngineAddress, GatewayTarget, Hlc, Load, NodeId, Revision, RoutingPolicy, UnixMillis,
 };
@@ -53,7 +53,13 @@ pub(crate) fn revision(number: u64) -> Revision {
 
 /// Revision `number` of the endpoint `llama`, with this model.
 pub(crate) fn route_revision(number: u64, model: &str, weight: u8) -> RouteRevision {
-    RouteRevision { revision: revision(number), model: model.to_owned(), aliases: Default::default(), weight }
+    RouteRevision {
+        revision: revision(number),
+        model: model.to_owned(),
+        aliases: Default::default(),
+        weight,
+        continues_messages: true,
+    }
 }
 
 /// The endpoint `llama` with `replicas`; without any, none is waited for.
@@ -66,7 +72,13 @@ pub(crate) fn route(replicas: impl IntoIterator<Item = Replica>) -> Route {
         revisions: vec![route_revision(1, "meta/Llama-3", 100)],
         replicas: replicas.into_iter().collect(),
         policy: RoutingPolicy::default(),
+        streams: StreamPolicy::default(),
     }
+}
+
+/// `route` with streams that end with their replica.
+pub(crate) fn without_resume(route: Route) -> Route {
+    Route { streams: StreamPolicy { resume: false, ..route.streams }, ..route }
 }
 
 /// As [`route`], and where there are no replicas, requests wait for one.
@@ -144,6 +156,14 @@ impl Node {
 
     pub(crate) async fn client(&self) -> Client {
         Client::connect(self.address).await
+    }
+
+    /// What it tells Prometheus.
+    pub(crate) fn metrics(&self) -> String {
+        let (mut registry, mut text) = (prometheus_client::registry::Registry::default(), String::new());
+        self.ingress.register_metrics(&mut registry);
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        text
     }
 
     /// Tells it to stop.
