@@ -150,6 +150,7 @@ impl Daemon {
         let lock = StateLock::take(&config.state_dir()).map_err(|error| failed(&error))?;
         let admin_listeners =
             AdminListeners::bind(&config.admin, config.admin_socket()).await.map_err(|error| failed(&error))?;
+        let tls = settings::ingress_tls(&config.ingress).await?;
         let listen = config.ingress.listen;
         let listener = TcpListener::bind(listen).await.map_err(|error| {
             Problem::new(Code::Failed, format!("cannot listen on ingress address {listen}: {error}"))
@@ -177,7 +178,7 @@ impl Daemon {
             body: usize::try_from(config.ingress.max_body.as_bytes()).unwrap_or(usize::MAX),
             ..Limits::default()
         };
-        let ingress_config = IngressConfig { limits, gateway_tls, ..IngressConfig::default() };
+        let ingress_config = IngressConfig { limits, gateway_tls, tls, ..IngressConfig::default() };
         let ingress = Ingress::new(ingress_config, mesh.me(), Arc::new(MeshDial(Arc::clone(&mesh))));
         let (inbox, commands) = mpsc::channel(INBOX);
         let control = NodeControl::new(inbox, Arc::clone(&supervisor), readings.clone(), inventory.faults());

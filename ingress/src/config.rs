@@ -4,6 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use tokio_rustls::rustls::ClientConfig;
 
+use crate::ServerTls;
+
 /// Configuration of an [`Ingress`](crate::Ingress).
 #[derive(Debug, Clone, Default)]
 pub struct IngressConfig {
@@ -13,6 +15,8 @@ pub struct IngressConfig {
     pub timeouts: Timeouts,
     /// How gateways with an `https` URL are asked: whose certificates count. Without it they cannot be reached.
     pub gateway_tls: Option<Arc<ClientConfig>>,
+    /// What clients are shown; without it they are spoken to in plain text.
+    pub tls: Option<Arc<ServerTls>>,
 }
 
 /// Bounds. What is over one of them gets an error that says so.
@@ -34,6 +38,10 @@ pub struct Limits {
     pub held_per_endpoint: u32,
     /// Idle connections kept per engine.
     pub idle_per_engine: usize,
+    /// Requests at once on one HTTP/2 connection; further ones wait at the client.
+    pub streams: u32,
+    /// TLS handshakes at once; further ones wait.
+    pub handshakes: usize,
 }
 
 impl Default for Limits {
@@ -49,6 +57,10 @@ impl Default for Limits {
             held_per_endpoint: 256,
             // An engine runs some hundred sequences; what is over this reconnects, which is cheap on one host.
             idle_per_engine: 64,
+            // RFC 9113 recommends no fewer than 100.
+            streams: 128,
+            // A millisecond of work each, and for the rest a round trip's wait.
+            handshakes: 512,
         }
     }
 }
@@ -56,11 +68,13 @@ impl Default for Limits {
 /// Deadlines. How long a whole request may take is the endpoint's own setting.
 #[derive(Debug, Clone)]
 pub struct Timeouts {
-    /// For the head of a client's next request, hence also the longest that a connection may be idle.
+    /// For the head of a client's next request, hence also the longest that a connection may be idle; over HTTP/2, at most
+    /// twice that.
     pub head: Duration,
     /// For a whole request body.
     pub body: Duration,
-    /// For a client to take any byte of what is ready for it.
+    /// For a client to take any byte of what is ready for it; over HTTP/2 also 16 KiB of one answer, or all of it, and for it
+    /// to answer a ping.
     pub stall: Duration,
     /// For a connection to a local engine or a gateway's service, or a stream to another node.
     pub connect: Duration,
@@ -72,6 +86,8 @@ pub struct Timeouts {
     pub hold: Duration,
     /// For running requests to finish once the ingress is told to stop; then they are cut off.
     pub stop: Duration,
+    /// For a client's TLS handshake.
+    pub handshake: Duration,
 }
 
 impl Default for Timeouts {
@@ -86,6 +102,7 @@ impl Default for Timeouts {
             // The weights of a large model from a local disk.
             hold: Duration::from_secs(300),
             stop: Duration::from_secs(30),
+            handshake: Duration::from_secs(10),
         }
     }
 }

@@ -127,6 +127,9 @@ impl Ingress {
     /// Makes `registry` show the ingress's metrics, as `shoal_ingress_…`.
     pub fn register_metrics(&self, registry: &mut Registry) {
         self.metrics.register(registry);
+        if let Some(tls) = &self.config.tls {
+            tls.register(registry);
+        }
     }
 
     /// Whether clients are listened to. Says nothing about replicas or other nodes: a node that is cut off from all

@@ -11,6 +11,7 @@
 
 mod account;
 mod admission;
+mod api;
 mod attempt;
 mod choose;
 mod client_stream;
@@ -28,12 +29,14 @@ mod loads;
 mod metrics;
 mod models;
 mod opening;
+mod pages;
 mod pending;
 mod reply;
 mod routes;
 mod server;
 mod sse;
 mod suspicion;
+mod tls;
 mod tokens;
 mod tunnel;
 mod upstream;
@@ -41,4 +44,5 @@ mod upstream;
 pub use config::{IngressConfig, Limits, Timeouts};
 pub use ingress::Ingress;
 pub use routes::{Place, Replica, Route, RouteRevision, RoutingTable};
+pub use tls::{ServerTls, TlsError, TlsFiles};
 pub use tunnel::{Dial, DialError, Tunnel, TunnelSend};

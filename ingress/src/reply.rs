@@ -19,7 +19,7 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use crate::{
     account::Account,
     attempt::Opened,
-    error,
+    error::ErrorShape,
     headers::is_event_stream,
     holding::HeldStream,
     inflight::Serving,
@@ -92,6 +92,8 @@ pub(crate) struct Reply {
     node: NodeId,
     suspect: Suspect,
     suspicions: Arc<Suspicions>,
+    /// How its client is told that it is broken off.
+    shape: ErrorShape,
 }
 
 #[derive(Debug)]
@@ -129,7 +131,13 @@ enum Loss {
 
 impl Reply {
     /// Passes `opened` on until `deadline`.
-    pub(crate) fn new(opened: Opened, deadline: Instant, mut account: Account, suspicions: Arc<Suspicions>) -> Self {
+    pub(crate) fn new(
+        opened: Opened,
+        deadline: Instant,
+        mut account: Account,
+        suspicions: Arc<Suspicions>,
+        shape: ErrorShape,
+    ) -> Self {
         let Opened { replica, head, held, body, serving } = opened;
         let passing = Passing {
             held: held.into(),
@@ -149,7 +157,7 @@ impl Reply {
         if passing.left == Some(0) {
             account.finished(); // hyper will not ask for it
         }
-        Self { phase: Phase::Passing(passing), account, node: replica.node, suspect, suspicions }
+        Self { phase: Phase::Passing(passing), account, node: replica.node, suspect, suspicions, shape }
     }
 
     /// The next bytes for the client.
@@ -194,7 +202,7 @@ impl Reply {
         let Phase::Passing(passing) = std::mem::replace(&mut self.phase, Phase::Ended) else { return Err(Aborted) };
         let boundary = passing.events.ok_or(Aborted)?;
         self.phase = Phase::LastWords(Box::pin(sleep(LAST_WORDS)));
-        Ok([boundary.gap(), &error::event(loss.code(), &message)].concat().into())
+        Ok([boundary.gap(), &self.shape.event(loss.code(), &message)].concat().into())
     }
 }
 

@@ -1,10 +1,11 @@
 //! From arguments and configuration to the settings of the parts.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use shoal_engine_supervisor::{
     CommandConfig, GatewayConfig, GatewayTimings, HubConfig, ProgramConfig, SupervisorConfig, WeightsConfig,
 };
+use shoal_ingress::{ServerTls, TlsFiles};
 use shoal_types::Labels;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::warn;
@@ -106,6 +107,15 @@ fn program(config: config::ProgramConfig, default: &str) -> ProgramConfig {
         allowed_args: config.allowed_args,
         allowed_env: config.allowed_env,
         env: config.env,
+    }
+}
+
+/// What clients are shown, if they are spoken to over TLS.
+pub(super) async fn ingress_tls(config: &config::IngressConfig) -> Result<Option<Arc<ServerTls>>, Problem> {
+    let Some(config::TlsConfig { cert, key }) = config.tls.clone() else { return Ok(None) };
+    match ServerTls::open(TlsFiles { cert, key }).await {
+        Ok(tls) => Ok(Some(tls)),
+        Err(error) => Err(Problem::new(Code::Invalid, format!("`ingress.tls` of the configuration: {error}"))),
     }
 }
 

@@ -12,6 +12,8 @@ mod demand;
 #[cfg(test)]
 mod holding;
 #[cfg(test)]
+mod http2;
+#[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
 mod provider;
@@ -23,5 +25,7 @@ mod revisions;
 mod streaming;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod tls;
 #[cfg(test)]
 mod tunnels;

@@ -9,7 +9,7 @@ mod provider;
 
 use std::{future::Future, time::Duration};
 
-pub(crate) use client::{Answer, Client, raw};
+pub(crate) use client::{Answer, Client, Http2Client, raw};
 pub(crate) use engine::{Call, Engine, Reply};
 pub(crate) use mesh::{Mesh, Peer};
 pub(crate) use node::{Node, claim, gateway, local, node_id, remote, revision, route, route_revision, waking};
