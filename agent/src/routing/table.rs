@@ -26,6 +26,7 @@ fn route(view: &View, memory: &Memory, engines: &Engines, record: &EndpointRecor
         revision,
         model: spec.model.clone(),
         aliases: spec.aliases.clone(),
+        adapters: spec.adapters.keys().cloned().collect(),
         weight: mandate.map_or_else(|| weight_by_replicas(revision, &replicas), |mandate| weight(revision, mandate)),
     });
     Route {

@@ -67,8 +67,8 @@ impl Ingress {
                 Some(Ok(Err(error))) => tracing::debug!(%error, "a client's connection ended before its first byte"),
                 Some(Err(_)) | None => {}
             },
-            Some(handshakes) => match stopping.run_until_cancelled(handshakes.accept(stream)).await {
-                Some(Ok((protocol, stream))) => self.serve_http(&door, protocol, stream).await,
+            Some(handshakes) => match stopping.run_until_cancelled(Box::pin(handshakes.accept(stream))).await {
+                Some(Ok((protocol, stream))) => Box::pin(self.serve_http(&door, protocol, stream)).await,
                 Some(Err(error)) => tracing::debug!(%error, "a client's connection did not become one over TLS"),
                 None => {}
             },
@@ -81,7 +81,8 @@ impl Ingress {
     {
         let served = match protocol {
             Protocol::Http1 => self.serve_http1(&door.http1, stream).await,
-            Protocol::Http2 => self.serve_http2(door.connections.clone(), stream).await,
+            // Boxed, as is TLS, so that a plain connection does not pay for the size of either.
+            Protocol::Http2 => Box::pin(self.serve_http2(door.connections.clone(), stream)).await,
         };
         if let Err(error) = served {
             tracing::debug!(%error, "a client's connection ended");

@@ -26,6 +26,8 @@ mod streaming;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
+mod surface;
+#[cfg(test)]
 mod tls;
 #[cfg(test)]
 mod tunnels;

@@ -4,7 +4,10 @@ use std::{fs, net::SocketAddr, sync::Arc, time::Duration};
 
 use shoal_ingress::{IngressConfig, ServerTls, Timeouts, TlsFiles};
 use tempfile::TempDir;
-use tokio::{io::AsyncReadExt as _, net::TcpStream};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 use tokio_rustls::{
     TlsConnector,
     client::TlsStream,
@@ -15,7 +18,7 @@ use tokio_rustls::{
     },
 };
 
-use super::support::{Client, Engine, Http2Client, Node, local, pass, raw, soon};
+use super::support::{CHAT, Client, Engine, Http2Client, Node, REQUEST, SSE, local, pass, raw, soon};
 
 /// A certificate for `localhost` and its key, in files.
 struct Files {
@@ -118,6 +121,21 @@ async fn a_handshake_that_does_not_come_ends_the_connection() {
     for begun in [&b""[..], &[22, 3, 1]] {
         raw(node.address, begun).await;
     }
+}
+
+/// Rule 9: everything is bounded. What TLS holds back is no different from what it has sent.
+#[tokio::test]
+async fn a_client_that_takes_nothing_is_given_up() {
+    let mut engine = Engine::start();
+    let (files, certificate) = Files::new();
+    let timeouts = Timeouts { stall: Duration::from_millis(200), ..Timeouts::default() };
+    let node = Node::start_with(files.config(timeouts).await, [local(1, engine.address(), 0)]).await;
+    let mut stream = connect(node.address, trusting(&certificate, &[])).await.unwrap();
+    let head = format!("POST {CHAT} HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n", REQUEST.len());
+    stream.write_all(format!("{head}{REQUEST}").as_bytes()).await.unwrap();
+    let reply = engine.call().await.begin(200, SSE);
+    let flood = async { while reply.try_send(format!("data: {}\n\n", "x".repeat(100_000))).await {} };
+    soon("the answer to be given up", flood).await;
 }
 
 #[tokio::test]

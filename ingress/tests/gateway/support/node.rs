@@ -50,7 +50,8 @@ pub(crate) fn revision(number: u64) -> Revision {
 
 /// Revision `number` of the endpoint `llama`, with this model.
 pub(crate) fn route_revision(number: u64, model: &str, weight: u8) -> RouteRevision {
-    RouteRevision { revision: revision(number), model: model.to_owned(), aliases: Default::default(), weight }
+    let (aliases, adapters) = (Default::default(), Default::default());
+    RouteRevision { revision: revision(number), model: model.to_owned(), aliases, adapters, weight }
 }
 
 /// The endpoint `llama` with `replicas`; without any, none is waited for.
