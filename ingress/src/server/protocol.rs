@@ -32,8 +32,7 @@ pub(super) enum Protocol {
 impl Protocol {
     /// That of a client without TLS. Looks at its first bytes and leaves them where they are.
     pub(super) async fn sniff(stream: &TcpStream) -> io::Result<Self> {
-        let mut first = PREFACE;
-        first.fill(0);
+        let mut first = [0; PREFACE.len()];
         stream.peek(&mut first).await?;
         Ok(if first == PREFACE { Self::Http2 } else { Self::Http1 })
     }
