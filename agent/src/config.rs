@@ -117,6 +117,18 @@ pub(crate) struct IngressConfig {
     pub(crate) max_body: MemorySize,
     /// A line of JSON for each request; off unless written out.
     pub(crate) access_log: Option<AccessLogConfig>,
+    /// The certificate for clients; without it they are spoken to in plain text.
+    pub(crate) tls: Option<TlsConfig>,
+}
+
+/// The certificate for clients, in PEM. The files are looked at every few seconds: a new certificate needs no restart.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct TlsConfig {
+    /// File of the certificate, and after it those that it was issued by.
+    pub(crate) cert: PathBuf,
+    /// File of its private key.
+    pub(crate) key: PathBuf,
 }
 
 impl Default for IngressConfig {
@@ -126,6 +138,7 @@ impl Default for IngressConfig {
             auth: None,
             max_body: MemorySize::from_bytes(32 << 20),
             access_log: None,
+            tls: None,
         }
     }
 }
@@ -320,6 +333,9 @@ mod tests {
         .unwrap();
         assert_eq!(config.node.labels.get("rack").as_deref(), Some("7"));
         assert_eq!(config.mesh.gossip_interval, HumanDuration::from_millis(200));
+        let tls = TlsConfig { cert: "/a.pem".into(), key: "/b.pem".into() };
+        assert_eq!(parse("ingress: {tls: {cert: /a.pem, key: /b.pem}}").unwrap().ingress.tls, Some(tls));
+        assert!(parse("ingress: {tls: {cert: /a.pem}}").is_err());
         let error = parse("mesh: {listenn: 1.2.3.4:1}").unwrap_err().to_string();
         assert_eq!(error, "unknown field `mesh.listenn`: did you mean `listen`?");
     }

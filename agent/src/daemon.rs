@@ -152,6 +152,7 @@ impl Daemon {
         let lock = StateLock::take(&config.state_dir()).map_err(|error| failed(&error))?;
         let admin_listeners =
             AdminListeners::bind(&config.admin, config.admin_socket()).await.map_err(|error| failed(&error))?;
+        let tls = settings::ingress_tls(&config.ingress).await?;
         let listen = config.ingress.listen;
         let listener = TcpListener::bind(listen).await.map_err(|error| {
             Problem::new(Code::Failed, format!("cannot listen on ingress address {listen}: {error}"))
@@ -176,7 +177,7 @@ impl Daemon {
         let mesh = Arc::new(mesh);
 
         let requests = Requests::new(&config, mesh.me()).map_err(|error| failed(&error))?;
-        let ingress_config = settings::ingress(&config, gateway_tls, requests.telling());
+        let ingress_config = settings::ingress(&config, gateway_tls, tls, requests.telling());
         let ingress = Ingress::new(ingress_config, mesh.me(), Arc::new(MeshDial(Arc::clone(&mesh))));
         let usage = UsageBook::open(&config.state_dir());
         // Before the first request comes.

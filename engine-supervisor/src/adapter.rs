@@ -109,6 +109,7 @@ pub(crate) fn adapter(
     spec: &EndpointSpec,
 ) -> Result<Box<dyn Adapter>, RefusalReason> {
     check_names(spec)?;
+    check_adapters(spec)?;
     let (path, model) = (inherited.get(&OsString::from("PATH")), spec.model.as_str());
     let not_offered = RefusalReason::NotOffered(spec.engine.kind());
     let offered = |program: &Option<ProgramConfig>| program.clone().ok_or_else(|| not_offered.clone());
@@ -160,6 +161,25 @@ fn check_names(spec: &EndpointSpec) -> Result<(), RefusalReason> {
             return Err(RefusalReason::ModelIsFlag(name.clone()));
         }
         check_nul(name)?;
+    }
+    Ok(())
+}
+
+/// Whether the engine knows adapters by name, and these can be there. They go onto its command line as `NAME=SOURCE`.
+fn check_adapters(spec: &EndpointSpec) -> Result<(), RefusalReason> {
+    if !spec.adapters.is_empty() && !spec.engine.serves_adapters() {
+        return Err(RefusalReason::NoAdapters(spec.engine.kind()));
+    }
+    for (name, source) in &spec.adapters {
+        for text in [name, source] {
+            if text.starts_with('-') || text.contains(['=', ',', '{']) {
+                return Err(RefusalReason::AdapterText(text.clone()));
+            }
+            check_nul(text)?;
+        }
+        if !matches!(spec.engine, EngineSpec::Sim(_)) {
+            model::check_adapter(source)?;
+        }
     }
     Ok(())
 }

@@ -87,6 +87,18 @@ pub enum RefusalReason {
     /// Neither a path nor a name of the hub.
     #[error("`{0}` is neither an absolute path nor a hub id such as `organisation/model`")]
     NotAModel(String),
+    /// An engine that does not serve adapters by name.
+    #[error(
+        "engines of kind `{0}` do not serve LoRA adapters by the names that clients send as `model`: a request for one would \
+         be answered by the model itself"
+    )]
+    NoAdapters(&'static str),
+    /// A name or source of an adapter that the engine would misread.
+    #[error("`{0}` cannot be the name or the source of an adapter: it begins with `-`, or holds `=`, `,` or `{{`")]
+    AdapterText(String),
+    /// A directory that is no adapter, or is not there.
+    #[error("`{0}` on this node is no directory with `adapter_config.json` and `adapter_model.safetensors`")]
+    NoAdapter(String),
     /// A flag that is not allowed here.
     #[error(
         "this node does not allow the argument `{flag}` of {engine}; its configuration can (`engines.{engine}.allowedArgs`)"

@@ -48,6 +48,9 @@ impl Models {
         if !has_weights(&spec.engine) {
             return None;
         }
+        if let Some(reason) = self.refuse_adapters(spec) {
+            return Some(reason);
+        }
         let path = if is_fetched(spec) {
             match self.store.as_ref()?.find(&spec.model, spec.model_revision.as_deref()).await {
                 Ok(Some(path)) => path,
@@ -61,6 +64,20 @@ impl Models {
         let (spec, memory) = (spec.clone(), self.gpus.memory(gpus));
         let looked = spawn_blocking(move || look(&path, &spec, memory)).await;
         looked.unwrap_or_else(|panic| Err(panic.to_string())).err()
+    }
+
+    /// Engines of a node with a store fetch nothing, and the store fetches models only.
+    fn refuse_adapters(&self, spec: &EndpointSpec) -> Option<String> {
+        let cache = self.cache.as_ref()?;
+        let mut fetched = spec.adapters.iter().filter(|(_, source)| !Path::new(source).is_absolute());
+        let (name, source) = fetched.find(|(_, source)| {
+            !cache.join(format!("models--{}", source.replace('/', "--"))).join("snapshots").is_dir()
+        })?;
+        let cache = cache.display();
+        Some(format!(
+            "the adapter `{name}` (`{source}`) is not in {cache}, and this node fetches models only: put it there, or give its \
+             directory"
+        ))
     }
 
     /// What is done before each launch of `plan`, if anything is.

@@ -3,6 +3,7 @@
 //! What it answers is a function of model, prompt and position alone, on every node and at every time (see `text`), so
 //! that an answer which breaks off here can be continued there, and a test can tell whether it was.
 
+mod dialect;
 mod embedding;
 mod error;
 mod generation;

@@ -254,6 +254,7 @@ fn spec(engine: GatewayEngine) -> EndpointSpec {
         model: "org/model".to_owned(),
         model_revision: None,
         aliases: Default::default(),
+        adapters: Default::default(),
         engine: EngineSpec::Gateway(engine),
         resources: Resources::default(),
         replicas: Replicas::default(),

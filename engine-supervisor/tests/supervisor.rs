@@ -143,6 +143,7 @@ fn plan(counter: u32, engine: EngineSpec) -> LaunchPlan {
         model: "org/model".to_owned(),
         model_revision: None,
         aliases: ["alias".to_owned()].into(),
+        adapters: Default::default(),
         engine,
         resources: Resources::default(),
         replicas: Replicas::default(),

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio_rustls::rustls::ClientConfig;
 
-use crate::Telling;
+use crate::{ServerTls, observer::Telling};
 
 /// Configuration of an [`Ingress`](crate::Ingress).
 #[derive(Debug, Clone, Default)]
@@ -19,6 +19,8 @@ pub struct IngressConfig {
     pub telling: Telling,
     /// Whether clients must show a key.
     pub auth: Auth,
+    /// What clients are shown; without it they are spoken to in plain text.
+    pub tls: Option<Arc<ServerTls>>,
 }
 
 /// Whether clients must show a key.
@@ -50,6 +52,10 @@ pub struct Limits {
     pub held_per_endpoint: u32,
     /// Idle connections kept per engine.
     pub idle_per_engine: usize,
+    /// Requests at once on one HTTP/2 connection; further ones wait at the client.
+    pub streams: u32,
+    /// TLS handshakes at once; further ones wait.
+    pub handshakes: usize,
 }
 
 impl Default for Limits {
@@ -65,6 +71,10 @@ impl Default for Limits {
             held_per_endpoint: 256,
             // An engine runs some hundred sequences; what is over this reconnects, which is cheap on one host.
             idle_per_engine: 64,
+            // RFC 9113 recommends no fewer than 100.
+            streams: 128,
+            // A millisecond of work each, and for the rest a round trip's wait.
+            handshakes: 512,
         }
     }
 }
@@ -72,11 +82,13 @@ impl Default for Limits {
 /// Deadlines. How long a whole request may take is the endpoint's own setting.
 #[derive(Debug, Clone)]
 pub struct Timeouts {
-    /// For the head of a client's next request, hence also the longest that a connection may be idle.
+    /// For the head of a client's next request, hence also the longest that a connection may be idle; over HTTP/2, at most
+    /// twice that.
     pub head: Duration,
     /// For a whole request body.
     pub body: Duration,
-    /// For a client to take any byte of what is ready for it.
+    /// For a client to take any byte of what is ready for it; over HTTP/2 also 16 KiB of one answer, or all of it, and for it
+    /// to answer a ping.
     pub stall: Duration,
     /// For a connection to a local engine or a gateway's service, or a stream to another node.
     pub connect: Duration,
@@ -88,6 +100,8 @@ pub struct Timeouts {
     pub hold: Duration,
     /// For running requests to finish once the ingress is told to stop; then they are cut off.
     pub stop: Duration,
+    /// For a client's TLS handshake.
+    pub handshake: Duration,
 }
 
 impl Default for Timeouts {
@@ -102,6 +116,7 @@ impl Default for Timeouts {
             // The weights of a large model from a local disk.
             hold: Duration::from_secs(300),
             stop: Duration::from_secs(30),
+            handshake: Duration::from_secs(10),
         }
     }
 }

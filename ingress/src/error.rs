@@ -1,14 +1,18 @@
-//! Errors that the ingress itself answers with, in OpenAI's shape.
+//! Errors that the ingress itself answers with, in the shape of the API that was asked: OpenAI's or Anthropic's. The
+//! latter has types instead of codes; status and `x-shoal-reason` are the same in both.
 //!
 //! | code | status | when |
 //! |---|---|---|
-//! | `route_not_found` | 404 | no such path, or not with this method |
+//! | `route_not_found` | 404 | no such path |
+//! | `method_not_allowed` | 405 | not with this method; `allow` says with which |
+//! | `uri_too_long` | 414 | path and query are over the limit |
+//! | `too_many_headers` | 431 | there are more headers than the limit |
 //! | `model_not_found` | 404 | no endpoint has this name |
 //! | `not_known_yet` | 503 | no endpoint has this name, or there is no such key, so far, and this node has not heard of all yet |
 //! | `invalid_api_key` | 401 | no key where one is asked for, or one that is not good (any more) |
 //! | `endpoint_not_allowed` | 403 | the key is not good for this endpoint |
 //! | `rate_limit_exceeded` | 429 | a limit of the key is reached; `x-shoal-reason` says which |
-//! | `invalid_body` | 400 | not a JSON object, or `model` missing or not text |
+//! | `invalid_body` | 400 | not a JSON object (for audio: a form), or `model` missing or not text |
 //! | `request_incomplete` | 400 | the body broke off |
 //! | `request_timeout` | 408 | the body did not arrive in time |
 //! | `request_too_large` | 413 | the body is over the limit |
@@ -26,23 +30,35 @@
 //!
 //! A stream whose client has been told that it waits has its head already: it ends with an event for whatever of these
 //! happens then. What an engine answers is passed on as it is, whatever its shape, or as the last event of such a stream.
+//! Where that is 404, 405 or 501, `x-shoal-reason` is `engine-refused`: this ingress knows the path and the model, and the
+//! engine has not the one, or not what the request names in the other.
+//!
+//! What cannot be read as HTTP at all is answered without a body: 400, 431 for a head over its limit.
+
+mod shape;
 
 use std::{fmt, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
-use serde::Serialize;
 use shoal_types::EndpointName;
 
+pub(crate) use self::shape::ErrorShape;
 use crate::{
-    attempt::Tried, head::HeadError, headers::HOPS_MAX, holding::Full, keys::Excess, reply::ReplyBody, routes::Wanted,
+    attempt::Tried,
+    head::HeadError,
+    headers::{HEADERS_MAX, HOPS_MAX, URI_MAX},
+    holding::Full,
+    keys::Excess,
+    reply::ReplyBody,
+    routes::Wanted,
 };
 
 /// Says in one word why a request was not served.
 pub(crate) const REASON: HeaderName = HeaderName::from_static("x-shoal-reason");
 
-/// Longest part of an engine's answer that is repeated in an error, in bytes.
-const EXCERPT_MAX: usize = 300;
+/// The reason where an engine itself says that there is no such thing.
+pub(crate) const ENGINE_REFUSED: HeaderValue = HeaderValue::from_static("engine-refused");
 
 /// Why a request gets no answer from an engine.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +77,12 @@ pub(crate) enum RequestError {
     NotAllowed { key: String, endpoint: EndpointName },
     #[error("the key `{key}` has reached its limit of {excess}; try again in {} s", .excess.retry_after)]
     OverLimit { key: String, excess: Excess },
+    #[error("{path} takes no {method}, only {allowed}")]
+    MethodNotAllowed { method: http::Method, path: String, allowed: &'static str },
+    #[error("path and query are over the limit of {URI_MAX} bytes")]
+    UriTooLong,
+    #[error("the request has more than {HEADERS_MAX} headers")]
+    TooManyHeaders,
     #[error("the request body is over the limit of {limit} bytes")]
     BodyTooLarge { limit: usize },
     #[error("the request body did not arrive within {within:?}")]
@@ -156,6 +178,9 @@ impl RequestError {
                 retry_after: Some(excess.retry_after),
                 ..Terms::of_client(StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded")
             },
+            Self::MethodNotAllowed { .. } => Terms::of_client(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
+            Self::UriTooLong => Terms::of_client(StatusCode::URI_TOO_LONG, "uri_too_long"),
+            Self::TooManyHeaders => Terms::of_client(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "too_many_headers"),
             Self::BodyTooLarge { .. } => Terms::of_client(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large"),
             Self::BodyTimeout { .. } => Terms::of_client(StatusCode::REQUEST_TIMEOUT, "request_timeout"),
             Self::BodyBroken(_) => Terms::of_client(StatusCode::BAD_REQUEST, "request_incomplete"),
@@ -206,9 +231,9 @@ impl RequestError {
     }
 
     /// The whole answer.
-    pub(crate) fn response(&self) -> Response<ReplyBody> {
+    pub(crate) fn response(&self, shape: ErrorShape) -> Response<ReplyBody> {
         let Terms { status, code, param, reason, retry_after } = self.terms();
-        let mut response = Response::new(ReplyBody::full(body(&self.to_string(), status, param, code)));
+        let mut response = Response::new(ReplyBody::full(shape.body(&self.to_string(), status, param, code)));
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -221,57 +246,17 @@ impl RequestError {
         if let Some(seconds) = retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
+        if let Self::MethodNotAllowed { allowed, .. } = self {
+            headers.insert(header::ALLOW, HeaderValue::from_static(allowed));
+        }
         response
     }
 
     /// The same as the event that ends a stream whose head has been sent.
-    pub(crate) fn event(&self) -> Bytes {
+    pub(crate) fn event(&self, shape: ErrorShape) -> Bytes {
         let Terms { status, code, param, .. } = self.terms();
-        data(&body(&self.to_string(), status, param, code))
+        shape.event_of(&shape.body(&self.to_string(), status, param, code))
     }
-}
-
-#[derive(Serialize)]
-struct Envelope<'a> {
-    error: Details<'a>,
-}
-
-#[derive(Serialize)]
-struct Details<'a> {
-    message: &'a str,
-    r#type: &'static str,
-    param: Option<&'a str>,
-    code: &'a str,
-}
-
-fn body(message: &str, status: StatusCode, param: Option<&str>, code: &str) -> Bytes {
-    let r#type = if status.is_server_error() { "server_error" } else { "invalid_request_error" };
-    let envelope = Envelope { error: Details { message, r#type, param, code } };
-    // Text, and nothing but text, can always be written as JSON.
-    serde_json::to_vec(&envelope).unwrap_or_default().into()
-}
-
-/// The event that ends a stream which cannot be finished. SDKs raise on it.
-pub(crate) fn event(code: &str, message: &str) -> Bytes {
-    data(&body(message, StatusCode::BAD_GATEWAY, None, code))
-}
-
-/// The event that ends a stream whose head has been sent, where the engine then answered with `status` and `answer`: that
-/// answer, if SDKs raise on it, else one that says so.
-pub(crate) fn event_of_answer(status: StatusCode, answer: &[u8]) -> Bytes {
-    match serde_json::from_slice::<serde_json::Value>(answer) {
-        Ok(value) if value.get("error").is_some_and(|error| !error.is_null()) => data(value.to_string().as_bytes()),
-        Ok(_) | Err(_) => {
-            let excerpt = String::from_utf8_lossy(&answer[..answer.len().min(EXCERPT_MAX)]);
-            let message = format!("the engine answered {status} instead of a stream: {excerpt}");
-            data(&body(&message, status, None, "no_stream"))
-        }
-    }
-}
-
-/// An event with `json`, which is one line.
-fn data(json: &[u8]) -> Bytes {
-    [b"data: ".as_slice(), json, b"\n\n"].concat().into()
 }
 
 #[cfg(test)]
@@ -281,9 +266,8 @@ mod tests {
     #[test]
     fn an_error_names_what_to_do_in_openais_shape() {
         let error = RequestError::UnknownModel { model: "lama".into(), nearest: Some("llama".into()) };
-        let value: serde_json::Value =
-            serde_json::from_slice(&body(&error.to_string(), StatusCode::NOT_FOUND, Some("model"), "model_not_found"))
-                .unwrap();
+        let event = error.event(ErrorShape::OpenAi);
+        let value: serde_json::Value = serde_json::from_slice(event.strip_prefix(b"data: ").unwrap()).unwrap();
         assert_eq!(
             value,
             serde_json::json!({"error": {
@@ -291,42 +275,18 @@ mod tests {
                 "type": "invalid_request_error", "param": "model", "code": "model_not_found",
             }})
         );
-        let none = RequestError::NoReadyReplica { endpoint: "llama".parse().unwrap() }.response();
+        let none = RequestError::NoReadyReplica { endpoint: "llama".parse().unwrap() }.response(ErrorShape::OpenAi);
         assert_eq!((none.status().as_u16(), none.headers()[REASON].as_bytes()), (503, b"no-ready-replica".as_slice()));
         assert_eq!(none.headers()[header::RETRY_AFTER], "5");
-    }
-
-    #[test]
-    fn an_engines_error_is_an_event_as_it_is_and_anything_else_is_named() {
-        let own = event_of_answer(StatusCode::BAD_REQUEST, b"{\n \"error\": {\"code\": 400}\n}");
-        assert_eq!(own, "data: {\"error\":{\"code\":400}}\n\n");
-        for odd in [r#"{"error":null}"#, r#"{"object":"error"}"#, "oops\n\ndata: x", &"x".repeat(10_000)] {
-            let event = event_of_answer(StatusCode::BAD_REQUEST, odd.as_bytes());
-            let text = std::str::from_utf8(&event).unwrap();
-            assert!(text.len() < 1_000 && text.trim_end().lines().count() == 1, "{text}");
-            let value: serde_json::Value = serde_json::from_str(text.strip_prefix("data: ").unwrap()).unwrap();
-            assert_eq!(
-                (&value["error"]["code"], &value["error"]["type"]),
-                (&"no_stream".into(), &"invalid_request_error".into())
-            );
-        }
     }
 
     #[test]
     fn an_error_as_an_event_says_the_same() {
         let wanted = Wanted { endpoint: "llama".parse().unwrap(), model: Some("meta/Llama".into()) };
         let error = RequestError::NeverReady { wanted, held: Duration::from_secs(300) };
-        let event = error.event();
+        let event = error.event(ErrorShape::OpenAi);
         let text = std::str::from_utf8(&event).unwrap();
         assert!(text.contains("no_ready_replica") && text.contains("server_error"), "{text}");
         assert!(text.contains("`llama` with the model `meta/Llama` has become ready in the 300 s"), "{text}");
-    }
-
-    #[test]
-    fn an_event_is_one_line_whatever_the_message() {
-        let event = event("replica_lost", "a\nb\r\n\"c\"");
-        let text = std::str::from_utf8(&event).unwrap();
-        assert_eq!(text.trim_end_matches('\n').lines().count(), 1);
-        assert!(text.starts_with("data: {\"error\":{") && text.ends_with("\n\n"));
     }
 }

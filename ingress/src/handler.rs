@@ -2,7 +2,6 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, uri::PathAndQuery};
 use hyper::body::Incoming;
 use shoal_types::EndpointName;
@@ -11,33 +10,37 @@ use tokio::time::Instant;
 use crate::{
     Ingress,
     account::{Account, Arrival},
+    api::Api,
     attempt::Opened,
     caller::Caller,
     choose::Affinity,
-    error::RequestError,
+    error::{ENGINE_REFUSED, ErrorShape, REASON, RequestError},
     head::Head,
-    headers::{HOPS_MAX, NODE, REQUEST_ID, for_engine, hops, request_id, takes_trailers},
+    headers::{HEADERS_MAX, HOPS_MAX, NODE, REQUEST_ID, URI_MAX, for_engine, hops, request_id, takes_trailers},
     holding::Begun,
     keys::{Denied, Key},
     models,
+    pages::{is_open, not_allowed, without_body},
     pending::Pending,
     records::Trail,
     reply::{Reply, ReplyBody},
     routes::{Route, Wanted},
-    upstream::{Outgoing, is_inference},
+    upstream::Outgoing,
 };
-
-/// Longest path that is repeated in an error, in characters.
-const PATH_MAX: usize = 100;
 
 impl Ingress {
     /// The answer to `request` of `client`.
     pub(crate) async fn respond(self: Arc<Self>, request: Request<Incoming>, client: IpAddr) -> Response<ReplyBody> {
         let id = request_id(request.headers(), rand::random());
-        let mut response = match self.route_request(request, client, &id).await {
-            Ok(response) => response,
-            Err(error) => error.response(),
+        let (api, is_head) = (Api::of(request.uri().path()), request.method() == Method::HEAD);
+        let answered = match check_head(&request) {
+            Ok(()) => self.route_request(api, request, client, &id).await,
+            Err(error) => Err(error),
         };
+        let mut response = answered.unwrap_or_else(|error| error.response(api.map_or(ErrorShape::OpenAi, Api::errors)));
+        if is_head {
+            without_body(&mut response);
+        }
         let headers = response.headers_mut();
         headers.insert(REQUEST_ID, id);
         // Where a replica answered, this names its node already.
@@ -47,22 +50,23 @@ impl Ingress {
 
     async fn route_request(
         self: &Arc<Self>,
+        api: Option<Api>,
         request: Request<Incoming>,
         client: IpAddr,
         id: &HeaderValue,
     ) -> Result<Response<ReplyBody>, RequestError> {
-        let path = request.uri().path();
-        match (request.method(), path) {
-            (&Method::GET, "/livez") => Ok(plain(StatusCode::OK, "ok")),
-            (&Method::GET, "/readyz") if self.is_ready() => Ok(plain(StatusCode::OK, "ok")),
-            (&Method::GET, "/readyz") => Ok(plain(StatusCode::SERVICE_UNAVAILABLE, "stopping")),
-            (_, _) => self.route_with_key(request, client, id).await,
+        let (method, path) = (request.method(), request.uri().path());
+        match api {
+            Some(_) if method != Method::POST => Err(not_allowed(method, path, "POST")),
+            None if is_open(path) => self.page(method, path, None),
+            api => self.route_with_key(api, request, client, id).await,
         }
     }
 
     /// The answer to a request that is served only to who may ask.
     async fn route_with_key(
         self: &Arc<Self>,
+        api: Option<Api>,
         request: Request<Incoming>,
         client: IpAddr,
         id: &HeaderValue,
@@ -76,15 +80,9 @@ impl Ingress {
                 return Err(self.denial(denied));
             }
         };
-        match (request.method(), request.uri().path()) {
-            (&Method::GET, "/v1/models") => {
-                Ok(json(models::list(&self.routes.load(), |name| allows(key.as_ref(), name))))
-            }
-            (&Method::GET, path) if path.starts_with("/v1/models/") => self.model(path, key.as_ref()),
-            (&Method::POST, path) if is_inference(path) => Arc::clone(self).infer(request, client, id, key).await,
-            (method, path) => {
-                Err(RequestError::NoSuchRoute { method: method.clone(), path: path.chars().take(PATH_MAX).collect() })
-            }
+        match api {
+            Some(api) => Arc::clone(self).infer(api, request, client, id, key).await,
+            None => self.page(request.method(), request.uri().path(), key.as_ref()),
         }
     }
 
@@ -97,14 +95,9 @@ impl Ingress {
         }
     }
 
-    fn model(&self, path: &str, key: Option<&Arc<Key>>) -> Result<Response<ReplyBody>, RequestError> {
-        let name = models::unescape(path.trim_start_matches("/v1/models/"));
-        let route = self.find_route(&name, key)?;
-        Ok(json(models::one(&route, &name)))
-    }
-
     async fn infer(
         self: Arc<Self>,
+        api: Api,
         request: Request<Incoming>,
         client: IpAddr,
         id: &HeaderValue,
@@ -114,7 +107,7 @@ impl Ingress {
         let arrival = Arrival { at: started, id: id.clone(), client, uri: request.uri().clone() };
         let trail = Trail::new(started, self.records.trace(request.headers()));
         let mut account = Account::open(self.metrics.clone(), Arc::clone(&self.records), arrival, trail);
-        let mut response = match Box::pin(self.begin(request, id, key.as_ref(), &mut account)).await {
+        let mut response = match Box::pin(self.begin(api, request, id, key.as_ref(), &mut account)).await {
             Ok((pending, Begun::Answer(opened))) => Arc::clone(&self).pass_on(opened, pending, account),
             Ok((pending, Begun::Waiting(hold))) => Arc::clone(&self).answer_late(pending, hold, account),
             Err(error) => {
@@ -130,6 +123,7 @@ impl Ingress {
 
     async fn begin(
         &self,
+        api: Api,
         request: Request<Incoming>,
         id: &HeaderValue,
         key: Option<&Arc<Key>>,
@@ -144,7 +138,7 @@ impl Ingress {
                 }
             }
         }
-        let pending = self.admit(request, id, key, account.started(), account.trail()).await?;
+        let pending = self.admit(api, request, id, key, account.started(), account.trail()).await?;
         account.routed(&pending);
         let begun = self.forward_or_hold(&pending).await?;
         Ok((pending, begun))
@@ -152,6 +146,7 @@ impl Ingress {
 
     async fn admit(
         &self,
+        api: Api,
         request: Request<Incoming>,
         id: &HeaderValue,
         key: Option<&Arc<Key>>,
@@ -162,14 +157,15 @@ impl Ingress {
         if hops(&parts.headers) > HOPS_MAX {
             return Err(RequestError::TooManyHops);
         }
-        let Head { model, stream, prompt } = Head::parse(&admitted.body)?;
+        let Head { model, stream, prompt } = Head::read(api.format(), &parts.headers, &admitted.body)?;
         let route = self.find_route(&model, key)?;
         let wanted = Wanted::new(&route, &model);
-        let affinity = Affinity::new(&route, "", &parts.headers, &prompt);
+        let adapter = route.adapter(&model).map(|_| model.as_ref()).unwrap_or_default();
+        let affinity = Affinity::new(&route, adapter, &parts.headers, &prompt);
         let trailers = takes_trailers(&parts.headers);
         let target = parts.uri.into_parts().path_and_query.unwrap_or(PathAndQuery::from_static("/"));
         parts.headers.insert(REQUEST_ID, id.clone());
-        let outgoing = Outgoing { target, headers: for_engine(parts.headers), body: admitted.body.clone() };
+        let outgoing = Outgoing { api, target, headers: for_engine(parts.headers), body: admitted.body.clone() };
         Ok(Pending {
             caller: key.map_or(Caller::ANONYMOUS, |key| key.caller()),
             tally: self.tallies.of(&route.endpoint, Instant::now()),
@@ -188,7 +184,7 @@ impl Ingress {
     }
 
     /// The route that `model` means, if it is for who asks with `key`.
-    fn find_route(&self, model: &str, key: Option<&Arc<Key>>) -> Result<Arc<Route>, RequestError> {
+    pub(crate) fn find_route(&self, model: &str, key: Option<&Arc<Key>>) -> Result<Arc<Route>, RequestError> {
         let routes = self.routes.load();
         match (routes.route(model), key) {
             (None, _) => Err(models::unknown(&routes, model, |name| allows(key, name))),
@@ -203,6 +199,9 @@ impl Ingress {
         let status = opened.head.status;
         let mut headers: HeaderMap = opened.head.headers.clone();
         headers.insert(NODE, text(opened.replica.node.to_string()));
+        if let StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED = status {
+            headers.insert(REASON, ENGINE_REFUSED);
+        }
         account.answered(status, &opened.replica, Instant::now());
         let reply = Reply::new(self, pending, opened, account);
         if reply.may_change() {
@@ -219,24 +218,22 @@ impl Ingress {
 }
 
 /// Whether who asks with `key` may use `endpoint`.
-fn allows(key: Option<&Arc<Key>>, endpoint: &EndpointName) -> bool {
+pub(crate) fn allows(key: Option<&Arc<Key>>, endpoint: &EndpointName) -> bool {
     key.is_none_or(|key| key.allows(endpoint))
+}
+
+/// Whether the head of `request` is within its bounds; that of its whole size has been held to before it got here.
+fn check_head(request: &Request<Incoming>) -> Result<(), RequestError> {
+    if request.uri().path_and_query().is_some_and(|target| target.as_str().len() > URI_MAX) {
+        return Err(RequestError::UriTooLong);
+    }
+    if request.headers().len() > HEADERS_MAX {
+        return Err(RequestError::TooManyHeaders);
+    }
+    Ok(())
 }
 
 /// `value`, which is letters and digits, as a header.
 fn text(value: String) -> HeaderValue {
     HeaderValue::try_from(value).unwrap_or_else(|_| HeaderValue::from_static(""))
-}
-
-fn plain(status: StatusCode, body: &'static str) -> Response<ReplyBody> {
-    let mut response = Response::new(ReplyBody::full(body));
-    *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    response
-}
-
-fn json(body: Bytes) -> Response<ReplyBody> {
-    let mut response = Response::new(ReplyBody::full(body));
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
 }

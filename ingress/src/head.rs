@@ -1,10 +1,17 @@
 //! What the ingress reads of a request body: two fields, and where the prompt is. The body itself goes to the engine as
 //! it came.
 
-use std::{borrow::Cow, ops::Range};
+mod form;
 
+use std::{borrow::Cow, ops::Range, str};
+
+use http::{HeaderMap, header};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+
+use crate::api::Format;
+
+pub(crate) use form::FormError;
 
 /// Why a body cannot be routed.
 #[derive(Debug, thiserror::Error)]
@@ -13,6 +20,8 @@ pub(crate) enum HeadError {
     NotAnObject,
     #[error("the request body is not valid JSON, or `model` or `stream` is not what it should be: {0}")]
     Malformed(#[from] serde_json::Error),
+    #[error("the request body is not a form that can be read: {0}")]
+    Form(#[from] FormError),
     #[error("the request names no model: set `model` to one of those that GET /v1/models lists")]
     NoModel,
 }
@@ -73,7 +82,15 @@ impl<'a> Fields<'a> {
 struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
 impl<'a> Head<'a> {
-    /// Reads the head of `body`. Fields that are not known here are skipped without being understood; a known one that
+    /// Reads the head of `body`, which came with `headers`.
+    pub(crate) fn read(format: Format, headers: &HeaderMap, body: &'a [u8]) -> Result<Self, HeadError> {
+        match format {
+            Format::Json => Self::parse(body),
+            Format::Form => Self::of_form(headers, body),
+        }
+    }
+
+    /// Reads the head of a JSON `body`. Fields that are not known here are skipped without being understood; a known one that
     /// appears twice is an error, because engines do not agree on which one counts.
     pub(crate) fn parse(body: &'a [u8]) -> Result<Self, HeadError> {
         // serde would also read the fields from an array.
@@ -85,6 +102,24 @@ impl<'a> Head<'a> {
         let Name(model) = fields.model.ok_or(HeadError::NoModel)?;
         Ok(Self { model, stream: fields.stream.unwrap_or(false), prompt })
     }
+
+    fn of_form(headers: &HeaderMap, body: &'a [u8]) -> Result<Self, HeadError> {
+        let spans = form::spans(content_type(headers), body)?;
+        // What is no text is the name of nothing.
+        let model = spans.model.and_then(|span| str::from_utf8(&body[span]).ok()).ok_or(HeadError::NoModel)?;
+        let stream = spans.stream.is_some_and(|span| is_true(&body[span]));
+        // What is spoken has no prefix that an engine would keep.
+        Ok(Self { model: model.into(), stream, prompt: Prompt::default() })
+    }
+}
+
+fn content_type(headers: &HeaderMap) -> &[u8] {
+    headers.get(header::CONTENT_TYPE).map_or(b"", |value| value.as_bytes())
+}
+
+/// What engines written with Pydantic take for true in a form.
+fn is_true(value: &[u8]) -> bool {
+    [&b"true"[..], b"1", b"on", b"t", b"y", b"yes"].iter().any(|word| value.eq_ignore_ascii_case(word))
 }
 
 #[derive(Deserialize)]
@@ -93,8 +128,15 @@ struct ModelText<'a> {
     model: Option<&'a RawValue>,
 }
 
-/// Where in `body` the value of `model` stands, quotes included.
-pub(crate) fn model_span(body: &[u8]) -> Result<Range<usize>, HeadError> {
+/// Where in `body`, which came with `headers`, the value of `model` stands: in JSON with its quotes.
+pub(crate) fn model_span(format: Format, headers: &HeaderMap, body: &[u8]) -> Result<Range<usize>, HeadError> {
+    match format {
+        Format::Json => json_model_span(body),
+        Format::Form => form::spans(content_type(headers), body)?.model.ok_or(HeadError::NoModel),
+    }
+}
+
+fn json_model_span(body: &[u8]) -> Result<Range<usize>, HeadError> {
     let model = serde_json::from_slice::<ModelText<'_>>(body)?.model.ok_or(HeadError::NoModel)?.get();
     // It is a part of `body`, not a copy.
     let start = model.as_ptr().addr().checked_sub(body.as_ptr().addr()).ok_or(HeadError::NoModel)?;

@@ -15,6 +15,11 @@ pub(crate) const HOPS: HeaderName = HeaderName::from_static("x-shoal-hops");
 /// Through how many it may come: from one mesh to another's cluster and back are two. More is a circle.
 pub(crate) const HOPS_MAX: u8 = 3;
 
+/// Most headers of a request: hyper's own bound for HTTP/1.1, held to over HTTP/2 as well.
+pub(crate) const HEADERS_MAX: usize = 100;
+/// Longest path with its query, in bytes: as long as nginx takes them.
+pub(crate) const URI_MAX: usize = 8 << 10;
+
 /// Longest request id that is taken over from a client, in bytes.
 const REQUEST_ID_MAX: usize = 128;
 

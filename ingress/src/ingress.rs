@@ -174,6 +174,9 @@ impl Ingress {
     pub fn register_metrics(&self, registry: &mut Registry) {
         self.metrics.register(registry, Arc::clone(&self.tallies));
         self.key_metrics.register(registry);
+        if let Some(tls) = &self.config.tls {
+            tls.register(registry);
+        }
     }
 
     /// Whether clients are listened to. Says nothing about replicas or other nodes: a node that is cut off from all

@@ -11,6 +11,7 @@
 
 mod account;
 mod admission;
+mod api;
 mod attempt;
 mod caller;
 mod choose;
@@ -31,6 +32,7 @@ mod metrics;
 mod models;
 mod observer;
 mod opening;
+mod pages;
 mod pending;
 mod records;
 mod reply;
@@ -38,6 +40,7 @@ mod resume;
 mod routes;
 mod server;
 mod sse;
+mod tls;
 mod tokens;
 mod traces;
 #[doc(hidden)]
@@ -54,5 +57,6 @@ pub use metrics::Operation;
 pub use observer::{Observer, Telling};
 pub use records::{Considered, Decision, Failed, Outcome, RequestRecord, Tokens};
 pub use routes::{Place, Replica, Route, RouteRevision, RoutingTable, StreamPolicy};
+pub use tls::{ServerTls, TlsError, TlsFiles};
 pub use traces::{Hop, SpanId, TraceContext, TraceId};
 pub use tunnel::{Dial, DialError, Tunnel, TunnelSend};

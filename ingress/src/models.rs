@@ -25,19 +25,18 @@ struct Model<'a> {
     /// Seconds since the epoch.
     created: u64,
     owned_by: &'static str,
-    /// The model that the name stands for.
+    /// The model or the adapter that the name stands for.
     root: &'a str,
+    /// Of an adapter: the model below it. As vLLM lists them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parent: Option<&'a str>,
 }
 
 impl<'a> Model<'a> {
     fn new(id: &'a str, route: &'a Route) -> Self {
-        Self {
-            id,
-            object: "model",
-            created: route.created.as_millis() / 1000,
-            owned_by: "shoal",
-            root: route.model(id),
-        }
+        let (root, parent) =
+            route.adapter(id).map_or_else(|| (route.model(id), None), |(adapter, model)| (adapter, Some(model)));
+        Self { id, object: "model", created: route.created.as_millis() / 1000, owned_by: "shoal", root, parent }
     }
 }
 
@@ -112,6 +111,7 @@ mod tests {
                 }),
                 model: "meta/Llama".into(),
                 aliases: ["gpt-4".to_owned()].into(),
+                adapters: ["sql".to_owned()].into(),
                 weight: 100,
                 continues_messages: true,
             }],
@@ -121,14 +121,16 @@ mod tests {
         }]);
         let value: serde_json::Value = serde_json::from_slice(&list(&table, |_| true)).unwrap();
         let ids: Vec<_> = value["data"].as_array().unwrap().iter().map(|model| model["id"].as_str().unwrap()).collect();
-        assert_eq!(ids, ["gpt-4", "llama", "meta/Llama"]);
+        assert_eq!(ids, ["gpt-4", "llama", "meta/Llama", "sql"]);
         let none: serde_json::Value = serde_json::from_slice(&list(&table, |_| false)).unwrap();
         assert_eq!(none["data"], serde_json::json!([]));
-        let one: serde_json::Value = serde_json::from_slice(&one(table.route("gpt-4").unwrap(), "gpt-4")).unwrap();
-        assert_eq!(
-            one,
-            serde_json::json!({"id": "gpt-4", "object": "model", "created": 5, "owned_by": "shoal", "root": "meta/Llama"})
-        );
+        let one = |name: &str| -> serde_json::Value {
+            serde_json::from_slice(&one(table.route(name).unwrap(), name)).unwrap()
+        };
+        let mut expected = serde_json::json!({"id": "gpt-4", "object": "model", "created": 5, "owned_by": "shoal", "root": "meta/Llama"});
+        assert_eq!(one("gpt-4"), expected);
+        (expected["id"], expected["root"], expected["parent"]) = ("sql".into(), "sql".into(), "meta/Llama".into());
+        assert_eq!(one("sql"), expected);
     }
 
     #[test]

@@ -12,7 +12,7 @@ mod splice;
 mod transcript;
 
 pub(crate) use continuation::Continuation;
-pub(crate) use eligible::Api;
+pub(crate) use eligible::Generation;
 pub(crate) use exclusion::Exclusion;
 pub(crate) use follower::Follower;
 pub(crate) use splice::Splice;

@@ -66,6 +66,7 @@ impl Trial {
             revision: replica.revision,
             model: MODEL.to_owned(),
             aliases: Default::default(),
+            adapters: Default::default(),
             weight: 100,
             continues_messages: true,
         });

@@ -21,14 +21,12 @@ pub(crate) use local::{EngineBody, EngineError, send as send_local};
 pub(crate) use pool::EnginePool;
 pub(crate) use remote::{RemoteBody, RemoteCall};
 
-/// The paths that are forwarded to engines; nothing else of an engine can be reached.
-pub(crate) fn is_inference(path: &str) -> bool {
-    matches!(path, "/v1/chat/completions" | "/v1/completions" | "/v1/embeddings")
-}
+use crate::api::Api;
 
 /// A request as every replica gets it: headers without those of the connection, the body as it came. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Outgoing {
+    pub(crate) api: Api,
     pub(crate) target: PathAndQuery,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,

@@ -33,6 +33,13 @@ assert completion.choices[0].text, completion
 embedding = client.embeddings.create(model=model, input="a text")
 assert len(embedding.data[0].embedding) > 0, embedding
 
+response = client.responses.create(model=model, input="Say something", max_output_tokens=12)
+assert response.output_text == text, (response, text)
+events = list(client.responses.create(model=model, input="Say something", max_output_tokens=12, stream=True))
+said = "".join(event.delta for event in events if event.type == "response.output_text.delta")
+assert said == text, (said, text)
+assert events[-1].response.output_text == text, events[-1]
+
 try:
     client.chat.completions.create(model="no-such-model", messages=messages)
     raise SystemExit("an unknown model was served")
@@ -45,4 +52,4 @@ try:
 except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
     assert error.body["message"], error
 
-print(f"openai {openai.__version__}: models, chat, stream, completion, embedding and errors are as expected")
+print(f"openai {openai.__version__}: models, chat, streams, responses, completion, embedding and errors are as expected")

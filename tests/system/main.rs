@@ -7,6 +7,7 @@
 
 mod harness;
 
+mod api;
 mod departure;
 mod dev;
 mod engines;

@@ -19,6 +19,7 @@ pub(crate) async fn sim_engine(args: SimEngineArgs) -> Result<(), Problem> {
     let options = SimOptions {
         listen: EngineAddress::Unix(args.uds),
         models: args.models,
+        adapters: args.adapters,
         load_time: args.load_time,
         time_to_first_token: args.time_to_first_token,
         inter_token_latency: args.inter_token_latency,

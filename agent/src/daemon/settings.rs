@@ -6,7 +6,7 @@ use rustls::ClientConfig;
 use shoal_engine_supervisor::{
     CommandConfig, GatewayConfig, GatewayTimings, HubConfig, ProgramConfig, SupervisorConfig, WeightsConfig,
 };
-use shoal_ingress::{Auth, IngressConfig, Limits, Telling};
+use shoal_ingress::{Auth, IngressConfig, Limits, ServerTls, Telling, TlsFiles};
 use shoal_types::Labels;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::warn;
@@ -112,6 +112,15 @@ fn program(config: config::ProgramConfig, default: &str) -> ProgramConfig {
     }
 }
 
+/// What clients are shown, if they are spoken to over TLS.
+pub(super) async fn ingress_tls(config: &config::IngressConfig) -> Result<Option<Arc<ServerTls>>, Problem> {
+    let Some(config::TlsConfig { cert, key }) = config.tls.clone() else { return Ok(None) };
+    match ServerTls::open(TlsFiles { cert, key }).await {
+        Ok(tls) => Ok(Some(tls)),
+        Err(error) => Err(Problem::new(Code::Invalid, format!("`ingress.tls` of the configuration: {error}"))),
+    }
+}
+
 /// Which services may be stood for.
 fn gateway(config: &config::GatewayConfig) -> Result<GatewayConfig, Problem> {
     Ok(GatewayConfig {
@@ -136,7 +145,12 @@ fn weights(config: config::WeightsConfig) -> Result<WeightsConfig, ConfigError> 
 }
 
 /// How clients are treated.
-pub(super) fn ingress(config: &Config, gateway_tls: Option<Arc<ClientConfig>>, telling: Telling) -> IngressConfig {
+pub(super) fn ingress(
+    config: &Config,
+    gateway_tls: Option<Arc<ClientConfig>>,
+    tls: Option<Arc<ServerTls>>,
+    telling: Telling,
+) -> IngressConfig {
     let config = &config.ingress;
     let limits =
         Limits { body: usize::try_from(config.max_body.as_bytes()).unwrap_or(usize::MAX), ..Limits::default() };
@@ -147,7 +161,7 @@ pub(super) fn ingress(config: &Config, gateway_tls: Option<Arc<ClientConfig>>, t
     if auth == Auth::None && !config.listen.ip().is_loopback() {
         warn!(listen = %config.listen, "Whoever reaches the ingress can use all endpoints: `ingress.auth` is `none`");
     }
-    IngressConfig { limits, gateway_tls, telling, auth, ..IngressConfig::default() }
+    IngressConfig { limits, gateway_tls, tls, telling, auth, ..IngressConfig::default() }
 }
 
 /// Returns on SIGTERM or SIGINT.

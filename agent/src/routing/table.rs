@@ -28,6 +28,7 @@ fn route(view: &View, memory: &Memory, engines: &Engines, record: &EndpointRecor
         model: spec.model.clone(),
         aliases: spec.aliases.clone(),
         continues_messages: continues_messages(&spec.engine),
+        adapters: spec.adapters.keys().cloned().collect(),
         weight: mandate.map_or_else(|| weight_by_replicas(revision, &replicas), |mandate| weight(revision, mandate)),
     });
     Route {

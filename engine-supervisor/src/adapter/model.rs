@@ -35,6 +35,20 @@ pub(super) fn check_file(model: &str) -> Result<(), RefusalReason> {
     if path.is_file() { Ok(()) } else { Err(RefusalReason::NoModel(model.to_owned())) }
 }
 
+/// A LoRA adapter in the layout of the hub: an id there, or a directory of this node.
+///
+/// # Errors
+/// If it can be neither. In a directory, weights in the older format are not enough: it is one that can hold code.
+pub(super) fn check_adapter(source: &str) -> Result<(), RefusalReason> {
+    let path = Path::new(source);
+    if !path.is_absolute() {
+        return if is_hub_id(source) { Ok(()) } else { Err(RefusalReason::NotAModel(source.to_owned())) };
+    }
+    let is_there = |file: &str| path.join(file).is_file();
+    let whole = is_there("adapter_config.json") && is_there("adapter_model.safetensors");
+    if whole { Ok(()) } else { Err(RefusalReason::NoAdapter(source.to_owned())) }
+}
+
 /// `organisation/name` or `name`, as the hub allows them.
 fn is_hub_id(model: &str) -> bool {
     let valid = |part: &str| {

@@ -23,6 +23,7 @@ impl Adapter for SimAdapter {
     fn command_line(&self, plan: &LaunchPlan, address: &EngineAddress, inherited: &Environment) -> CommandLine {
         let options = SimOptions {
             models: plan.served_names().into_iter().map(str::to_owned).collect(),
+            adapters: plan.spec.adapters.keys().cloned().collect(),
             load_time: self.engine.load_time.0,
             time_to_first_token: self.engine.time_to_first_token.0,
             inter_token_latency: self.engine.inter_token_latency.0,

@@ -21,6 +21,7 @@ fn spec(model: &str, engine: EngineSpec) -> EndpointSpec {
         model: model.to_owned(),
         model_revision: None,
         aliases: ["gpt-4o".to_owned()].into(),
+        adapters: Default::default(),
         engine,
         resources: Resources::default(),
         replicas: Replicas::default(),

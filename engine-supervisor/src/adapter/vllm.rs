@@ -35,14 +35,18 @@ const RULES: Rules = Rules {
         "--enable-prefix-caching",
         "--enable-prompt-tokens-details",
         "--enforce-eager",
+        "--fully-sharded-loras",
         "--gpu-memory-utilization",
         "--kv-cache-dtype",
         "--kv-cache-memory-bytes",
         "--limit-mm-per-prompt",
         "--long-prefill-token-threshold",
+        "--max-cpu-loras",
         "--max-cudagraph-capture-size",
         "--max-logprobs",
         "--max-long-partial-prefills",
+        "--max-lora-rank",
+        "--max-loras",
         "--max-model-len",
         "--max-num-active-seqs",
         "--max-num-batched-tokens",
@@ -77,6 +81,8 @@ const RULES: Rules = Rules {
         "--api-key",
         "--root-path",
         "--enable-sleep-mode",
+        "--enable-lora",
+        "--lora-modules",
     ],
     env: &[
         "VLLM_ATTENTION_BACKEND",
@@ -152,6 +158,10 @@ impl Adapter for VllmAdapter {
         args.extend(plan.served_names().into_iter().map(OsString::from));
         args.extend(["--uds".into(), socket(address)]);
         args.extend(["--tensor-parallel-size".into(), plan.gpus.len().max(1).to_string().into()]);
+        if !plan.spec.adapters.is_empty() {
+            args.extend(["--enable-lora".into(), "--lora-modules".into()]);
+            args.extend(plan.spec.adapters.iter().map(|(name, source)| format!("{name}={source}").into()));
+        }
         // Without the first two it reports to stats.vllm.ai. The last opens the paths of sleeping, and others that
         // nobody but this user reaches: the directory of the socket is closed.
         let mut env = vec![("VLLM_NO_USAGE_STATS", "1"), ("DO_NOT_TRACK", "1")];

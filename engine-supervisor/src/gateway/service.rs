@@ -105,6 +105,7 @@ mod tests {
             model: "org/model".to_owned(),
             model_revision: None,
             aliases: Default::default(),
+            adapters: Default::default(),
             engine: EngineSpec::Gateway(engine.clone()),
             resources: Resources::default(),
             replicas: Replicas::default(),

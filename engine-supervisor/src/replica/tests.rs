@@ -34,6 +34,7 @@ fn replica(directory: &Path) -> (Replica, oneshot::Sender<Result<(), Crash>>) {
         model: "org/model".to_owned(),
         model_revision: None,
         aliases: [].into(),
+        adapters: Default::default(),
         engine: EngineSpec::Command(CommandEngine { name: "sleep".to_owned() }),
         resources: Resources::default(),
         replicas: Replicas::default(),

@@ -11,6 +11,8 @@ pub struct SimOptions {
     pub listen: EngineAddress,
     /// Names that it serves, the first one its own, the others aliases of it: `--model NAME`, once for each.
     pub models: Vec<String>,
+    /// Further names whose texts are their own, as LoRA adapters of the first model: `--adapter NAME`, once for each.
+    pub adapters: Vec<String>,
     /// Time until it is healthy: `--load-time 200ms`.
     pub load_time: Duration,
     /// From the start of a request that does not wait to its first token: `--time-to-first-token 40ms`.
@@ -32,6 +34,7 @@ impl SimOptions {
         Self {
             listen,
             models: Vec::new(),
+            adapters: Vec::new(),
             load_time: engine.load_time.0,
             time_to_first_token: engine.time_to_first_token.0,
             inter_token_latency: engine.inter_token_latency.0,
@@ -50,6 +53,7 @@ impl SimOptions {
         };
         // With `=`, because a model's name is free text.
         args.extend(self.models.iter().map(|model| format!("--model={model}").into()));
+        args.extend(self.adapters.iter().map(|adapter| format!("--adapter={adapter}").into()));
         args.extend(["--load-time".into(), duration(self.load_time)]);
         args.extend(["--time-to-first-token".into(), duration(self.time_to_first_token)]);
         args.extend(["--inter-token-latency".into(), duration(self.inter_token_latency)]);

@@ -58,7 +58,7 @@ pub(super) struct CompletionRequest {
     common: Common,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 struct Common {
     max_tokens: Option<u32>,
     stop: Option<OneOrMany>,
@@ -74,21 +74,24 @@ struct StreamOptions {
     include_usage: Option<bool>,
 }
 
+/// One message of a chat.
 #[derive(Debug, Deserialize)]
-struct Message {
+pub(super) struct Message {
     role: String,
     content: Option<Content>,
 }
 
+/// What a message says.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
-enum Content {
+pub(super) enum Content {
     Text(String),
     Parts(Vec<Part>),
 }
 
+/// A part of a message; one that is no text counts for nothing.
 #[derive(Debug, Deserialize)]
-struct Part {
+pub(super) struct Part {
     text: Option<String>,
 }
 
@@ -110,6 +113,10 @@ impl OneOrMany {
 }
 
 impl Message {
+    pub(super) fn new(role: &str, content: Content) -> Self {
+        Self { role: role.to_owned(), content: Some(content) }
+    }
+
     fn text(&self) -> String {
         match &self.content {
             Some(Content::Text(text)) => text.clone(),
@@ -120,6 +127,23 @@ impl Message {
 }
 
 impl ChatRequest {
+    /// One that asks for nothing but text.
+    pub(super) fn plain(
+        model: Option<String>,
+        messages: Vec<Message>,
+        max_tokens: Option<u32>,
+        stream: Option<bool>,
+    ) -> Self {
+        Self {
+            model,
+            messages,
+            max_completion_tokens: max_tokens,
+            continue_final_message: None,
+            add_generation_prompt: None,
+            common: Common { stream, ..Common::default() },
+        }
+    }
+
     /// What to generate. With `continue_final_message` the last message is the beginning of the answer.
     pub(super) fn into_job(self, limits: Limits<'_>) -> Result<Job, ApiError> {
         let Some((last, before)) = self.messages.split_last() else {

@@ -28,6 +28,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    dialect::{Answer, Dialect, MessagesRequest, ResponsesRequest},
     embedding::EmbeddingRequest,
     error::ApiError,
     generation::{Engine, Generation},
@@ -99,6 +100,8 @@ fn router(service: Service) -> Router {
         .route("/v1/models", get(models))
         .route("/v1/chat/completions", post(chat))
         .route("/v1/completions", post(completion))
+        .route("/v1/responses", post(responses))
+        .route("/v1/messages", post(messages))
         .route("/v1/embeddings", post(embeddings))
         .route("/health", get(|| async { StatusCode::OK }))
         .merge(sleep)
@@ -118,20 +121,22 @@ async fn loaded(State(service): State<Arc<Service>>, request: Request, next: Nex
 
 async fn models(State(service): State<Arc<Service>>) -> Json<Value> {
     let options = &service.engine.options;
-    let model = |name: &String| {
+    let model = |name: &String, root: &str, parent: Option<&str>| {
         json!({
             "id": name, "object": "model", "created": service.created, "owned_by": "shoal-sim",
-            "root": service.model(), "max_model_len": options.max_model_len,
+            "root": root, "parent": parent, "max_model_len": options.max_model_len,
         })
     };
-    Json(json!({"object": "list", "data": options.models.iter().map(model).collect::<Vec<_>>()}))
+    let models = options.models.iter().map(|name| model(name, service.model(), None));
+    let adapters = options.adapters.iter().map(|name| model(name, name, Some(service.model())));
+    Json(json!({"object": "list", "data": models.chain(adapters).collect::<Vec<_>>()}))
 }
 
 async fn chat(State(service): State<Arc<Service>>, headers: HeaderMap, body: Bytes) -> Result<Response, ApiError> {
     let request: ChatRequest = parse(&body)?;
-    service.check_model(request.model.as_deref())?;
-    let job = request.into_job(service.limits())?;
-    Ok(service.reply(Api::Chat, &headers, job).await)
+    let model = service.called(request.model.as_deref())?.to_owned();
+    let job = request.into_job(service.limits(&model))?;
+    Ok(service.reply(Api::Chat, model, &headers, job).await)
 }
 
 async fn completion(
@@ -140,9 +145,19 @@ async fn completion(
     body: Bytes,
 ) -> Result<Response, ApiError> {
     let request: CompletionRequest = parse(&body)?;
-    service.check_model(request.model.as_deref())?;
-    let job = request.into_job(service.limits())?;
-    Ok(service.reply(Api::Completion, &headers, job).await)
+    let model = service.called(request.model.as_deref())?.to_owned();
+    let job = request.into_job(service.limits(&model))?;
+    Ok(service.reply(Api::Completion, model, &headers, job).await)
+}
+
+async fn responses(State(service): State<Arc<Service>>, headers: HeaderMap, body: Bytes) -> Result<Response, ApiError> {
+    let request = parse::<ResponsesRequest>(&body)?.into();
+    service.answer(Dialect::Responses, &headers, request).await
+}
+
+async fn messages(State(service): State<Arc<Service>>, headers: HeaderMap, body: Bytes) -> Result<Response, ApiError> {
+    let request = parse::<MessagesRequest>(&body)?.into();
+    service.answer(Dialect::Messages, &headers, request).await
 }
 
 async fn embeddings(
@@ -151,9 +166,9 @@ async fn embeddings(
     body: Bytes,
 ) -> Result<Json<Value>, ApiError> {
     let request: EmbeddingRequest = parse(&body)?;
-    service.check_model(request.model.as_deref())?;
+    let model = service.called(request.model.as_deref())?.to_owned();
     service.engine.bed.awake().await;
-    request.answer(service.model(), &service.request_id("embd", &headers), unix_seconds()).map(Json)
+    request.answer(&model, &service.request_id("embd", &headers), unix_seconds()).map(Json)
 }
 
 async fn metrics(State(service): State<Arc<Service>>) -> String {
@@ -162,36 +177,42 @@ async fn metrics(State(service): State<Arc<Service>>) -> String {
 }
 
 impl Service {
-    /// The name it answers under, whichever it was asked by.
+    /// The name of its model.
     fn model(&self) -> &str {
         &self.engine.options.models[0]
     }
 
-    fn limits(&self) -> Limits<'_> {
-        Limits { model: self.model(), max_model_len: self.engine.options.max_model_len }
+    fn limits<'a>(&self, model: &'a str) -> Limits<'a> {
+        Limits { model, max_model_len: self.engine.options.max_model_len }
     }
 
-    /// As in vLLM, a request without a model gets the one there is.
-    fn check_model(&self, model: Option<&str>) -> Result<(), ApiError> {
-        match model {
-            Some(model) if !self.engine.options.models.iter().any(|name| name == model) => {
-                Err(ApiError::no_model(model))
-            }
-            _ => Ok(()),
+    /// Under what name a request for `name` is answered: its model's, whichever of the aliases it was asked by, or the
+    /// adapter's. As in vLLM, a request without a model gets the one there is.
+    fn called<'a>(&'a self, name: Option<&'a str>) -> Result<&'a str, ApiError> {
+        let options = &self.engine.options;
+        match name {
+            Some(name) if options.adapters.iter().any(|adapter| adapter == name) => Ok(name),
+            Some(name) if !options.models.iter().any(|model| model == name) => Err(ApiError::no_model(name)),
+            Some(_) | None => Ok(self.model()),
         }
     }
 
-    async fn reply(&self, api: Api, headers: &HeaderMap, job: Job) -> Response {
+    async fn reply(&self, api: Api, model: String, headers: &HeaderMap, job: Job) -> Response {
         let prefix = if api == Api::Chat { "chatcmpl" } else { "cmpl" };
-        let reply = Reply {
-            api,
-            id: self.request_id(prefix, headers),
-            created: unix_seconds(),
-            model: self.model().to_owned(),
-        };
+        let reply = Reply { api, id: self.request_id(prefix, headers), created: unix_seconds(), model };
         let (stream, include_usage) = (job.stream, job.include_usage);
         let generation = Generation::new(self.engine.clone(), job);
         if stream { reply.streamed(generation, include_usage) } else { reply.whole(generation).await }
+    }
+
+    async fn answer(&self, dialect: Dialect, headers: &HeaderMap, request: ChatRequest) -> Result<Response, ApiError> {
+        let model = self.called(request.model.as_deref())?.to_owned();
+        let job = request.into_job(self.limits(&model))?;
+        let prefix = if dialect == Dialect::Responses { "resp" } else { "msg" };
+        let answer = Answer { dialect, id: self.request_id(prefix, headers), created: unix_seconds(), model };
+        let stream = job.stream;
+        let generation = Generation::new(self.engine.clone(), job);
+        Ok(if stream { answer.streamed(generation) } else { answer.whole(generation).await })
     }
 
     /// The client's `X-Request-Id`, so that a request can be followed; else one of our own.

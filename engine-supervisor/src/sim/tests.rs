@@ -1,3 +1,4 @@
+mod names;
 mod sleep;
 
 use std::{sync::Arc, time::Duration};

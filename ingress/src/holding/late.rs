@@ -11,7 +11,7 @@ use crate::{
     Ingress,
     account::Account,
     attempt::Opened,
-    error::{RequestError, event_of_answer},
+    error::RequestError,
     pending::Pending,
     reply::{Reply, ReplyBody},
 };
@@ -33,11 +33,12 @@ impl Ingress {
 
     /// What follows the signs of life: a replica's stream, or an event that says why there is none.
     async fn late_reply(self: Arc<Self>, pending: Pending, hold: Hold, mut account: Account) -> Result<Reply, Bytes> {
+        let shape = pending.outgoing.api.errors();
         let opened = match self.forward_held(&pending, hold).await {
             Ok(opened) => opened,
             Err(error) => {
                 account.refused(&error);
-                return Err(error.event());
+                return Err(error.event(shape));
             }
         };
         account.answered(opened.head.status, &opened.replica, Instant::now());
@@ -52,7 +53,7 @@ impl Ingress {
 
 /// An answer that is no stream, as an event.
 async fn told(mut opened: Opened, pending: &Pending, account: &mut Account) -> Bytes {
-    let mut answer = Vec::new();
+    let (shape, mut answer) = (pending.outgoing.api.errors(), Vec::new());
     for held in &opened.held {
         account.passed(held);
         answer.extend_from_slice(held);
@@ -68,7 +69,7 @@ async fn told(mut opened: Opened, pending: &Pending, account: &mut Account) -> B
     };
     if timeout_at(pending.deadline, read).await.is_err() {
         let (endpoint, timeout) = (pending.wanted.endpoint.clone(), pending.timeout);
-        return RequestError::TimedOut { endpoint, timeout, tried: Default::default() }.event();
+        return RequestError::TimedOut { endpoint, timeout, tried: Default::default() }.event(shape);
     }
-    event_of_answer(opened.head.status, &answer)
+    shape.event_of_answer(opened.head.status, &answer)
 }

@@ -21,13 +21,14 @@ use super::{
 use crate::{
     Ingress,
     account::Account,
+    api::Api,
     attempt::Opened,
     circuits::Suspect,
-    error,
+    error::ErrorShape,
     headers::{RESUMED, is_event_stream},
     metrics::ResumeEnd,
     pending::Pending,
-    resume::{Api, Continuation, Exclusion, Follower, Splice},
+    resume::{Continuation, Exclusion, Follower, Generation, Splice},
     routes::{Place, Replica},
     sse::Boundary,
     upstream::BrokenBody,
@@ -42,6 +43,8 @@ pub(crate) struct Reply {
     phase: Phase,
     account: Account,
     ingress: Arc<Ingress>,
+    /// How its client is told of errors.
+    shape: ErrorShape,
     replica: By,
     kept: Kept,
     resumes: u32,
@@ -80,8 +83,9 @@ enum Phase {
 impl Reply {
     /// Passes `opened` on, which answers `pending`.
     pub(crate) fn new(ingress: Arc<Ingress>, pending: Pending, opened: Opened, mut account: Account) -> Self {
-        let look = look_at(&opened, pending.outgoing.target.path());
+        let look = look_at(&opened, pending.outgoing.api);
         let (deadline, stall) = (pending.deadline, pending.route.streams.stall);
+        let shape = pending.outgoing.api.errors();
         let is_followed = matches!(look, Look::Follow(_));
         let trailers = pending.trailers && is_followed && pending.route.streams.resume;
         let kept = match is_followed {
@@ -95,7 +99,7 @@ impl Reply {
         if passing.is_empty() {
             account.finished(); // hyper will not ask for it
         }
-        Self { phase: Phase::Passing(passing), account, ingress, replica, kept, resumes: 0, trailers }
+        Self { phase: Phase::Passing(passing), account, ingress, shape, replica, kept, resumes: 0, trailers }
     }
 
     /// Whether the client may be told more after the end.
@@ -272,7 +276,7 @@ impl Reply {
             Look::Follow(_) => b"",
         };
         self.phase = Phase::LastWords(Box::pin(sleep(LAST_WORDS)));
-        Ok([gap, &error::event(code, why)].concat().into())
+        Ok([gap, &self.shape.event(code, why)].concat().into())
     }
 
     fn count(&self, end: ResumeEnd) {
@@ -318,12 +322,12 @@ impl By {
     }
 }
 
-fn look_at(opened: &Opened, path: &str) -> Look {
+fn look_at(opened: &Opened, api: Api) -> Look {
     if !is_event_stream(&opened.head.headers) {
         return Look::Blind;
     }
-    match Api::of(path).filter(|_| opened.is_token_stream()) {
-        Some(api) => Look::Follow(Box::new(Follower::new(api))),
+    match Generation::of(api).filter(|_| opened.is_token_stream()) {
+        Some(generation) => Look::Follow(Box::new(Follower::new(generation))),
         None => Look::Events(Boundary::default()),
     }
 }

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use super::{
     Exclusion, Splice, Transcript,
-    eligible::{Api, Fields, eligible, is_set},
+    eligible::{Fields, Generation, eligible, is_set},
     json::{Edits, escaped},
     splice::Goal,
 };
@@ -32,7 +32,7 @@ pub(crate) enum Continuation {
 ///
 /// White space at the end is asked for again and then left out: chat templates trim messages, and a tokenizer joins a
 /// space with the word after it, so that a model which is given it goes on differently.
-pub(crate) fn continuation(api: Api, request: &Bytes, sent: &Transcript) -> Result<Continuation, Exclusion> {
+pub(crate) fn continuation(api: Generation, request: &Bytes, sent: &Transcript) -> Result<Continuation, Exclusion> {
     if let Some(unfit) = sent.unfit {
         return Err(unfit);
     }
@@ -57,9 +57,9 @@ pub(crate) fn continuation(api: Api, request: &Bytes, sent: &Transcript) -> Resu
 }
 
 /// Most tokens of the answer, if there is a limit but that of the model.
-fn limit(api: Api, fields: &Fields<'_>) -> Option<u32> {
+fn limit(api: Generation, fields: &Fields<'_>) -> Option<u32> {
     let given = ["max_completion_tokens", "max_tokens"].into_iter().filter_map(|name| number(fields, name)).min();
-    given.or_else(|| (api == Api::Completion).then_some(COMPLETION_TOKENS))
+    given.or_else(|| (api == Generation::Completion).then_some(COMPLETION_TOKENS))
 }
 
 fn number(fields: &Fields<'_>, name: &str) -> Option<u32> {
@@ -88,10 +88,10 @@ struct Message<'a> {
 }
 
 impl Body<'_> {
-    fn going_on(mut self, api: Api, kept: &str, tokens: u32, limit: Option<u32>, goal: Goal) -> Option<Bytes> {
+    fn going_on(mut self, api: Generation, kept: &str, tokens: u32, limit: Option<u32>, goal: Goal) -> Option<Bytes> {
         match api {
-            Api::Chat => self.append_message(kept)?,
-            Api::Completion => self.append_prompt(kept)?,
+            Generation::Chat => self.append_message(kept)?,
+            Generation::Completion => self.append_prompt(kept)?,
         }
         self.lower(api, tokens, limit, goal)?;
         Some(self.edits.apply().into())
@@ -131,7 +131,7 @@ impl Body<'_> {
     }
 
     /// Makes limits of the whole answer those of its rest. Where only the end is wanted, one token brings it.
-    fn lower(&mut self, api: Api, tokens: u32, limit: Option<u32>, goal: Goal) -> Option<()> {
+    fn lower(&mut self, api: Generation, tokens: u32, limit: Option<u32>, goal: Goal) -> Option<()> {
         let left = |most: u32| if goal == Goal::Text { most.saturating_sub(tokens).max(1) } else { 1 };
         let mut is_given = false;
         for name in ["max_completion_tokens", "max_tokens"] {
@@ -140,7 +140,7 @@ impl Body<'_> {
                 is_given = true;
             }
         }
-        if !is_given && (goal != Goal::Text || api == Api::Completion) {
+        if !is_given && (goal != Goal::Text || api == Generation::Completion) {
             self.set("max_tokens", &left(limit.unwrap_or(1)).to_string())?;
         }
         if let Some(least) = number(self.fields, "min_tokens") {
@@ -178,7 +178,7 @@ mod tests {
         transcript
     }
 
-    fn asked(api: Api, request: &Value, pieces: &[&str]) -> Value {
+    fn asked(api: Generation, request: &Value, pieces: &[&str]) -> Value {
         let body = Bytes::from(request.to_string());
         match continuation(api, &body, &sent(pieces)).unwrap() {
             Continuation::Ask { body, .. } => serde_json::from_slice(&body).unwrap(),
@@ -190,7 +190,7 @@ mod tests {
     fn a_chat_goes_on_with_a_last_message_that_is_to_be_continued() {
         let request = json!({"model": "m", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 10,
             "max_completion_tokens": 8, "min_tokens": 1, "add_generation_prompt": true, "seed": 1e300});
-        let next = asked(Api::Chat, &request, &["a \"b\"", " c", " \n"]);
+        let next = asked(Generation::Chat, &request, &["a \"b\"", " c", " \n"]);
         let mut expected = request.clone();
         expected["messages"] =
             json!([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "a \"b\" c"}]);
@@ -207,26 +207,29 @@ mod tests {
         let messages = json!([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Well"}]);
         let request =
             json!({"model": "m", "messages": messages, "continue_final_message": true, "add_generation_prompt": false});
-        let next = asked(Api::Chat, &request, &[", yes"]);
+        let next = asked(Generation::Chat, &request, &[", yes"]);
         assert_eq!(next["messages"][1]["content"], "Well, yes");
         assert_eq!(next["messages"].as_array().unwrap().len(), 2);
         let parts = json!({"model": "m", "continue_final_message": true, "messages":
             [{"role": "assistant", "content": [{"type": "text", "text": "Well"}]}]});
         let body = Bytes::from(parts.to_string());
-        assert_eq!(continuation(Api::Chat, &body, &sent(&["a"])).map(drop), Err(Exclusion::Prompt));
+        assert_eq!(continuation(Generation::Chat, &body, &sent(&["a"])).map(drop), Err(Exclusion::Prompt));
     }
 
     #[test]
     fn a_completion_goes_on_with_a_longer_prompt() {
-        let next =
-            asked(Api::Completion, &json!({"model": "m", "prompt": "One", "max_tokens": 5}), &[" two", " three"]);
+        let next = asked(
+            Generation::Completion,
+            &json!({"model": "m", "prompt": "One", "max_tokens": 5}),
+            &[" two", " three"],
+        );
         assert_eq!(next, json!({"model": "m", "prompt": "One two three", "max_tokens": 3}));
-        let next = asked(Api::Completion, &json!({"model": "m", "prompt": ["One"]}), &[" two"]);
+        let next = asked(Generation::Completion, &json!({"model": "m", "prompt": ["One"]}), &[" two"]);
         assert_eq!(next, json!({"model": "m", "prompt": ["One two"], "max_tokens": 15}));
         for prompt in [json!([1, 2]), json!(["a", "b"]), json!([[1]]), json!(null)] {
             let body = Bytes::from(json!({"model": "m", "prompt": prompt}).to_string());
             assert_eq!(
-                continuation(Api::Completion, &body, &sent(&["a"])).map(drop),
+                continuation(Generation::Completion, &body, &sent(&["a"])).map(drop),
                 Err(Exclusion::Prompt),
                 "{prompt}"
             );
@@ -236,24 +239,24 @@ mod tests {
     #[test]
     fn before_the_first_word_the_request_is_sent_again_as_it_is() {
         let request = json!({"model": "m", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 10});
-        assert_eq!(asked(Api::Chat, &request, &[]), request);
-        assert_eq!(asked(Api::Chat, &request, &["\n", " "]), request);
+        assert_eq!(asked(Generation::Chat, &request, &[]), request);
+        assert_eq!(asked(Generation::Chat, &request, &["\n", " "]), request);
     }
 
     #[test]
     fn an_answer_that_is_as_long_as_it_may_be_is_only_ended() {
         let request = json!({"model": "m", "prompt": "One", "max_tokens": 2});
-        assert_eq!(asked(Api::Completion, &request, &[" two", " three"])["max_tokens"], 1);
+        assert_eq!(asked(Generation::Completion, &request, &[" two", " three"])["max_tokens"], 1);
         let finished = || {
             let mut sent = sent(&["a"]);
             sent.is_finished = true;
             sent
         };
         let body = Bytes::from(request.to_string());
-        assert!(matches!(continuation(Api::Completion, &body, &finished()), Ok(Continuation::Done)));
+        assert!(matches!(continuation(Generation::Completion, &body, &finished()), Ok(Continuation::Done)));
         let body =
             Bytes::from(json!({"model": "m", "prompt": "", "stream_options": {"include_usage": true}}).to_string());
-        assert!(matches!(continuation(Api::Completion, &body, &finished()), Ok(Continuation::Ask { .. })));
+        assert!(matches!(continuation(Generation::Completion, &body, &finished()), Ok(Continuation::Ask { .. })));
     }
 
     proptest! {
@@ -266,7 +269,7 @@ mod tests {
                 format!("{{{spaces}\"user\":{other},{spaces}\"prompt\" :{spaces}{prompt}, \"seed\":1e999,\"model\":\"m\"}}{spaces}")
             };
             let Ok(Continuation::Ask { body: next, .. }) =
-                continuation(Api::Completion, &Bytes::from(body(&prompt_text)), &sent(&[&text])) else { panic!() };
+                continuation(Generation::Completion, &Bytes::from(body(&prompt_text)), &sent(&[&text])) else { panic!() };
             let expected = body(&quoted(&format!("{prompt}{text}")));
             let end = expected.rfind('}').unwrap();
             let expected = format!("{},\"max_tokens\":15{}", &expected[..end], &expected[end..]);
@@ -276,7 +279,7 @@ mod tests {
         #[test]
         fn any_bytes_are_continued_without_panic(bytes: Vec<u8>, text: String) {
             let bytes = Bytes::from(bytes);
-            let _ = (continuation(Api::Chat, &bytes, &sent(&[&text])), continuation(Api::Completion, &bytes, &sent(&[&text])));
+            let _ = (continuation(Generation::Chat, &bytes, &sent(&[&text])), continuation(Generation::Completion, &bytes, &sent(&[&text])));
         }
     }
 }

@@ -5,30 +5,44 @@ use std::collections::HashMap;
 use serde_json::value::RawValue;
 
 use super::Exclusion;
+use crate::api::Api;
 
 /// The fields of an object, as they are written.
 pub(super) type Fields<'a> = HashMap<String, &'a RawValue>;
 
-/// Which API a request is for, as far as it can be continued.
+/// What a request generates, as far as it can be continued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Api {
+pub(crate) enum Generation {
     Chat,
     Completion,
 }
 
-impl Api {
-    /// The one at `path`.
-    pub(crate) fn of(path: &str) -> Option<Self> {
-        match path {
-            "/v1/chat/completions" => Some(Self::Chat),
-            "/v1/completions" => Some(Self::Completion),
-            _ => None,
+impl Generation {
+    /// What is asked for by `api`; `None` for what is never continued.
+    pub(crate) const fn of(api: Api) -> Option<Self> {
+        match api {
+            Api::ChatCompletions => Some(Self::Chat),
+            Api::Completions => Some(Self::Completion),
+            Api::Responses
+            | Api::Embeddings
+            | Api::Moderations
+            | Api::Messages
+            | Api::CountTokens
+            | Api::Rerank
+            | Api::Score
+            | Api::Classify
+            | Api::Pooling
+            | Api::Tokenize
+            | Api::Detokenize
+            | Api::Speech
+            | Api::Transcriptions
+            | Api::Translations => None,
         }
     }
 }
 
 /// The fields of `body`, if a request with them can be continued.
-pub(super) fn eligible(api: Api, body: &[u8]) -> Result<Fields<'_>, Exclusion> {
+pub(super) fn eligible(api: Generation, body: &[u8]) -> Result<Fields<'_>, Exclusion> {
     let fields: Fields<'_> = serde_json::from_slice(body).map_err(|_| Exclusion::Unreadable)?;
     let against = |exclusion: &Exclusion| is_excluded(*exclusion, api, &fields);
     match Exclusion::ALL.iter().find(|exclusion| against(exclusion)) {
@@ -37,7 +51,7 @@ pub(super) fn eligible(api: Api, body: &[u8]) -> Result<Fields<'_>, Exclusion> {
     }
 }
 
-fn is_excluded(exclusion: Exclusion, api: Api, fields: &Fields<'_>) -> bool {
+fn is_excluded(exclusion: Exclusion, api: Generation, fields: &Fields<'_>) -> bool {
     let set = |name: &str| is_set(fields, name);
     match exclusion {
         Exclusion::Choices => more_than_one(fields, "n") || more_than_one(fields, "best_of") || set("use_beam_search"),
@@ -58,7 +72,7 @@ fn is_excluded(exclusion: Exclusion, api: Api, fields: &Fields<'_>) -> bool {
         }
         Exclusion::Echo => set("echo"),
         Exclusion::Prompt => {
-            let without_header = api == Api::Chat && is_false(fields, "add_generation_prompt");
+            let without_header = api == Generation::Chat && is_false(fields, "add_generation_prompt");
             ["suffix", "prompt_embeds", "truncate_prompt_tokens"].into_iter().any(set)
                 || without_header && !set("continue_final_message")
         }
@@ -104,7 +118,7 @@ mod tests {
 
     use super::*;
 
-    fn judged(api: Api, field: &Value) -> Result<(), Exclusion> {
+    fn judged(api: Generation, field: &Value) -> Result<(), Exclusion> {
         let mut body = json!({"model": "m", "stream": true, "messages": [], "prompt": ""});
         for (name, value) in field.as_object().unwrap() {
             body[name] = value.clone();
@@ -135,9 +149,9 @@ mod tests {
             (json!({"return_token_ids": true}), Exclusion::TokenIds),
             (json!({"modalities": ["text", "audio"]}), Exclusion::Audio),
         ] {
-            assert_eq!(judged(Api::Chat, &field), Err(exclusion), "{field}");
+            assert_eq!(judged(Generation::Chat, &field), Err(exclusion), "{field}");
         }
-        assert_eq!(eligible(Api::Chat, b"[]").map(drop), Err(Exclusion::Unreadable));
+        assert_eq!(eligible(Generation::Chat, b"[]").map(drop), Err(Exclusion::Unreadable));
     }
 
     #[test]
@@ -149,8 +163,8 @@ mod tests {
             json!({"stop": ["a"], "seed": 1, "temperature": 0.7, "stream_options": {"include_usage": true}}),
             json!({"add_generation_prompt": false, "continue_final_message": true}),
         ] {
-            assert_eq!(judged(Api::Chat, &field), Ok(()), "{field}");
+            assert_eq!(judged(Generation::Chat, &field), Ok(()), "{field}");
         }
-        assert_eq!(judged(Api::Completion, &json!({"add_generation_prompt": false})), Ok(()));
+        assert_eq!(judged(Generation::Completion, &json!({"add_generation_prompt": false})), Ok(()));
     }
 }

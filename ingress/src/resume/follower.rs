@@ -5,7 +5,7 @@ use bytes::{Bytes, BytesMut};
 use super::{
     Continuation, Exclusion, Splice,
     continuation::continuation,
-    eligible::Api,
+    eligible::Generation,
     framing::{Endless, Framing, events},
     transcript::{Heard, Transcript},
 };
@@ -21,7 +21,7 @@ pub(crate) struct Step {
 /// Follows one stream of chat or completions, from replica to replica.
 #[derive(Debug)]
 pub(crate) struct Follower {
-    api: Api,
+    api: Generation,
     framing: Framing,
     transcript: Transcript,
     splice: Option<Splice>,
@@ -29,7 +29,7 @@ pub(crate) struct Follower {
 
 impl Follower {
     /// Nothing has come yet.
-    pub(crate) fn new(api: Api) -> Self {
+    pub(crate) fn new(api: Generation) -> Self {
         Self { api, framing: Framing::default(), transcript: Transcript::default(), splice: None }
     }
 
@@ -62,7 +62,7 @@ impl Follower {
 
     /// Whether it is a stream of chat.
     pub(crate) fn is_chat(&self) -> bool {
-        self.api == Api::Chat
+        self.api == Generation::Chat
     }
 
     /// Whether the client has been told that the stream is done.
@@ -154,19 +154,21 @@ mod tests {
     fn what_is_sound_is_passed_on_and_nothing_after_it() {
         let sound = text("a", "One") + ": ping\n\n";
         for bad in ["data: {\n\n", "data: [DONE]\n\n", "data: {\"error\":{}}\n\n"] {
-            let (passed, then) = followed(&mut Follower::new(Api::Chat), &(sound.clone() + bad + END), usize::MAX);
+            let (passed, then) =
+                followed(&mut Follower::new(Generation::Chat), &(sound.clone() + bad + END), usize::MAX);
             assert!(passed == sound && matches!(then, Heard::Broken(_)), "{bad}: {passed}");
         }
-        let (passed, then) = followed(&mut Follower::new(Api::Chat), &(sound.clone() + END + "rubbish"), usize::MAX);
+        let (passed, then) =
+            followed(&mut Follower::new(Generation::Chat), &(sound.clone() + END + "rubbish"), usize::MAX);
         assert_eq!((passed, then), (sound + END, Heard::Done));
     }
 
     #[test]
     fn a_stream_that_just_ends_is_whole_if_it_has_said_why() {
-        let mut follower = Follower::new(Api::Chat);
+        let mut follower = Follower::new(Generation::Chat);
         followed(&mut follower, &text("a", "One"), usize::MAX);
         assert!(matches!(follower.finish().then, Heard::Broken(_)));
-        let mut follower = Follower::new(Api::Chat);
+        let mut follower = Follower::new(Generation::Chat);
         let last = END.split_once("\n\n").unwrap().0;
         followed(&mut follower, last, usize::MAX);
         let step = follower.finish();
@@ -182,7 +184,7 @@ mod tests {
             while !all.is_char_boundary(at) {
                 at -= 1;
             }
-            let mut follower = Follower::new(Api::Chat);
+            let mut follower = Follower::new(Generation::Chat);
             let (mut got, _) = followed(&mut follower, &all[..at], cut);
             let request = Bytes::from_static(br#"{"model":"m","messages":[{"role":"user","content":"Hi"}]}"#);
             match follower.continuation(&request).unwrap() {
@@ -209,7 +211,7 @@ mod tests {
 
         #[test]
         fn any_bytes_are_followed_without_panic(pieces: Vec<Vec<u8>>) {
-            let mut follower = Follower::new(Api::Completion);
+            let mut follower = Follower::new(Generation::Completion);
             for piece in pieces {
                 let _ = follower.push(piece.into());
             }

@@ -58,6 +58,8 @@ pub struct RouteRevision {
     pub model: String,
     /// Further names that clients may send as `model`.
     pub aliases: BTreeSet<String>,
+    /// Names of the LoRA adapters that its engines hold; clients may send them as `model`.
+    pub adapters: BTreeSet<String>,
     /// Share of the requests for the endpoint's own name, compared with the weights of the other revisions. One without
     /// any gets a request only where no other has a replica.
     pub weight: u8,
@@ -116,7 +118,7 @@ impl Wanted {
 impl RouteRevision {
     /// Whether a client may mean it by `name`.
     pub(crate) fn is_called(&self, name: &str) -> bool {
-        self.model == name || self.aliases.contains(name)
+        self.model == name || self.adapters.contains(name) || self.aliases.contains(name)
     }
 }
 
@@ -153,6 +155,14 @@ impl Route {
         self.revisions.iter().find(|known| known.revision == revision).map(|known| known.model.as_str())
     }
 
+    /// The adapter that `name` stands for, if it stands for one, and the model below it.
+    pub(crate) fn adapter(&self, name: &str) -> Option<(&str, &str)> {
+        let revision = self.revisions.iter().find(|revision| revision.is_called(name))?;
+        let adapter =
+            revision.adapters.get(name).filter(|_| revision.model != name && self.endpoint.as_str() != name)?;
+        Some((adapter, &revision.model))
+    }
+
     fn revision_of(&self, replica: &Replica) -> usize {
         let position = self.revisions.iter().position(|known| known.revision == replica.revision);
         position.unwrap_or(self.revisions.len())
@@ -187,13 +197,8 @@ mod tests {
     fn revision(number: u64, model: &str) -> RouteRevision {
         let time = UnixMillis::from_millis(number);
         let revision = Revision(Hlc { time, counter: 0, node: NodeId::from_bytes([1; 16]) });
-        RouteRevision {
-            revision,
-            model: model.to_owned(),
-            aliases: BTreeSet::new(),
-            weight: 50,
-            continues_messages: true,
-        }
+        let (aliases, adapters) = (BTreeSet::new(), [format!("{model}-sql")].into());
+        RouteRevision { revision, model: model.to_owned(), aliases, adapters, weight: 50, continues_messages: true }
     }
 
     fn replica(counter: u32, of: &RouteRevision) -> Replica {
@@ -223,6 +228,7 @@ mod tests {
         };
         assert_eq!(answers(&route, "new"), [2]);
         assert_eq!(answers(&route, "old"), [1]);
+        assert_eq!((answers(&route, "new-sql"), answers(&route, "old-sql")), (vec![2], vec![1]));
         assert_eq!(answers(&route, "older"), [0; 0], "what a revision is called is no longer known");
         assert_eq!(answers(&route, "llama"), [1, 2, 3]);
         assert_eq!((route.model("old"), route.model("llama")), ("old", "new"));

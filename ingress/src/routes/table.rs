@@ -10,8 +10,8 @@ use crate::choose::{Knowledge, KnownRoute};
 
 /// An immutable snapshot of all routes; the agent makes a new one when its view changes.
 ///
-/// Where two endpoints claim the same name, an endpoint's own name comes before a model id, a model id before an alias,
-/// and then the endpoint whose name sorts first, so that all nodes agree.
+/// Where two endpoints claim the same name, an endpoint's own name comes before a model id, a model id before an
+/// adapter, an adapter before an alias, and then the endpoint whose name sorts first, so that all nodes agree.
 #[derive(Debug, Default)]
 pub struct RoutingTable {
     routes: Vec<Arc<Route>>,
@@ -57,7 +57,7 @@ impl RoutingTable {
         self.complete
     }
 
-    /// The route that `name` means: an endpoint's name, or the model id or an alias of one of its revisions.
+    /// The route that `name` means: an endpoint's name, or the model id, an adapter or an alias of one of its revisions.
     pub fn route(&self, name: &str) -> Option<&Arc<Route>> {
         self.by_name.get(name)
     }
@@ -108,10 +108,12 @@ fn by_name(routes: &[Arc<Route>]) -> HashMap<String, Arc<Route>> {
     let endpoints = routes.iter().map(|route| (route.endpoint.as_str(), route));
     let revisions = || routes.iter().flat_map(|route| route.revisions.iter().map(move |revision| (revision, route)));
     let models = revisions().map(|(revision, route)| (revision.model.as_str(), route));
+    let adapters =
+        revisions().flat_map(|(revision, route)| revision.adapters.iter().map(move |name| (name.as_str(), route)));
     let aliases =
         revisions().flat_map(|(revision, route)| revision.aliases.iter().map(move |alias| (alias.as_str(), route)));
     let mut names = HashMap::new();
-    for (name, route) in endpoints.chain(models).chain(aliases) {
+    for (name, route) in endpoints.chain(models).chain(adapters).chain(aliases) {
         names.entry(name.to_owned()).or_insert_with(|| Arc::clone(route));
     }
     names
@@ -156,6 +158,7 @@ mod tests {
             revision: Revision(Hlc { time, counter: 0, node: NodeId::from_bytes([1; 16]) }),
             model: model.to_owned(),
             aliases: aliases.iter().map(|alias| (*alias).to_owned()).collect(),
+            adapters: Default::default(),
             weight: 100,
             continues_messages: true,
         }
@@ -184,6 +187,17 @@ mod tests {
             assert_eq!(meaning(&table, "n"), Some("b"));
             assert_eq!(meaning(&table, "m"), Some("a"));
             assert_eq!(meaning(&table, "x"), Some("b"));
+        }
+    }
+
+    /// Rule 10: an adapter's name means the adapter, unless it is a model's or an endpoint's.
+    #[test]
+    fn adapters_come_after_model_ids_and_before_aliases() {
+        let mut tuned = route("z", "base", &[]);
+        tuned.revisions[0].adapters = ["sql", "m", "a"].map(str::to_owned).into();
+        let table = RoutingTable::new([route("a", "m", &["sql"]), tuned]);
+        for (name, endpoint) in [("sql", "z"), ("m", "a"), ("a", "a"), ("base", "z")] {
+            assert_eq!(meaning(&table, name), Some(endpoint), "{name}");
         }
     }
 

@@ -18,10 +18,11 @@ use super::{
 use crate::{
     Hop, Ingress,
     admission::{Admitted, Refused},
+    api::Api,
     headers::for_engine,
     inflight::Serving,
     traces::TraceContext,
-    upstream::{BrokenBody, EngineBody, Head, Outgoing, UpstreamBody, is_inference, send_local},
+    upstream::{BrokenBody, EngineBody, Head, Outgoing, UpstreamBody, send_local},
 };
 
 /// Why another node's request was not served to its end. For the log: the other node sees it in the stream.
@@ -54,6 +55,7 @@ struct Accepted {
     backend: Backend,
     load: Option<Load>,
     deadline: Instant,
+    api: Api,
     target: PathAndQuery,
     headers: http::HeaderMap,
     serving: Serving,
@@ -128,9 +130,8 @@ impl Ingress {
             return Err(NotServing::Stopping);
         }
         let target: PathAndQuery = head.target.parse().map_err(|_| NotServing::NotInference)?;
-        if head.method != Method::POST.as_str() || !is_inference(target.path()) {
-            return Err(NotServing::NotInference);
-        }
+        let api = Api::of(target.path()).filter(|_| head.method == Method::POST.as_str());
+        let api = api.ok_or(NotServing::NotInference)?;
         let slot = self.tunnels.clone().try_acquire_owned().map_err(|_| NotServing::Full)?;
         let serving = self.inflight.enter(head.claim);
         // After entering, see `InFlight::enter`.
@@ -142,6 +143,7 @@ impl Ingress {
             backend: replica.backend.clone(),
             load: replica.load,
             deadline: Instant::now() + replica.timeout.min(Duration::from_millis(head.time_left)),
+            api,
             target,
             headers,
             serving,
@@ -160,8 +162,9 @@ impl Ingress {
             Ok(admitted) => admitted,
             Err(reason) => return fail(send, reason).await,
         };
-        let Accepted { backend, target, headers, .. } = &accepted;
-        let request = Outgoing { target: target.clone(), headers: headers.clone(), body: admitted.body.clone() };
+        let Accepted { backend, api, target, headers, .. } = &accepted;
+        let (target, headers) = (target.clone(), headers.clone());
+        let request = Outgoing { api: *api, target, headers, body: admitted.body.clone() };
         match send_local(&self.engines, backend, &request).await {
             Ok((mut head, body)) => {
                 put_load(&mut head.headers, self.load_beside(&accepted));

@@ -6,6 +6,7 @@ use shoal_types::{Backend, GatewayTarget};
 
 use super::{Outgoing, body::RequestBody};
 use crate::{
+    api::Format,
     head::{HeadError, model_span},
     headers::for_service,
 };
@@ -17,6 +18,8 @@ pub(crate) enum RewriteError {
     Head(#[from] HeadError),
     #[error("the model cannot be named in its body: {0}")]
     Model(#[from] serde_json::Error),
+    #[error("the service's name of the model cannot stand in a form: it has more than one line")]
+    ModelLines,
     #[error("its path below the service's is none: {0}")]
     Path(#[from] http::uri::InvalidUri),
     #[error("the service's name or key cannot be a header: {0}")]
@@ -41,7 +44,7 @@ fn engine_request(request: &Outgoing) -> Request<RequestBody> {
 
 fn service_request(target: &GatewayTarget, request: &Outgoing) -> Result<Request<RequestBody>, RewriteError> {
     let path = PathAndQuery::try_from(format!("{}{}", target.base, request.target))?;
-    let mut outgoing = post(path, with_model(&request.body, &target.model)?);
+    let mut outgoing = post(path, with_model(request, &target.model)?);
     let mut headers = for_service(request.headers.clone());
     headers.insert(header::HOST, HeaderValue::try_from(authority(target))?);
     if let Some(key) = &target.key {
@@ -66,13 +69,19 @@ fn authority(target: &GatewayTarget) -> String {
     if target.port == implied { target.host.clone() } else { format!("{}:{}", target.host, target.port) }
 }
 
-/// `body` with `model` as its model. Every other byte stays where it is.
-fn with_model(body: &Bytes, model: &str) -> Result<RequestBody, RewriteError> {
-    let span = model_span(body)?;
-    if serde_json::from_slice::<String>(&body[span.clone()])? == model {
+/// The body of `request` with `model` as its model. Every other byte stays where it is.
+fn with_model(request: &Outgoing, model: &str) -> Result<RequestBody, RewriteError> {
+    let (body, format) = (&request.body, request.api.format());
+    let span = model_span(format, &request.headers, body)?;
+    let before = &body[span.clone()];
+    let (is_same, model) = match format {
+        Format::Json => (serde_json::from_slice::<String>(before)? == model, serde_json::to_vec(model)?.into()),
+        Format::Form if model.contains(['\r', '\n']) => return Err(RewriteError::ModelLines),
+        Format::Form => (before == model.as_bytes(), Bytes::copy_from_slice(model.as_bytes())),
+    };
+    if is_same {
         return Ok(RequestBody::whole(body.clone()));
     }
-    let model = serde_json::to_vec(model)?.into();
     Ok(RequestBody::spliced(body.slice(..span.start), model, body.slice(span.end..)))
 }
 
@@ -81,12 +90,14 @@ mod tests {
     use std::sync::Arc;
 
     use futures_util::FutureExt as _;
+    use http::HeaderMap;
     use http_body::Body as _;
     use http_body_util::BodyExt as _;
     use proptest::{collection::vec, prelude::*};
     use serde_json::Value;
 
     use super::*;
+    use crate::api::Api;
 
     fn sent(body: RequestBody) -> Bytes {
         let announced = body.size_hint().exact();
@@ -96,8 +107,8 @@ mod tests {
     }
 
     fn renamed(body: &str, model: &str) -> String {
-        let body = with_model(&Bytes::copy_from_slice(body.as_bytes()), model).unwrap();
-        String::from_utf8(sent(body).to_vec()).unwrap()
+        let request = Outgoing { body: Bytes::copy_from_slice(body.as_bytes()), ..outgoing() };
+        String::from_utf8(sent(with_model(&request, model).unwrap()).to_vec()).unwrap()
     }
 
     fn target() -> GatewayTarget {
@@ -113,6 +124,7 @@ mod tests {
 
     fn outgoing() -> Outgoing {
         Outgoing {
+            api: Api::Completions,
             target: PathAndQuery::from_static("/v1/completions?x=1"),
             headers: Default::default(),
             body: Bytes::from_static(br#"{"model":"a"}"#),
@@ -146,9 +158,25 @@ mod tests {
     }
 
     #[test]
+    fn a_form_gets_the_services_name_as_well() {
+        let form = |model: &str| {
+            format!(
+                "--b\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\n{model}\r\n--b\r\n\r\n\"\0\r\n--b--\r\n"
+            )
+        };
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("multipart/form-data; boundary=b"));
+        let request = Outgoing { api: Api::Transcriptions, headers, body: form("a").into(), ..outgoing() };
+        assert_eq!(sent(with_model(&request, "org/whisper").unwrap()), form("org/whisper"));
+        assert_eq!(sent(with_model(&request, "a").unwrap()), form("a"));
+        assert!(with_model(&request, "a\r\n--b--").is_err());
+    }
+
+    #[test]
     fn a_body_without_a_model_cannot_be_sent() {
         for body in ["", "[]", "{}", r#"{"model":null}"#, r#"{"model":1}"#, r#"{"model":"a","model":"b"}"#] {
-            assert!(with_model(&Bytes::copy_from_slice(body.as_bytes()), "x").is_err(), "{body}");
+            let request = Outgoing { body: Bytes::copy_from_slice(body.as_bytes()), ..outgoing() };
+            assert!(with_model(&request, "x").is_err(), "{body}");
         }
     }
 
@@ -192,7 +220,7 @@ mod tests {
 
         #[test]
         fn any_bytes_are_looked_at_without_panic(bytes: Vec<u8>) {
-            let _ = with_model(&bytes.into(), "x");
+            let _ = with_model(&Outgoing { body: bytes.into(), ..outgoing() }, "x");
         }
     }
 }

@@ -14,6 +14,8 @@ mod demand;
 #[cfg(test)]
 mod holding;
 #[cfg(test)]
+mod http2;
+#[cfg(test)]
 mod keys;
 #[cfg(test)]
 mod lifecycle;
@@ -31,5 +33,9 @@ mod revisions;
 mod streaming;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod surface;
+#[cfg(test)]
+mod tls;
 #[cfg(test)]
 mod tunnels;

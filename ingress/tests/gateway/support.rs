@@ -11,7 +11,7 @@ mod sim;
 
 use std::{future::Future, time::Duration};
 
-pub(crate) use client::{Answer, Client, raw};
+pub(crate) use client::{Answer, Client, Http2Client, raw};
 pub(crate) use engine::{Call, Engine, Reply};
 pub(crate) use faults::{Faults, Flaky};
 pub(crate) use mesh::{Mesh, Peer};

@@ -69,6 +69,9 @@ pub struct EndpointSpec {
     /// Further names that clients may send as `model`.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub aliases: BTreeSet<String>,
+    /// LoRA adapters of the model, each by a name that clients may send as `model`: hub id, or absolute path on the nodes.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub adapters: BTreeMap<String, String>,
     /// Which program serves it.
     pub engine: EngineSpec,
     /// What one replica needs of its node.
@@ -97,6 +100,7 @@ impl EndpointSpec {
         self.model != next.model
             || self.model_revision != next.model_revision
             || self.aliases != next.aliases
+            || self.adapters != next.adapters
             || self.engine != next.engine
             || self.resources != next.resources
     }
@@ -108,6 +112,7 @@ impl EndpointSpec {
             model: other.model.clone(),
             model_revision: other.model_revision.clone(),
             aliases: other.aliases.clone(),
+            adapters: other.adapters.clone(),
             engine: other.engine.clone(),
             resources: other.resources.clone(),
             ..self

@@ -162,6 +162,7 @@ fn plan(claim: ClaimId, engine: &EngineUnderTest) -> LaunchPlan {
         model: engine.model().display().to_string(),
         model_revision: None,
         aliases: ["alias".to_owned()].into(),
+        adapters: Default::default(),
         engine: engine.spec(),
         resources: Resources::default(),
         replicas: Replicas::default(),

@@ -25,6 +25,9 @@ pub(crate) struct SimEngineArgs {
     /// Name that it serves; may be repeated, the first is its own
     #[arg(long = "model", required = true)]
     pub(crate) models: Vec<String>,
+    /// Name of a simulated LoRA adapter; may be repeated
+    #[arg(long = "adapter")]
+    pub(crate) adapters: Vec<String>,
     /// Time that pretends to be loading weights
     #[arg(long, value_parser = duration)]
     pub(crate) load_time: Duration,

@@ -54,6 +54,33 @@ fn a_revision_and_sleep_are_the_specs_and_not_its_arguments() {
 }
 
 #[test]
+fn adapters_are_served_by_their_names() {
+    let directory = tempfile::tempdir().unwrap();
+    let source = directory.path().to_str().unwrap().to_owned();
+    let engine = vllm(&["--max-lora-rank", "64"], &[]);
+    let mut spec = spec("org/m", engine);
+    spec.adapters = [("sql".to_owned(), "org/sql".to_owned()), ("tone".to_owned(), source.clone())].into();
+    let make = |spec: &EndpointSpec| super::super::adapter(&config(), &inherited(), spec);
+    assert_eq!(make(&spec).err(), Some(RefusalReason::NoAdapter(source.clone())));
+    fs::write(directory.path().join("adapter_config.json"), "{}").unwrap();
+    fs::write(directory.path().join("adapter_model.safetensors"), "").unwrap();
+    let command = make(&spec).unwrap().command_line(&plan(spec.clone(), &[]), &unix(), &inherited());
+    let expected = format!(
+        "serve org/m --served-model-name llama org/m gpt-4o --uds /state/run/1.sock --tensor-parallel-size 1 \
+         --enable-lora --lora-modules sql=org/sql tone={source} --max-lora-rank 64"
+    );
+    assert_eq!(args(&command).join(" "), expected);
+    for (name, source) in [("-x", "org/x"), ("x", "a=b"), ("x,y", "org/x"), ("{", "org/x")] {
+        spec.adapters = [(name.to_owned(), source.to_owned())].into();
+        assert!(matches!(make(&spec).err(), Some(RefusalReason::AdapterText(_))), "{name}={source}");
+    }
+    spec.adapters = [("x".to_owned(), "../x".to_owned())].into();
+    assert_eq!(make(&spec).err(), Some(RefusalReason::NotAModel("../x".to_owned())));
+    spec.engine = EngineSpec::Sglang(ProcessEngine::default());
+    assert_eq!(make(&spec).err(), Some(RefusalReason::NoAdapters("sglang")));
+}
+
+#[test]
 fn its_metrics_are_a_pulse() {
     let pulse = pulse(&*adapter(), recorded!(".metrics"));
     let load = Load { inflight: 0, running: Some(0), waiting: Some(0), kv_cache: Some(0) };

@@ -19,6 +19,7 @@ fn spec(engine: EngineSpec) -> EndpointSpec {
         model: "a/b".to_owned(),
         model_revision: None,
         aliases: Default::default(),
+        adapters: Default::default(),
         engine,
         resources: Default::default(),
         replicas: Default::default(),

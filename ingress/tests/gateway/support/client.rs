@@ -7,11 +7,14 @@ use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::{
     body::Incoming,
-    client::conn::http1::{self, SendRequest},
+    client::conn::{
+        http1::{self, SendRequest},
+        http2,
+    },
 };
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::TcpStream,
     task::JoinSet,
 };
@@ -33,7 +36,11 @@ pub(crate) struct Answer {
 
 impl Client {
     pub(crate) async fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).await.unwrap();
+        Self::over(TcpStream::connect(address).await.unwrap()).await
+    }
+
+    /// On a connection that is there, HTTP/1.1.
+    pub(crate) async fn over(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Self {
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
@@ -64,6 +71,56 @@ impl Client {
         soon("the connection to be ready", self.sender.ready()).await?;
         let (parts, body) = soon("the head of an answer", self.sender.send_request(request)).await?.into_parts();
         Ok(Answer { status: parts.status, headers: parts.headers, body })
+    }
+}
+
+/// One HTTP/2 connection. Dropped, it is closed.
+pub(crate) struct Http2Client {
+    sender: http2::SendRequest<Full<Bytes>>,
+    connection: JoinSet<()>,
+}
+
+impl Http2Client {
+    /// Without TLS, and without asking before.
+    pub(crate) async fn connect(address: SocketAddr) -> Self {
+        Self::over(TcpStream::connect(address).await.unwrap()).await
+    }
+
+    /// On a connection that is there. An answer that is not read stops after 64 KiB, and keeps no other from coming.
+    pub(crate) async fn over(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Self {
+        let mut http = http2::Builder::new(TokioExecutor::new());
+        http.initial_stream_window_size(64 << 10).initial_connection_window_size(1 << 20);
+        let (sender, connection) = http.handshake(TokioIo::new(stream)).await.unwrap();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let _ = connection.await;
+        });
+        Self { sender, connection: tasks }
+    }
+
+    /// Asks `llama`.
+    pub(crate) async fn chat(&self) -> Answer {
+        self.send(Request::post(CHAT).body(Full::new(REQUEST.into())).unwrap()).await
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.send(Request::get(path).body(Full::default()).unwrap()).await
+    }
+
+    pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Answer {
+        self.try_send(request).await.unwrap()
+    }
+
+    pub(crate) async fn try_send(&self, mut request: Request<Full<Bytes>>) -> hyper::Result<Answer> {
+        *request.uri_mut() = format!("http://shoal{}", request.uri()).parse().unwrap();
+        let answer = self.sender.clone().send_request(request);
+        let (parts, body) = soon("the head of an answer", answer).await?.into_parts();
+        Ok(Answer { status: parts.status, headers: parts.headers, body })
+    }
+
+    /// Until the other end has closed it.
+    pub(crate) async fn closed(mut self) {
+        soon("the connection to be closed", self.connection.join_next()).await;
     }
 }
 

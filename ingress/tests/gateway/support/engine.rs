@@ -149,6 +149,11 @@ impl Reply {
         assert!(self.body.send(Ok(chunk.into())).await.is_ok(), "the answer was given up");
     }
 
+    /// Whether the answer has not been given up.
+    pub(crate) async fn try_send(&self, chunk: impl Into<Bytes>) -> bool {
+        self.body.send(Ok(chunk.into())).await.is_ok()
+    }
+
     /// The engine dies in the middle.
     pub(crate) async fn die(self) {
         let _ = self.body.send(Err(io::Error::other("killed"))).await;

@@ -53,10 +53,12 @@ pub(crate) fn revision(number: u64) -> Revision {
 
 /// Revision `number` of the endpoint `llama`, with this model.
 pub(crate) fn route_revision(number: u64, model: &str, weight: u8) -> RouteRevision {
+    let (aliases, adapters) = (Default::default(), Default::default());
     RouteRevision {
         revision: revision(number),
         model: model.to_owned(),
-        aliases: Default::default(),
+        aliases,
+        adapters,
         weight,
         continues_messages: true,
     }

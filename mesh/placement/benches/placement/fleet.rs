@@ -109,6 +109,7 @@ fn record(index: usize, gpus: u32, replicas: u32) -> EndpointRecord {
         model: format!("test/model-{index}"),
         model_revision: None,
         aliases: BTreeSet::new(),
+        adapters: Default::default(),
         engine: EngineSpec::Sim(SimEngine::default()),
         resources: Resources { gpus, gpu_model: Some("H100".to_owned()), gpu_memory: None, mig: None },
         replicas: Replicas { min: replicas, max: None },

@@ -81,6 +81,7 @@ pub(crate) fn record(endpoint: &str, gpus: u32, replicas: u32) -> EndpointRecord
         model: "test/model".to_owned(),
         model_revision: None,
         aliases: Default::default(),
+        adapters: Default::default(),
         engine: EngineSpec::Sim(SimEngine::default()),
         resources: Resources { gpus, gpu_model: None, gpu_memory: None, mig: None },
         replicas: Replicas { min: replicas, max: None },

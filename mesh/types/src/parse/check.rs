@@ -5,6 +5,10 @@ use crate::{Decimal, Endpoint, EndpointSpec, EngineSpec, Percent, Rollout, Scali
 
 /// Most replicas of an endpoint.
 const REPLICAS_MAX: u32 = 10_000;
+/// Most LoRA adapters of an endpoint.
+const ADAPTERS_MAX: usize = 64;
+/// Longest name or source of one, in bytes.
+const ADAPTER_TEXT_MAX: usize = 256;
 /// Most steps of a rollout.
 const STEPS_MAX: usize = 20;
 
@@ -15,6 +19,7 @@ pub(super) fn check_values(endpoint: &Endpoint) -> Result<(), SpecError> {
         return error("spec.model", "must name a model");
     }
     check_engine(spec)?;
+    check_adapters(endpoint)?;
     check_resources(spec)?;
     check_replicas(spec)?;
     check_scaling(&spec.scaling)?;
@@ -34,6 +39,40 @@ fn check_engine(spec: &EndpointSpec) -> Result<(), SpecError> {
         }
         Some(_) | None => Ok(()),
     }
+}
+
+fn check_adapters(endpoint: &Endpoint) -> Result<(), SpecError> {
+    let spec = &endpoint.spec;
+    if !spec.adapters.is_empty() && !spec.engine.serves_adapters() {
+        return error(
+            "spec.adapters",
+            format!("engines of kind `{}` do not serve adapters by name", spec.engine.kind()),
+        );
+    }
+    if spec.adapters.len() > ADAPTERS_MAX {
+        return error("spec.adapters", format!("has {} entries, at most {ADAPTERS_MAX}", spec.adapters.len()));
+    }
+    for (name, source) in &spec.adapters {
+        let path = format!("spec.adapters.{name}");
+        if [name, source].into_iter().any(|text| !is_adapter_text(text)) {
+            let message = format!(
+                "name and source must have 1 to {ADAPTER_TEXT_MAX} letters, digits or signs other than `=`, `,`, quotes and \
+                 braces, and no `-` first"
+            );
+            return error(&path, message);
+        }
+        if *name == spec.model || spec.aliases.contains(name) || name == endpoint.metadata.name.as_str() {
+            return error(&path, "is a name of the model itself already");
+        }
+    }
+    Ok(())
+}
+
+/// What can stand in an engine's arguments, where adapters are written `NAME=SOURCE`.
+fn is_adapter_text(text: &str) -> bool {
+    (1..=ADAPTER_TEXT_MAX).contains(&text.len())
+        && !text.starts_with('-')
+        && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"=,\"'{}".contains(&byte))
 }
 
 fn check_resources(spec: &EndpointSpec) -> Result<(), SpecError> {
@@ -148,6 +187,12 @@ mod tests {
             ("rollout: {steps: [50%, 10%]}", "spec.rollout.steps"),
             ("rollout: {steps: [10]}", "spec.rollout.steps"),
             ("rollout: {maxTtftRatio: 0.5}", "spec.rollout.maxTtftRatio"),
+            ("adapters: {m: org/x}", "spec.adapters.m"),
+            ("adapters: {a: org/x}", "spec.adapters.a"),
+            ("aliases: [b], adapters: {b: org/x}", "spec.adapters.b"),
+            ("adapters: {'x=y': org/x}", "spec.adapters.x=y"),
+            ("adapters: {x: 'a,b'}", "spec.adapters.x"),
+            ("adapters: {x: '-x'}", "spec.adapters.x"),
             ("placement: {maxPrice: -1}", "spec.placement.maxPrice"),
         ] {
             assert!(error(spec).contains(path), "{spec}: {}", error(spec));
@@ -158,11 +203,22 @@ mod tests {
     fn values_that_make_sense_are_taken() {
         for spec in [
             "replicas: {min: 0, max: 1}",
+            "adapters: {sql-expert: org/sql-lora, /x: /models/lora/x}",
             "replicas: {min: 1, max: 12}, scaling: {targets: {inflight: 32, qps: 8, kvCache: 0.8, waiting: 4, ttftP95: 800ms}}",
             "placement: {spot: {overprovision: 1, onDemandFallback: true, onDemandBase: 0}, maxPrice: 4.50, priority: 100}",
             "rollout: {strategy: canary, steps: [10%, 50%, 100%], pause: 5m, maxErrorRate: 1%, maxTtftRatio: 1.5}",
         ] {
             assert_eq!(error(spec), "");
+        }
+    }
+    #[test]
+    fn adapters_are_taken_where_engines_know_them_by_name() {
+        for (kind, taken) in [("vllm", true), ("sim", true), ("sglang", false), ("llamacpp", false)] {
+            let text = format!(
+                "{{apiVersion: shoal/v1, kind: Endpoint, metadata: {{name: a}}, spec: {{model: m, engine: {{kind: {kind}}}, \
+                 adapters: {{x: org/x}}}}}}"
+            );
+            assert_eq!(parse_endpoints(&text).is_ok(), taken, "{kind}");
         }
     }
 }

@@ -41,6 +41,16 @@ impl EngineSpec {
         }
     }
 
+    /// Whether it serves LoRA adapters by the names that clients send as `model`.
+    pub const fn serves_adapters(&self) -> bool {
+        match self {
+            Self::Vllm(_) | Self::Sim(_) => true,
+            // SGLang takes an adapter's bare name for another name of its model, llama.cpp takes a number in the body: a
+            // request by name would be answered by the model without the adapter.
+            Self::Sglang(_) | Self::Llamacpp(_) | Self::Trtllm(_) | Self::Gateway(_) | Self::Command(_) => false,
+        }
+    }
+
     /// How its replicas sleep while they are not needed; `None` if they end instead.
     pub const fn sleep(&self) -> Option<&Sleep> {
         match self {

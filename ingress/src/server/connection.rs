@@ -1,0 +1,161 @@
+//! One client's connection: which protocol it speaks, and its end.
+
+use std::{convert::Infallible, net::IpAddr, pin::pin, sync::Arc};
+
+use hyper::{
+    server::conn::{http1, http2},
+    service::service_fn,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    sync::OwnedSemaphorePermit,
+    time::timeout,
+};
+use tokio_util::task::TaskTracker;
+
+use super::{
+    protocol::{Handshakes, Protocol},
+    streams::{StreamBody, Streams},
+};
+use crate::{
+    Ingress, IngressConfig,
+    client_stream::ClientStream,
+    config::{Limits, Timeouts},
+};
+
+/// Enough to take a body in large pieces, and to hold a head.
+const BUFFER: usize = 128 << 10;
+/// What HTTP/2 holds of one answer until its client takes it; with the streams of a connection, this bounds what a client
+/// can make this node hold.
+const SEND_BUFFER: usize = 32 << 10;
+
+/// How clients are let in.
+pub(super) struct Door {
+    http1: http1::Builder,
+    handshakes: Option<Handshakes>,
+    pub(super) connections: TaskTracker,
+}
+
+impl Door {
+    /// As `config` says; what serves clients is in `connections`.
+    pub(super) fn new(config: &IngressConfig, connections: TaskTracker) -> Self {
+        let IngressConfig { limits, timeouts, tls, .. } = config;
+        let handshakes = |acceptor| Handshakes::new(acceptor, limits.handshakes, timeouts.handshake, timeouts.stall);
+        Self {
+            http1: http1(limits, timeouts),
+            handshakes: tls.as_ref().map(|tls| handshakes(tls.acceptor())),
+            connections,
+        }
+    }
+}
+
+impl Ingress {
+    /// Serves what comes on `stream` until its client or this ingress ends it.
+    pub(super) async fn serve_client(
+        self: Arc<Self>,
+        door: Arc<Door>,
+        stream: TcpStream,
+        client: IpAddr,
+        _permit: OwnedSemaphorePermit,
+    ) {
+        let Timeouts { head, stall, .. } = self.config.timeouts;
+        let stopping = self.stopping.clone();
+        match &door.handshakes {
+            None => match stopping.run_until_cancelled(timeout(head, Protocol::sniff(&stream))).await {
+                Some(Ok(Ok(protocol))) => {
+                    self.serve_http(&door, protocol, ClientStream::new(stream, stall), client).await;
+                }
+                Some(Ok(Err(error))) => tracing::debug!(%error, "a client's connection ended before its first byte"),
+                Some(Err(_)) | None => {}
+            },
+            Some(handshakes) => match stopping.run_until_cancelled(Box::pin(handshakes.accept(stream))).await {
+                Some(Ok((protocol, stream))) => Box::pin(self.serve_http(&door, protocol, stream, client)).await,
+                Some(Err(error)) => tracing::debug!(%error, "a client's connection did not become one over TLS"),
+                None => {}
+            },
+        }
+    }
+
+    async fn serve_http<S>(self: Arc<Self>, door: &Door, protocol: Protocol, stream: S, client: IpAddr)
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let served = match protocol {
+            Protocol::Http1 => self.serve_http1(&door.http1, stream, client).await,
+            // Boxed, as is TLS, so that a plain connection does not pay for the size of either.
+            Protocol::Http2 => Box::pin(self.serve_http2(door.connections.clone(), stream, client)).await,
+        };
+        if let Err(error) = served {
+            tracing::debug!(%error, "a client's connection ended");
+        }
+    }
+
+    async fn serve_http1<S>(self: Arc<Self>, http: &http1::Builder, stream: S, client: IpAddr) -> hyper::Result<()>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let service = service_fn(|request| {
+            let ingress = Arc::clone(&self);
+            async move { Ok::<_, Infallible>(ingress.respond(request, client).await) }
+        });
+        let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
+        tokio::select! {
+            served = connection.as_mut() => served,
+            () = self.stopping.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                self.cut_off.run_until_cancelled(connection).await.unwrap_or(Ok(()))
+            }
+        }
+    }
+
+    /// As over HTTP/1.1, each request in a task of its own. A connection without any is closed: it takes up room.
+    async fn serve_http2<S>(self: Arc<Self>, tasks: TaskTracker, stream: S, client: IpAddr) -> hyper::Result<()>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let (limits, timeouts) = (&self.config.limits, &self.config.timeouts);
+        let streams = Streams::new(tasks, timeouts.stall);
+        let ingress = Arc::clone(&self);
+        let service = service_fn(move |request| {
+            let ingress = Arc::clone(&ingress);
+            async move { Ok::<_, Infallible>(ingress.respond(request, client).await.map(StreamBody::new)) }
+        });
+        let http = http2(streams.clone(), limits, timeouts);
+        let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
+        tokio::select! {
+            served = connection.as_mut() => served,
+            () = self.stopping.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                self.cut_off.run_until_cancelled(connection).await.unwrap_or(Ok(()))
+            }
+            () = streams.idle(timeouts.head) => {
+                connection.as_mut().graceful_shutdown();
+                let ended = timeout(timeouts.stall, connection);
+                self.cut_off.run_until_cancelled(ended).await.and_then(Result::ok).unwrap_or(Ok(()))
+            }
+        }
+    }
+}
+
+fn http1(limits: &Limits, timeouts: &Timeouts) -> http1::Builder {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(timeouts.head)
+        .max_header_size(limits.head)
+        .max_buf_size(limits.head.max(BUFFER));
+    http
+}
+
+fn http2(streams: Streams, limits: &Limits, timeouts: &Timeouts) -> http2::Builder<Streams> {
+    let mut http = http2::Builder::new(streams);
+    http.timer(TokioTimer::new())
+        .max_concurrent_streams(limits.streams)
+        .max_header_list_size(u32::try_from(limits.head).unwrap_or(u32::MAX))
+        .max_send_buf_size(SEND_BUFFER)
+        // A client that is gone without a word is missed although it has nothing to take.
+        .keep_alive_interval(timeouts.stall)
+        .keep_alive_timeout(timeouts.stall);
+    http
+}
