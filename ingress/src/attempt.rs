@@ -1,6 +1,6 @@
 //! Trying replicas until one answers.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -13,11 +13,12 @@ use crate::{
     error::RequestError,
     failure::Failure,
     headers::is_event_stream,
+    holding::Called,
     inflight::Serving,
     loads,
     opening::hold_back,
     pending::Pending,
-    routes::{Place, Replica, Wanted},
+    routes::{Place, Replica, Route, Wanted},
     tunnel::NotServing,
     upstream::{Head, Outgoing, RemoteCall, UpstreamBody, send_local},
 };
@@ -52,6 +53,8 @@ pub(crate) struct Tried {
     failed: Vec<Attempt>,
     /// Of which revision the replica is that is being tried.
     current: Option<Revision>,
+    /// None of the replicas that are left had room.
+    found_no_room: bool,
 }
 
 #[derive(Debug)]
@@ -85,6 +88,11 @@ impl Tried {
         self.failed.iter().all(|attempt| attempt.failure.is_gone())
     }
 
+    /// Whether one of them is well and only had no room.
+    pub(crate) fn is_any_full(&self) -> bool {
+        self.failed.iter().any(|attempt| attempt.failure.is_full())
+    }
+
     fn all_busy(&self) -> bool {
         self.failed.iter().all(|attempt| attempt.failure.is_busy())
     }
@@ -101,12 +109,19 @@ impl fmt::Display for Tried {
 }
 
 impl Ingress {
-    /// Sends `pending` to replicas that may answer it, one after the other, until one does.
-    pub(crate) async fn forward(&self, pending: &Pending) -> Result<Opened, RequestError> {
+    /// Sends `pending` to replicas that may answer it and have room, one after the other, until one does. It has waited
+    /// for room for `queued`, and was `called` from there if it has waited at all.
+    pub(crate) async fn forward(
+        &self,
+        pending: &Pending,
+        called: Option<Called>,
+        queued: Duration,
+    ) -> Result<Opened, RequestError> {
         let (endpoint, timeout) = (pending.wanted.endpoint.clone(), pending.timeout);
         let mut tried = Tried::default();
-        match timeout_at(pending.deadline, self.try_replicas(pending, &mut tried)).await {
+        match timeout_at(pending.deadline, self.try_replicas(pending, &mut tried, called, queued)).await {
             Ok(Some(opened)) => Ok(opened),
+            Ok(None) if tried.found_no_room => Err(RequestError::NoRoom { endpoint, tried }),
             Ok(None) if tried.is_empty() => Err(RequestError::NoReadyReplica { endpoint }),
             Ok(None) if tried.all_loops() => Err(RequestError::Loop { endpoint, tried }),
             Ok(None) if tried.all_busy() => Err(RequestError::Busy { endpoint, tried }),
@@ -120,15 +135,26 @@ impl Ingress {
         }
     }
 
-    async fn try_replicas(&self, pending: &Pending, tried: &mut Tried) -> Option<Opened> {
+    async fn try_replicas(
+        &self,
+        pending: &Pending,
+        tried: &mut Tried,
+        mut called: Option<Called>,
+        queued: Duration,
+    ) -> Option<Opened> {
         while !tried.is_exhausted() {
-            let replica = self.choose_replica(&pending.wanted, tried)?;
+            let chosen = self.choose_replica(&pending.wanted, tried);
+            if let Some(called) = called.take() {
+                called.use_up();
+            }
+            let (replica, serving) = chosen?;
             let (sent, revision) = (Instant::now(), replica.revision);
             tried.current = Some(revision);
-            match Box::pin(self.attempt(&replica, &pending.outgoing, pending.deadline)).await {
+            match Box::pin(self.attempt(&replica, serving, &pending.outgoing, pending.deadline)).await {
                 Ok(opened) => {
                     let (status, now) = (opened.head.status, Instant::now());
-                    let ttft = opened.is_token_stream().then(|| now - sent);
+                    // What engines used to keep waiting, and now waits here, is time to the first token all the same.
+                    let ttft = opened.is_token_stream().then(|| queued + (now - sent));
                     pending.tally.answered(revision, status, ttft, now);
                     return Some(opened);
                 }
@@ -138,32 +164,65 @@ impl Ingress {
         None
     }
 
-    /// Looks at the routes as they are now: an attempt can take so long that they have changed.
-    fn choose_replica(&self, wanted: &Wanted, tried: &Tried) -> Option<Replica> {
+    /// The replica to try next, and a place at it; where none has room, `tried` says so. Looks at the routes as they are
+    /// now: an attempt can take so long that they have changed.
+    fn choose_replica(&self, wanted: &Wanted, tried: &mut Tried) -> Option<(Replica, Serving)> {
         let (routes, now) = (self.routes.load(), Instant::now());
         let route = routes.route(wanted.endpoint.as_str())?;
+        // Others look for room at the same time. Each time that one is faster there is less of it.
+        loop {
+            let (replica, limit) = self.choose_of(route, wanted, tried, now)?;
+            if let Some(serving) = self.inflight.enter_within(replica.claim, limit) {
+                return Some((replica.clone(), serving));
+            }
+        }
+    }
+
+    /// One of `route`, and how many requests it may have from here.
+    fn choose_of<'a>(
+        &self,
+        route: &'a Route,
+        wanted: &Wanted,
+        tried: &mut Tried,
+        now: Instant,
+    ) -> Option<(&'a Replica, u32)> {
         let weights: Vec<u8> = route.revisions.iter().map(|revision| revision.weight).collect();
-        let (replicas, candidates): (Vec<&Replica>, Vec<Candidate>) = route
+        let (replicas, mut candidates): (Vec<&Replica>, Vec<Candidate>) = route
             .replicas_for(wanted)
             .map(|(revision, replica)| (replica, self.candidate(revision, replica, tried, now)))
             .unzip();
-        choose(&candidates, &weights, rand::random()).map(|index| replicas[index].clone())
+        let is_any_unknown = candidates.iter().any(|candidate| candidate.burden.told.is_none());
+        let mean = if is_any_unknown { self.mean_burden(route, now) } else { 0 };
+        for candidate in &mut candidates {
+            candidate.room = candidate.burden.room(route.max_inflight, mean);
+        }
+        let chosen = choose(&candidates, &weights, rand::random());
+        tried.found_no_room = chosen.is_none() && candidates.iter().any(|candidate| !candidate.tried);
+        chosen.map(|index| (replicas[index], candidates[index].own.saturating_add(candidates[index].room)))
     }
 
     fn candidate(&self, revision: usize, replica: &Replica, tried: &Tried, now: Instant) -> Candidate {
+        let burden = self.burden(replica, now);
         Candidate {
             revision,
             // What a gateway stands for is neither near nor for free.
             local: matches!(replica.place, Place::Local(Backend::Engine(_))),
             suspect: self.suspicions.suspects(replica.node, replica.claim, now),
             tried: tried.contains(replica),
-            own: self.inflight.count(replica.claim),
+            own: burden.own,
+            burden,
+            room: 0,
             known: self.loads.get(replica.claim, now).or(replica.load).as_ref().map(loads::requests),
         }
     }
 
-    async fn attempt(&self, replica: &Replica, request: &Outgoing, deadline: Instant) -> Result<Opened, Failure> {
-        let serving = self.inflight.enter(replica.claim);
+    async fn attempt(
+        &self,
+        replica: &Replica,
+        serving: Serving,
+        request: &Outgoing,
+        deadline: Instant,
+    ) -> Result<Opened, Failure> {
         let (head, mut body) = match &replica.place {
             Place::Local(_) => self.send_here(replica, request).await?,
             Place::Remote => self.send_there(replica.node, replica, request, deadline).await?,
@@ -211,6 +270,9 @@ impl Ingress {
         self.metrics.failed_attempt(failure.reason());
         if let Some(suspect) = failure.suspect(replica.node, replica.claim) {
             self.suspicions.note(suspect, now);
+        }
+        if failure.is_full() {
+            self.said_full.note(replica.claim, self.inflight.count(replica.claim), now);
         }
         if failure.is_replicas_fault() {
             pending.tally.failed(replica.revision, now);

@@ -1,5 +1,7 @@
 //! Which replica gets a request. Pure: the randomness is an argument.
 
+use crate::headroom::Burden;
+
 /// What is known of a replica at the moment of choosing.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Candidate {
@@ -15,9 +17,19 @@ pub(crate) struct Candidate {
     pub(crate) own: u32,
     /// Requests that it says it has, if it has said so.
     pub(crate) known: Option<u32>,
+    /// What it has to do, and how many more it may be given. Without room it is not chosen.
+    pub(crate) burden: Burden,
+    pub(crate) room: u32,
 }
 
-/// The index of the replica to try, or `None` if all have been tried.
+impl Candidate {
+    /// Whether it can be asked.
+    const fn can(&self) -> bool {
+        !self.tried && self.room > 0
+    }
+}
+
+/// The index of the replica to try, or `None` if all have been tried or have no room.
 ///
 /// First the revision, by `weights`, among those that have a replica to try; then its replica: the better of two random
 /// ones (Mitzenmacher 2001), so that nodes with the same stale picture do not all run to the same replica. The least
@@ -36,12 +48,12 @@ pub(crate) fn choose(candidates: &[Candidate], weights: &[u8], random: [u64; 3])
     two_of(&eligible, [first, second]).into_iter().flatten().chain(home).min_by_key(|&index| rank(index))
 }
 
-/// The untried ones that nothing speaks against; where there are none, those that the least speaks against.
+/// Those that can be asked and that nothing speaks against; where there are none, those that the least speaks against.
 fn best_of(candidates: &[Candidate], weights: &[u8]) -> Vec<usize> {
     let against = |candidate: &Candidate| (weight(weights, candidate.revision) == 0, candidate.suspect);
-    let untried = candidates.iter().filter(|candidate| !candidate.tried);
-    let Some(least) = untried.map(against).min() else { return Vec::new() };
-    indices(candidates, |candidate| !candidate.tried && against(candidate) == least)
+    let able = candidates.iter().filter(|candidate| candidate.can());
+    let Some(least) = able.map(against).min() else { return Vec::new() };
+    indices(candidates, |candidate| candidate.can() && against(candidate) == least)
 }
 
 /// One of the revisions that `eligible` are of, by weight. `None` if they have none.
@@ -112,7 +124,7 @@ mod tests {
     use super::*;
 
     fn known(load: u32) -> Candidate {
-        Candidate { known: Some(load), ..Candidate::default() }
+        Candidate { known: Some(load), room: 1, ..Candidate::default() }
     }
 
     /// How often each candidate is chosen in 10,000 draws.
@@ -145,7 +157,7 @@ mod tests {
     /// Rule 1: unknown is never zero.
     #[test]
     fn an_unknown_load_counts_as_the_mean() {
-        let unknown = Candidate::default();
+        let unknown = Candidate { room: 1, ..Candidate::default() };
         assert_eq!(draws(&[unknown, known(0), known(10)])[2], 0);
         let counts = draws(&[unknown, known(4), known(6)]);
         assert!(counts[0] > 0 && counts[1] > counts[0] && counts[2] == 0, "{counts:?}");
@@ -201,24 +213,26 @@ mod tests {
     }
 
     fn candidates() -> impl Strategy<Value = Vec<Candidate>> {
-        let candidate = (0..3_usize, any::<(bool, bool, bool, Option<u32>)>());
-        let candidate = candidate.prop_map(|(revision, (tried, suspect, local, known))| Candidate {
+        let candidate = (0..3_usize, any::<(bool, bool, bool, Option<u32>)>(), 0..3_u32);
+        let candidate = candidate.prop_map(|(revision, (tried, suspect, local, known), room)| Candidate {
             revision,
             tried,
             suspect,
             local,
             known,
             own: 1,
+            burden: Burden::default(),
+            room,
         });
         prop::collection::vec(candidate, 0..12)
     }
 
     proptest! {
         #[test]
-        fn only_untried_ones_are_chosen(candidates in candidates(), weights: [u8; 3], random: [u64; 3]) {
+        fn only_untried_ones_with_room_are_chosen(candidates in candidates(), weights: [u8; 3], random: [u64; 3]) {
             match choose(&candidates, &weights, random) {
-                Some(index) => prop_assert!(!candidates[index].tried),
-                None => prop_assert!(candidates.iter().all(|candidate| candidate.tried)),
+                Some(index) => prop_assert!(candidates[index].can()),
+                None => prop_assert!(!candidates.iter().any(Candidate::can)),
             }
         }
 
@@ -231,7 +245,7 @@ mod tests {
             if let Some(chosen) = choose(&candidates, &weights, random)
                 && weights[candidates[chosen].revision] == 0
             {
-                let mut others = candidates.iter().filter(|candidate| !candidate.tried);
+                let mut others = candidates.iter().filter(|candidate| candidate.can());
                 prop_assert!(others.all(|candidate| weights[candidate.revision] == 0));
             }
         }

@@ -14,7 +14,7 @@ use crate::{
     caller::Caller,
     error::RequestError,
     head::Head,
-    headers::{HOPS_MAX, NODE, REQUEST_ID, for_engine, hops, request_id},
+    headers::{HOPS_MAX, NODE, REQUEST_ID, for_engine, hops, priority, request_id},
     holding::Begun,
     models,
     pending::Pending,
@@ -106,6 +106,8 @@ impl Ingress {
         if hops(&parts.headers) > HOPS_MAX {
             return Err(RequestError::TooManyHops);
         }
+        let caller = Caller::ANONYMOUS;
+        let priority = priority(&parts.headers, caller.priority).ok_or(RequestError::Priority)?;
         let Head { model, stream } = Head::parse(&admitted.body)?;
         let route = self.find_route(&model)?;
         let wanted = Wanted::new(&route, &model);
@@ -113,13 +115,14 @@ impl Ingress {
         parts.headers.insert(REQUEST_ID, id.clone());
         let outgoing = Outgoing { target, headers: for_engine(parts.headers), body: admitted.body.clone() };
         Ok(Pending {
-            caller: Caller::ANONYMOUS,
+            caller: Caller { priority, ..caller },
             tally: self.tallies.of(&route.endpoint, Instant::now()),
             wanted,
             stream,
             may_wake: route.may_wake,
             outgoing,
             timeout: route.timeout,
+            queue: route.queue,
             deadline: started + route.timeout,
             _room: admitted,
         })

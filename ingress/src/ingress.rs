@@ -19,8 +19,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    IngressConfig, RoutingTable, admission::Admission, demand::Tallies, holding::WaitingRoom, inflight::InFlight,
-    loads::FreshLoads, metrics::Metrics, suspicion::Suspicions, tunnel::Dial, upstream::EnginePool,
+    IngressConfig, RoutingTable, admission::Admission, demand::Tallies, headroom::SaidFull, holding::WaitingRoom,
+    inflight::InFlight, loads::FreshLoads, metrics::Metrics, suspicion::Suspicions, tunnel::Dial, upstream::EnginePool,
 };
 
 /// The gateway of one node. Serves clients ([`Ingress::serve`]) and other nodes ([`Ingress::serve_tunnel`]).
@@ -36,6 +36,7 @@ pub struct Ingress {
     pub(crate) engines: Arc<EnginePool>,
     pub(crate) inflight: Arc<InFlight>,
     pub(crate) loads: Arc<FreshLoads>,
+    pub(crate) said_full: SaidFull,
     pub(crate) suspicions: Arc<Suspicions>,
     pub(crate) admission: Admission,
     /// Room for requests of other nodes.
@@ -57,21 +58,22 @@ impl fmt::Debug for Ingress {
 impl Ingress {
     /// An ingress of `node` without routes, which reaches other nodes by `dial`.
     pub fn new(config: IngressConfig, node: NodeId, dial: Arc<dyn Dial>) -> Arc<Self> {
-        let metrics = Metrics::new();
+        let (metrics, inflight) = (Metrics::new(), Arc::new(InFlight::default()));
         Arc::new(Self {
             node,
             dial,
             routes: ArcSwap::default(),
             rerouted: watch::Sender::default(),
             tallies: Tallies::default(),
-            waiting: WaitingRoom::new(&config.limits, metrics.clone()),
+            waiting: WaitingRoom::new(config.limits.held, Arc::clone(&inflight.bell), metrics.clone()),
             engines: Arc::new(EnginePool::new(
                 config.limits.idle_per_engine,
                 config.timeouts.connect,
                 config.gateway_tls.clone(),
             )),
-            inflight: Arc::default(),
+            inflight,
             loads: Arc::default(),
+            said_full: SaidFull::default(),
             suspicions: Arc::default(),
             admission: Admission::new(&config.limits, config.timeouts.body),
             tunnels: Arc::new(Semaphore::new(config.limits.tunnels)),
@@ -95,6 +97,7 @@ impl Ingress {
             self.metrics.forget(gone.endpoint.as_str());
         }
         self.tallies.retain(&endpoints);
+        self.waiting.retain(&endpoints);
         self.rerouted.send_replace(());
     }
 
@@ -106,7 +109,7 @@ impl Ingress {
         self.tallies.demands(routes.routes().map(|route| &route.endpoint), Instant::now())
     }
 
-    /// Changes when the first request for an endpoint is held: then a replica is wanted at once, and whoever publishes
+    /// Changes when the first request for an endpoint waits that nothing serves: then a replica is wanted at once, and whoever publishes
     /// [`Self::demands`] should not wait for its next turn.
     pub fn demand_changed(&self) -> watch::Receiver<()> {
         self.waiting.first_held()

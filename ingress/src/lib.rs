@@ -12,6 +12,7 @@
 mod account;
 mod admission;
 mod attempt;
+mod bell;
 mod caller;
 mod choose;
 mod client_stream;
@@ -22,6 +23,7 @@ mod failure;
 mod handler;
 mod head;
 mod headers;
+mod headroom;
 mod holding;
 mod inflight;
 mod ingress;
@@ -41,5 +43,5 @@ mod upstream;
 
 pub use config::{IngressConfig, Limits, Timeouts};
 pub use ingress::Ingress;
-pub use routes::{Place, Replica, Route, RouteRevision, RoutingTable};
+pub use routes::{Place, QueueBounds, Replica, Route, RouteRevision, RoutingTable};
 pub use tunnel::{Dial, DialError, Tunnel, TunnelSend};

@@ -13,6 +13,13 @@ use prometheus_client::{
     },
     registry::Registry,
 };
+use shoal_types::Priority;
+
+/// vLLM's own buckets of the time that requests queue, and below them what only a queue before it can have.
+const QUEUE_SECONDS: [f64; 25] = [
+    0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 120.0,
+    240.0, 480.0, 960.0, 1920.0, 7680.0,
+];
 
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,12 +81,12 @@ impl Served {
     }
 }
 
-/// What became of a request that was held because no replica was ready.
+/// What became of a request that waited, because no replica was ready or had room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum HeldEnd {
-    /// A replica became ready.
+    /// A replica became ready, or had room.
     Ready,
-    /// None became ready in time.
+    /// None did in time.
     Expired,
     /// Nothing can become ready: the endpoint or the model is gone, or may have no replicas any more.
     Gone,
@@ -87,12 +94,15 @@ pub(crate) enum HeldEnd {
     Stopped,
     /// Given up by the client.
     Cancelled,
-    /// It was not held, as too many were.
+    /// It did not wait, as too many did.
     Refused,
+    /// Another one took its place.
+    Displaced,
 }
 
 impl HeldEnd {
-    const ALL: [Self; 6] = [Self::Ready, Self::Expired, Self::Gone, Self::Stopped, Self::Cancelled, Self::Refused];
+    const ALL: [Self; 7] =
+        [Self::Ready, Self::Expired, Self::Gone, Self::Stopped, Self::Cancelled, Self::Refused, Self::Displaced];
 
     const fn label(self) -> &'static str {
         match self {
@@ -102,8 +112,15 @@ impl HeldEnd {
             Self::Stopped => "stopped",
             Self::Cancelled => "cancelled",
             Self::Refused => "refused",
+            Self::Displaced => "displaced",
         }
     }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WaitingLabels {
+    endpoint: Arc<str>,
+    priority: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -142,7 +159,7 @@ type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 pub(crate) struct Metrics {
     requests: Family<RequestLabels, Counter>,
     inflight: Family<EndpointLabels, Gauge>,
-    held: Family<EndpointLabels, Gauge>,
+    held: Family<WaitingLabels, Gauge>,
     held_ended: Family<HeldLabels, Counter>,
     held_for: Histograms<EndpointLabels>,
     failed_attempts: Family<ReasonLabels, Counter>,
@@ -157,8 +174,7 @@ impl Metrics {
             inflight: Family::default(),
             held: Family::default(),
             held_ended: Family::default(),
-            // 100 ms to 7 min: from a replica that is just about to be ready to the loading of a large model.
-            held_for: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.1, 2.0, 13))),
+            held_for: Family::new_with_constructor(|| Histogram::new(QUEUE_SECONDS)),
             failed_attempts: Family::default(),
             // 5 ms to 40 s, 10 ms to 11 min: cached prompts to long generations.
             first_byte: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.005, 2.0, 14))),
@@ -172,9 +188,17 @@ impl Metrics {
         let Self { requests, inflight, held, held_ended, held_for, failed_attempts, first_byte, duration } = self;
         registry.register("requests", "Requests that ended, by how and where", requests.clone());
         registry.register("requests_in_flight", "Requests being served or held", inflight.clone());
-        registry.register("requests_held", "Requests that wait for a replica to become ready", held.clone());
+        registry.register(
+            "requests_held",
+            "Requests that wait for a replica to become ready or to have room",
+            held.clone(),
+        );
         registry.register("held_requests", "Requests that waited, by what came of it", held_ended.clone());
-        registry.register("held_seconds", "How long requests waited for a replica to become ready", held_for.clone());
+        registry.register(
+            "held_seconds",
+            "How long requests waited for a replica to become ready or to have room",
+            held_for.clone(),
+        );
         registry.register(
             "failed_attempts",
             "Replicas that gave no answer, so that another was tried",
@@ -199,9 +223,10 @@ impl Metrics {
         self.first_byte.get_or_create(&labels).observe(after.as_secs_f64());
     }
 
-    /// `held` requests for `endpoint` wait for a replica.
-    pub(crate) fn held(&self, endpoint: &Arc<str>, held: u32) {
-        self.held.get_or_create(&EndpointLabels { endpoint: Arc::clone(endpoint) }).set(held.into());
+    /// `held` requests of `priority` for `endpoint` wait for a replica.
+    pub(crate) fn held(&self, endpoint: &Arc<str>, priority: Priority, held: u32) {
+        let labels = WaitingLabels { endpoint: Arc::clone(endpoint), priority: priority.as_str() };
+        self.held.get_or_create(&labels).set(held.into());
     }
 
     /// A request for `endpoint` no longer waits, or does not wait at all.
@@ -243,9 +268,11 @@ impl Metrics {
         for end in HeldEnd::ALL {
             self.held_ended.remove(&HeldLabels { endpoint: Arc::clone(&endpoint), outcome: end.label() });
         }
+        for priority in Priority::ALL {
+            self.held.remove(&WaitingLabels { endpoint: Arc::clone(&endpoint), priority: priority.as_str() });
+        }
         let labels = EndpointLabels { endpoint };
         self.inflight.remove(&labels);
-        self.held.remove(&labels);
         self.held_for.remove(&labels);
         self.duration.remove(&labels);
     }
@@ -269,7 +296,7 @@ mod tests {
         let endpoint: Arc<str> = "llama".into();
         metrics.entered(&endpoint);
         metrics.first_byte(&endpoint, true, Duration::from_millis(1));
-        metrics.held(&endpoint, 1);
+        metrics.held(&endpoint, Priority::Low, 1);
         metrics.held_ended(&endpoint, HeldEnd::Ready, Duration::from_millis(1));
         metrics.ended(Some(&endpoint), Code::of(StatusCode::OK), Served::Remote, Duration::from_millis(2));
         let text = shown(&metrics);

@@ -91,7 +91,7 @@ mod tests {
     use shoal_types::{Hlc, NodeId, Revision, UnixMillis};
 
     use super::*;
-    use crate::RouteRevision;
+    use crate::{QueueBounds, RouteRevision};
 
     #[test]
     fn all_names_are_listed_as_the_sdk_expects() {
@@ -110,6 +110,8 @@ mod tests {
                 aliases: ["gpt-4".to_owned()].into(),
                 weight: 100,
             }],
+            max_inflight: None,
+            queue: QueueBounds::default(),
             replicas: Vec::new(),
         }]);
         let value: serde_json::Value = serde_json::from_slice(&list(&table)).unwrap();

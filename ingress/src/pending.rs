@@ -2,15 +2,27 @@
 
 use std::{sync::Arc, time::Duration};
 
+use shoal_types::KeyId;
 use tokio::time::Instant;
 
-use crate::{admission::Admitted, caller::Caller, demand::Tally, routes::Wanted, upstream::Outgoing};
+use crate::{
+    admission::Admitted,
+    caller::Caller,
+    demand::Tally,
+    holding::Asker,
+    routes::{QueueBounds, Wanted},
+    upstream::Outgoing,
+};
+
+/// Bytes of a body per token of a prompt, about: English text in JSON.
+const BYTES_PER_TOKEN: usize = 4;
+/// What an answer is taken for, in tokens. What clients allow for one is mostly far more than what comes.
+const ANSWER: usize = 256;
 
 /// A client's request that has no answer yet, and all that is needed to get it one.
 #[derive(Debug)]
 pub(crate) struct Pending {
     /// Who asks.
-    #[allow(dead_code)] // what a queue treats callers by
     pub(crate) caller: Caller,
     pub(crate) wanted: Wanted,
     /// The client reads events.
@@ -22,6 +34,17 @@ pub(crate) struct Pending {
     pub(crate) timeout: Duration,
     pub(crate) deadline: Instant,
     pub(crate) tally: Arc<Tally>,
+    /// Where it waits for a replica, if it has to.
+    pub(crate) queue: QueueBounds,
     /// Its share of the bodies that may be held.
     pub(crate) _room: Admitted,
+}
+
+impl Pending {
+    /// What it asks of a queue.
+    pub(crate) fn asker(&self) -> Asker<Option<KeyId>> {
+        let Caller { key, priority, weight } = self.caller;
+        let cost = self.outgoing.body.len() / BYTES_PER_TOKEN + ANSWER;
+        Asker { caller: key, priority, weight, cost: u32::try_from(cost).unwrap_or(u32::MAX) }
+    }
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, iter};
 
 use shoal_engine_supervisor::{EnginePhase, EngineStatus};
-use shoal_ingress::{Place, Replica, Route, RouteRevision, RoutingTable};
+use shoal_ingress::{Place, QueueBounds, Replica, Route, RouteRevision, RoutingTable};
 use shoal_placement::Memory;
 use shoal_types::{
     Claim, ClaimId, EndpointName, EndpointRecord, EndpointSpec, Mandate, NodeView, ReplicaState, Revision, View,
@@ -35,6 +35,11 @@ fn route(view: &View, memory: &Memory, engines: &Engines, record: &EndpointRecor
         may_wake: spec.replicas.most() > 0,
         revisions: revisions.collect(),
         replicas,
+        max_inflight: spec.max_inflight(),
+        queue: QueueBounds {
+            size: usize::try_from(spec.routing.queue.size).unwrap_or(usize::MAX),
+            deadline: spec.routing.queue.deadline.0,
+        },
     }
 }
 

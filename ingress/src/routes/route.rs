@@ -25,6 +25,26 @@ pub struct Route {
     pub revisions: Vec<RouteRevision>,
     /// Ready replicas only; may be empty.
     pub replicas: Vec<Replica>,
+    /// Requests that one replica is given at once, by all nodes; `None` if it says itself when it is full. What is over it
+    /// waits in the queue.
+    pub max_inflight: Option<u32>,
+    /// Where requests wait for a replica.
+    pub queue: QueueBounds,
+}
+
+/// How many requests for one endpoint wait at one node, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueBounds {
+    /// Requests that wait at once; beyond it 429, or 503 where nothing serves.
+    pub size: usize,
+    /// How long one waits for room at replicas that serve; then 429.
+    pub deadline: Duration,
+}
+
+impl Default for QueueBounds {
+    fn default() -> Self {
+        Self { size: 512, deadline: Duration::from_secs(60) }
+    }
 }
 
 /// What the replicas of one revision are called, and what they get of the requests.
@@ -133,6 +153,7 @@ pub(crate) struct LocalReplica {
     pub(crate) backend: Backend,
     pub(crate) load: Option<Load>,
     pub(crate) timeout: Duration,
+    pub(crate) max_inflight: Option<u32>,
 }
 
 impl LocalReplica {
@@ -180,6 +201,8 @@ mod tests {
             may_wake: true,
             replicas: vec![replica(1, &old), replica(2, &new), forgotten],
             revisions: vec![new, old],
+            max_inflight: None,
+            queue: QueueBounds::default(),
         };
         assert_eq!(answers(&route, "new"), [2]);
         assert_eq!(answers(&route, "old"), [1]);

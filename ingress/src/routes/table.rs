@@ -109,7 +109,12 @@ fn local(routes: &[Arc<Route>]) -> HashMap<ClaimId, LocalReplica> {
         .filter_map(|(route, replica)| match &replica.place {
             Place::Local(backend) => Some((
                 replica.claim,
-                LocalReplica { backend: backend.clone(), load: replica.load, timeout: route.timeout },
+                LocalReplica {
+                    backend: backend.clone(),
+                    load: replica.load,
+                    timeout: route.timeout,
+                    max_inflight: route.max_inflight,
+                },
             )),
             Place::Remote => None,
         })
@@ -121,7 +126,7 @@ mod tests {
     use shoal_types::{Hlc, NodeId, Revision, UnixMillis};
 
     use super::*;
-    use crate::routes::RouteRevision;
+    use crate::routes::{QueueBounds, RouteRevision};
 
     fn route(endpoint: &str, model: &str, aliases: &[&str]) -> Route {
         Route {
@@ -131,6 +136,8 @@ mod tests {
             may_wake: true,
             revisions: vec![revision(1, model, aliases)],
             replicas: Vec::new(),
+            max_inflight: None,
+            queue: QueueBounds::default(),
         }
     }
 

@@ -16,6 +16,8 @@ mod lifecycle;
 #[cfg(test)]
 mod provider;
 #[cfg(test)]
+mod queueing;
+#[cfg(test)]
 mod retry;
 #[cfg(test)]
 mod revisions;

@@ -39,7 +39,7 @@ pub use node::{CapacityType, Departure, DepartureReason, EngineOffer, Host, Labe
 pub use parse::{SpecError, parse_documents, parse_endpoints};
 pub use spec::{
     ApiVersion, CommandEngine, Endpoint, EndpointSpec, EngineSpec, GatewayEngine, Kind, Metadata, OnFailure, Placement,
-    ProcessEngine, Replicas, Resources, Rollout, Routing, Scaling, ScoreWeights, SimEngine, Sleep, Spot, Spread,
+    ProcessEngine, Queue, Replicas, Resources, Rollout, Routing, Scaling, ScoreWeights, SimEngine, Sleep, Spot, Spread,
     Strategy, Targets, VllmEngine,
 };
 pub use time::UnixMillis;

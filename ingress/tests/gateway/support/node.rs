@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use shoal_ingress::{Ingress, IngressConfig, Place, Replica, Route, RouteRevision, RoutingTable};
+use shoal_ingress::{Ingress, IngressConfig, Place, QueueBounds, Replica, Route, RouteRevision, RoutingTable};
 use shoal_types::{Backend, ClaimId, Demand, EngineAddress, GatewayTarget, Hlc, Load, NodeId, Revision, UnixMillis};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -62,6 +62,8 @@ pub(crate) fn route(replicas: impl IntoIterator<Item = Replica>) -> Route {
         may_wake: false,
         revisions: vec![route_revision(1, "meta/Llama-3", 100)],
         replicas: replicas.into_iter().collect(),
+        max_inflight: None,
+        queue: QueueBounds::default(),
     }
 }
 
