@@ -1,9 +1,9 @@
 //! Says in the log why replicas find no place: what `shoal why` says, at the time when it happened.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{cell::OnceCell, collections::BTreeMap, sync::Arc, time::Duration};
 
 use shoal_mesh::clock;
-use shoal_placement::{Explanation, Memory, Scene, WantExplanation, explain, steward_of};
+use shoal_placement::{Explanation, Memory, Scene, WantExplanation, explain, making_room, steward_of};
 use shoal_types::{EndpointName, View};
 use tokio::{sync::watch, time::sleep};
 use tokio_util::sync::CancellationToken;
@@ -24,6 +24,7 @@ pub(crate) async fn keep(
         for (name, turn) in turns(&mut told, &Scene { view: &view, memory: &memory, now: clock::now() }) {
             match turn {
                 Turn::Stuck(replicas, why) => warn!(endpoint = %name, replicas, "Replicas find no place: {why}"),
+                Turn::RoomIsMade(replicas, why) => info!(endpoint = %name, replicas, "Others make room: {why}"),
                 Turn::Placed => info!(endpoint = %name, "All replicas find a place again"),
             }
         }
@@ -35,31 +36,46 @@ pub(crate) async fn keep(
 enum Turn {
     /// So many find no place, and why.
     Stuck(usize, String),
+    /// For so many that find no place others go, and who.
+    RoomIsMade(usize, String),
     Placed,
 }
 
-/// What has changed since `told`, by endpoint the number of replicas without a place, which becomes what it is now.
-fn turns(told: &mut BTreeMap<EndpointName, usize>, scene: &Scene<'_>) -> Vec<(EndpointName, Turn)> {
-    let mut turns = Vec::new();
+/// Replicas of an endpoint that find no place.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Waiting {
+    /// Nothing is done about.
+    stuck: usize,
+    /// For which others make room.
+    room: usize,
+}
+
+/// What has changed since `told`, which becomes what it is now.
+fn turns(told: &mut BTreeMap<EndpointName, Waiting>, scene: &Scene<'_>) -> Vec<(EndpointName, Turn)> {
+    let (mut turns, making) = (Vec::new(), OnceCell::new());
     told.retain(|name, _| scene.view.endpoints.contains_key(name));
     for (name, record) in &scene.view.endpoints {
         if steward_of(scene.view, name) != Some(scene.view.me) {
             told.remove(name);
             continue;
         }
-        let explanation = explain(scene, record);
-        let now = unplaced(&explanation);
-        let before = told.insert(name.clone(), now).unwrap_or(0);
-        if now != before {
-            let turn = if now == 0 { Turn::Placed } else { Turn::Stuck(now, explanation.to_string()) };
+        let explanation = explain(scene, record, making.get_or_init(|| making_room(scene)));
+        let now = waiting(&explanation);
+        if told.insert(name.clone(), now).unwrap_or_default() != now {
+            let turn = match now {
+                Waiting { stuck: 0, room: 0 } => Turn::Placed,
+                Waiting { stuck: 0, room } => Turn::RoomIsMade(room, explanation.to_string()),
+                Waiting { stuck, .. } => Turn::Stuck(stuck, explanation.to_string()),
+            };
             turns.push((name.clone(), turn));
         }
     }
     turns
 }
 
-fn unplaced(explanation: &Explanation) -> usize {
-    explanation.wants.iter().map(WantExplanation::unplaced).sum()
+fn waiting(explanation: &Explanation) -> Waiting {
+    let wants = || explanation.wants.iter();
+    Waiting { stuck: wants().map(WantExplanation::unplaced).sum(), room: wants().map(|want| want.room.len()).sum() }
 }
 
 #[cfg(test)]

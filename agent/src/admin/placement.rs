@@ -5,10 +5,12 @@ use std::sync::Arc;
 use axum::{
     Json,
     extract::{Path, State},
+    http::{HeaderMap, header},
+    response::{IntoResponse as _, Response},
 };
 use serde::{Deserialize, Serialize};
 use shoal_mesh::clock;
-use shoal_placement::{Explanation, Plan, RolloutStatus, explain, plan, rollout_status};
+use shoal_placement::{Plan, RolloutStatus, explain, making_room, plan, rollout_status};
 use shoal_types::{Endpoint, EndpointName, EndpointRecord, EndpointSpec, Revision, View, parse_endpoints};
 
 use super::{
@@ -45,10 +47,22 @@ pub(crate) struct PastRevisionStatus {
     pub(crate) spec: EndpointSpec,
 }
 
-pub(super) async fn why(State(admin): Shared, Path(name): Path<String>) -> Answer<Explanation> {
+/// As JSON, or as the text for people where that is what is asked for (`Accept: text/plain`).
+pub(super) async fn why(
+    State(admin): Shared,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let (view, record) = find(&admin, &name)?;
     let memory = admin.memory.borrow().clone();
-    Ok(Json(explain(&admin.scene(&view, &memory), &record)))
+    let scene = admin.scene(&view, &memory);
+    let explanation = explain(&scene, &record, &making_room(&scene));
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    Ok(if accept.trim_start().starts_with("text/plain") {
+        explanation.to_string().into_response()
+    } else {
+        Json(explanation).into_response()
+    })
 }
 
 pub(super) async fn dry_run(State(admin): Shared, body: String) -> Answer<Plan> {

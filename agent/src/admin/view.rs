@@ -153,11 +153,15 @@ pub(crate) fn problems(
                 let why = status.reason.as_deref().unwrap_or_default();
                 Some(format!("endpoint {name}: its rollout is {}: {why}; see `shoal rollout status {name}`", status.health.text()))
             }
+            // All serve, but not all of them what was applied last.
+            EndpointHealth::Progressing if status.ready >= status.desired => Some(format!(
+                "endpoint {name}: its rollout is not complete; see `shoal rollout status {name}` and `shoal why endpoint/{name}`"
+            )),
             EndpointHealth::Progressing => {
                 Some(format!("endpoint {name}: {} of {} replicas ready", status.ready, status.desired))
             }
             EndpointHealth::Unplaceable => Some(format!(
-                "endpoint {name}: {} of {} replicas ready and no node can run another; see `shoal describe endpoint {name}`",
+                "endpoint {name}: {} of {} replicas ready and no node can run another; see `shoal why endpoint/{name}`",
                 status.ready, status.desired
             )),
         }

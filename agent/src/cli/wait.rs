@@ -130,7 +130,7 @@ fn cannot_be_placed(endpoint: &EndpointStatus) -> Problem {
         endpoint.status.desired,
         reasons(endpoint)
     );
-    Problem::new(Code::NotReady, message).hint(format!("shoal describe endpoint {name}"))
+    Problem::new(Code::NotReady, message).hint(format!("shoal why endpoint/{name}"))
 }
 
 /// Why nodes do not run another replica, each on a line of its own.
@@ -142,9 +142,15 @@ fn not_in_time(endpoints: &[EndpointStatus], applied: &[AppliedStatus], limit: D
     let mut message = format!("not ready after {limit:?}");
     for endpoint in endpoints.iter().filter(|endpoint| !is_done(endpoint)) {
         let (name, status) = (&endpoint.endpoint.metadata.name, &endpoint.status);
-        message +=
-            &format!("\nendpoint {name}: {} of {} replicas ready{}", status.ready, status.desired, reasons(endpoint));
+        let rest =
+            if status.ready < status.desired { "" } else { ", but not all of them are of what was applied last" };
+        message += &format!(
+            "\nendpoint {name}: {} of {} replicas ready{rest}{}",
+            status.ready,
+            status.desired,
+            reasons(endpoint)
+        );
     }
     let first = applied.first().map_or("NAME", |applied| applied.name.as_str());
-    Problem::new(Code::Timeout, message).hint(format!("shoal describe endpoint {first}"))
+    Problem::new(Code::Timeout, message).hint(format!("shoal why endpoint/{first}"))
 }

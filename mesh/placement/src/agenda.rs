@@ -12,7 +12,7 @@ use shoal_types::{ClaimId, EndpointName, EndpointRecord, NodeId};
 
 use crate::{
     census::Census,
-    clearing::{Clearing, Place, Site},
+    clearing::{Clearing, MakesRoom, Place, Site},
     decision::MoveReason,
     ground::Ground,
     group::Group,
@@ -83,17 +83,17 @@ impl<'c, 'a> Agenda<'c, 'a> {
         let wanted = opening.unplaced.min(census.short());
         let mut cleared = 0;
         while cleared < wanted && given.clearings < CLEARED_AT_ONCE {
-            if let Some(place) = preempt(scene, (census, group), censuses, given, &self.clearing) {
-                let by = |claim| (claim, census.name().clone());
-                self.clearing.evicted.extend(place.goers.iter().copied().map(by));
-                given.clear(&place, group);
+            let (place, moves) = if let Some(place) = preempt(scene, (census, group), censuses, given, &self.clearing) {
+                self.clearing.evict(&place, census);
+                (place, false)
             } else if let Some(place) = defragment(ground, (census, group), censuses, given, &self.clearing) {
-                let reason = || MoveReason::Defragment { for_endpoint: census.name().clone() };
-                self.clearing.moved.extend(place.goers.iter().map(|&claim| (claim, reason())));
-                given.clear(&place, group);
+                self.clearing.displace(&place, census);
+                (place, true)
             } else {
                 break;
-            }
+            };
+            self.clearing.note(scene, &place, group, moves);
+            given.clear(&place, group);
             cleared += 1;
         }
         if cleared < opening.unplaced && census.record.endpoint.spec.rollout.max_unavailable > 0 {
@@ -125,44 +125,40 @@ impl Given {
 }
 
 impl Clearing {
+    fn evict(&mut self, place: &Place, by: &Census<'_>) {
+        self.evicted.extend(place.goers.iter().map(|&claim| (claim, by.name().clone())));
+    }
+
+    fn displace(&mut self, place: &Place, by: &Census<'_>) {
+        let reason = || MoveReason::Defragment { for_endpoint: by.name().clone() };
+        self.moved.extend(place.goers.iter().map(|&claim| (claim, reason())));
+    }
+
+    /// Room is being made at `place`: by those who go for it, and by those who are going anyhow.
+    fn note(&mut self, scene: &Scene<'_>, place: &Place, group: &Group<'_>, moves: bool) {
+        let mut going = scene.view.nodes.get(&place.node).map(|node| self.ending_on(node)).unwrap_or_default();
+        going.extend(&place.goers);
+        self.rooms.push(MakesRoom {
+            for_endpoint: group.want.record.endpoint.metadata.name.clone(),
+            revision: group.want.revision,
+            capacity: group.want.class.into(),
+            node: place.node,
+            going: going.into_iter().collect(),
+            moves,
+        });
+    }
+
     fn save(&mut self, saving: &Saving<'_, '_>) {
         self.moved.entry(saving.claim).or_insert(MoveReason::Rebalance { to: saving.to });
     }
 }
 
-/// A replica that goes, or is to go, so that another finds room.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MakesRoom {
-    /// Which.
-    pub claim: ClaimId,
-    /// Of which endpoint.
-    pub endpoint: EndpointName,
-    /// Whose replica comes in its place.
-    pub for_endpoint: EndpointName,
-    /// Whether it is replaced elsewhere first; else it goes because the other's priority is higher.
-    pub moves: bool,
-}
-
-/// Which replicas make room for ones that are missing, in the order of their claims: the pending one's side of
+/// Where room is being made, for all replicas that find none: the pending one's side of
 /// [`DrainReason::Preempted`](crate::DrainReason) and [`MoveReason::Defragment`]. The same view gives the same answer on
 /// every node.
 pub fn making_room(scene: &Scene<'_>) -> Vec<MakesRoom> {
     let censuses = take_censuses(scene, &Patience { now: scene.now, guard: None });
-    let Clearing { evicted, moved, .. } = Agenda::new(scene, scene.view.me, &censuses).clearing;
-    let evicted = evicted.into_iter().map(|(claim, by)| (claim, by, false));
-    let moved = moved.into_iter().filter_map(|(claim, reason)| match reason {
-        MoveReason::Defragment { for_endpoint } => Some((claim, for_endpoint, true)),
-        MoveReason::Rebalance { .. } => None,
-    });
-    let endpoint_of = |claim: ClaimId| Some(scene.view.nodes.get(&claim.node)?.claims.get(&claim)?.endpoint.clone());
-    let mut making: Vec<MakesRoom> = evicted
-        .chain(moved)
-        .filter_map(|(claim, for_endpoint, moves)| {
-            Some(MakesRoom { claim, endpoint: endpoint_of(claim)?, for_endpoint, moves })
-        })
-        .collect();
-    making.sort_by_key(|room| room.claim);
-    making
+    Agenda::new(scene, scene.view.me, &censuses).clearing.rooms
 }
 
 /// The census of every endpoint, in the order of their names.

@@ -2,9 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use shoal_types::{Claim, ClaimId, EndpointName, GpuUse, NodeId, NodeView, ReplicaState, UnixMillis};
+use shoal_types::{Claim, ClaimId, EndpointName, GpuUse, NodeId, NodeView, ReplicaState, Revision, UnixMillis};
 
-use crate::{candidates::admit, decision::MoveReason, exclusion::Exclusion, want::Want};
+use crate::{
+    candidates::admit,
+    decision::MoveReason,
+    exclusion::{Capacity, Exclusion},
+    want::Want,
+};
 
 /// Which replicas go so that others find room.
 #[derive(Debug, Default)]
@@ -15,6 +20,25 @@ pub(crate) struct Clearing {
     pub(crate) moved: BTreeMap<ClaimId, MoveReason>,
     /// Claims in whose place a missing replica of the same endpoint could run that finds no other.
     pub(crate) breaks: BTreeSet<ClaimId>,
+    /// Where all that makes room, one for each replica that comes.
+    pub(crate) rooms: Vec<MakesRoom>,
+}
+
+/// Room that is being made on one node, for one replica that found none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MakesRoom {
+    /// Whose replica comes.
+    pub for_endpoint: EndpointName,
+    /// Of which revision.
+    pub revision: Revision,
+    /// On which capacity.
+    pub capacity: Capacity,
+    /// Where.
+    pub node: NodeId,
+    /// Who goes, or is going already, in the order of the claims.
+    pub going: Vec<ClaimId>,
+    /// Whether they are replaced elsewhere first; else they go because the other's priority is higher.
+    pub moves: bool,
 }
 
 impl Clearing {

@@ -5,6 +5,7 @@ mod counterfactual;
 mod obstacles;
 mod remedy;
 mod replica;
+mod room;
 mod text;
 
 use serde::{Deserialize, Serialize};
@@ -16,12 +17,15 @@ pub use self::{
     obstacles::{ExcludedNode, ExcludedNodes},
     remedy::{NodeNames, Remedy},
     replica::ReplicaStanding,
+    room::RoomBeingMade,
 };
 use self::{counterfactual::remedies, obstacles::Obstacles};
 use crate::{
+    clearing::MakesRoom,
     exclusion::Capacity,
     ground::Ground,
     muster::{Post, muster},
+    presence::Holder,
     rank::Ranking,
     scene::Scene,
     tenancy::{Tenancies, Tenants},
@@ -65,6 +69,9 @@ pub struct WantExplanation {
     pub missing: usize,
     /// Nodes where the missing ones would go, one for each as far as there is room.
     pub next: Vec<String>,
+    /// Nodes where others go so that further ones find room, one for each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub room: Vec<RoomBeingMade>,
     /// Nodes that could run one, best first.
     pub candidates: Vec<Candidate>,
     /// Further candidates, that are not told.
@@ -78,19 +85,27 @@ pub struct WantExplanation {
 }
 
 impl WantExplanation {
-    /// How many of the missing ones have no place to go.
+    /// How many of the missing ones have no place to go, not even one that is being made.
     pub const fn unplaced(&self) -> usize {
-        self.missing.saturating_sub(self.next.len())
+        self.missing.saturating_sub(self.next.len() + self.room.len())
     }
 }
 
-/// Explains `record`, an endpoint of the scene's view.
-pub fn explain<'a>(scene: &Scene<'a>, record: &'a EndpointRecord) -> Explanation {
+/// Explains `record`, an endpoint of the scene's view. `making` is where [room is being made](crate::making_room), for all
+/// endpoints: it costs as much as a whole decision, and is the same for all that are explained in one view.
+pub fn explain<'a>(scene: &Scene<'a>, record: &'a EndpointRecord, making: &[MakesRoom]) -> Explanation {
     let name = &record.endpoint.metadata.name;
     let claims: Vec<_> = scene.view.claims_of(name).collect();
     let muster = muster(scene, record, &claims);
     let ground = Ground::new(scene);
     let tenancies = Tenancies::new(scene.view);
+    let standing = |holder: &Holder<'_>, standing| ReplicaStanding::new(holder, standing).beside(making);
+    let explain_post = |post: &Post<'a>| {
+        let rooms = room::rooms(scene.view, &post.want, making);
+        let want = explain_post(&ground, post, post.missing(), &[], &tenancies, rooms);
+        let kept = want.kept.into_iter().map(|replica| replica.beside(making)).collect();
+        WantExplanation { kept, ..want }
+    };
     Explanation {
         endpoint: name.clone(),
         priority: record.endpoint.spec.placement.priority,
@@ -99,26 +114,28 @@ pub fn explain<'a>(scene: &Scene<'a>, record: &'a EndpointRecord) -> Explanation
             .mandate(name)
             .map(|heard| heard.mandate.reason.clone())
             .filter(|reason| !reason.is_empty()),
-        wants: muster.posts.iter().map(|post| explain_post(&ground, post, post.missing(), &[], &tenancies)).collect(),
-        others: muster.others.iter().map(|(holder, standing)| ReplicaStanding::new(holder, *standing)).collect(),
+        wants: muster.posts.iter().map(explain_post).collect(),
+        others: muster.others.iter().map(|(holder, is)| standing(holder, *is)).collect(),
     }
 }
 
 /// Explains one post of which `missing` are missing, and have got as far as the nodes `placed`: what `ground` offers is what
-/// they left.
+/// they left. For some of the others there will be `rooms`.
 pub(crate) fn explain_post<'a>(
     ground: &Ground<'a>,
     post: &Post<'a>,
     missing: usize,
     placed: &[NodeId],
     tenancies: &Tenancies<'a>,
+    mut rooms: Vec<RoomBeingMade>,
 ) -> WantExplanation {
     let want = &post.want;
     let need = ground.need(want);
     let ranking = Ranking::on(ground, want, post.nodes().chain(ground.nodes(placed)));
     let ranked = ranking.ranked();
     let slots = ranking.slots(missing.saturating_sub(placed.len()));
-    let stuck = placed.len() + slots.len() < missing;
+    rooms.truncate(missing.saturating_sub(placed.len() + slots.len()));
+    let stuck = placed.len() + slots.len() + rooms.len() < missing;
     let obstacles = Obstacles::new(ground, &need);
     let name = |node: &NodeView| node.facts.name.clone();
     WantExplanation {
@@ -129,6 +146,7 @@ pub(crate) fn explain_post<'a>(
         kept: replica::of_post(post),
         missing,
         next: ground.nodes(placed).chain(ground.nodes(&slots)).map(name).collect(),
+        room: rooms,
         more_candidates: ranked.len().saturating_sub(CANDIDATES_MAX),
         candidates: ranked.iter().take(CANDIDATES_MAX).map(Candidate::new).collect(),
         excluded: obstacles.groups(),

@@ -8,7 +8,7 @@
 //! * [`Action`] is one such thing: claim, start, withdraw, drain, move.
 //! * [`Steward::step`] says how many replicas of which revision there should be, for the endpoints that this node is the
 //!   steward of; [`Desired::of`] is how every node reads it.
-//! * [`making_room`] says which replicas go so that others find a place.
+//! * [`making_room`] says where replicas go so that others find a place.
 //! * [`explain()`] says why an endpoint's replicas are where they are, why others are missing, and what would change that;
 //!   [`candidates()`] is the part of it that follows from the view alone.
 //! * [`plan()`] says what would happen if endpoints were applied.
@@ -56,16 +56,17 @@ mod want;
 #[cfg(test)]
 mod tests;
 
-pub use agenda::{MakesRoom, making_room};
+pub use agenda::making_room;
 pub use candidates::{Candidates, candidates};
 pub use capacity::fits;
+pub use clearing::MakesRoom;
 pub use decision::{Action, Decision, DrainReason, MoveReason, WithdrawReason};
 pub use desired::Desired;
 pub use elector::Elector;
 pub use exclusion::{Capacity, Exclusion};
 pub use explain::{
-    Candidate, ExcludedNode, ExcludedNodes, Explanation, NodeNames, Remedy, ReplicaStanding, Term, TermName,
-    WantExplanation, explain,
+    Candidate, ExcludedNode, ExcludedNodes, Explanation, NodeNames, Remedy, ReplicaStanding, RoomBeingMade, Term,
+    TermName, WantExplanation, explain,
 };
 pub use memory::{Heard, Memory};
 pub use muster::Standing;

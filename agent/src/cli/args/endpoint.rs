@@ -23,8 +23,8 @@ pub(crate) struct ApplyArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct DeleteArgs {
-    /// `endpoint NAME`
-    #[arg(num_args = 2, value_names = ["RESOURCE", "NAME"], required_unless_present = "filename")]
+    /// `endpoint NAME...` or `endpoint/NAME...`
+    #[arg(num_args = 1.., value_name = "endpoint NAME", required_unless_present = "filename")]
     pub(crate) target: Vec<String>,
     /// Delete the endpoints of this YAML file
     #[arg(short, long, value_name = "PATH", conflicts_with = "target")]

@@ -1,6 +1,9 @@
 //! Each thing that is against nodes is taken away by itself: who becomes a candidate then is a remedy.
 
-use std::{cmp::Reverse, collections::BTreeMap};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use shoal_types::{CapacityType, Claim, DepartureReason, EndpointName, Resources};
 
@@ -11,6 +14,7 @@ use super::{
 };
 use crate::{
     capacity::fits,
+    clearing,
     exclusion::{Exclusion, GpuKind},
     ground::{Ground, Site},
     need::{Filter, Need},
@@ -28,6 +32,7 @@ pub(super) fn remedies<'a>(
     remedies.extend(free_gpus(need, obstacles));
     remedies.extend(defragment(need, obstacles, tenancies));
     remedies.extend(raise_priority(ground, need, obstacles, tenancies));
+    remedies.extend(allow_unavailable(ground, need, obstacles));
     remedies.extend(presence(obstacles));
     remedies.extend(engine(obstacles));
     remedies.extend(labels(need, obstacles));
@@ -154,8 +159,9 @@ fn defragment(need: &Need<'_>, obstacles: &Obstacles<'_, '_>, tenancies: &Tenanc
     let claims = obstacles.full().flat_map(|site| site.node.claims.values()).filter(smaller);
     let endpoints = unique(claims.map(|claim| &claim.endpoint));
     let off = endpoints.iter().filter(|endpoint| !tenancies.moves(endpoint)).take(NAMES_MAX);
-    let off = off.map(|&endpoint| endpoint.clone()).collect();
-    (free >= needed && !endpoints.is_empty()).then_some(Remedy::Defragment { free, most, needed, off })
+    let off: Vec<EndpointName> = off.map(|&endpoint| endpoint.clone()).collect();
+    // Where all of them may move, they do, or have no other place.
+    (free >= needed && !off.is_empty()).then_some(Remedy::Defragment { free, most, needed, off })
 }
 
 fn raise_priority<'a>(
@@ -164,11 +170,31 @@ fn raise_priority<'a>(
     obstacles: &Obstacles<'_, 'a>,
     tenancies: &Tenancies<'a>,
 ) -> Option<Remedy> {
+    // What is of a lower priority already would have given way, if it could.
+    let own = need.placement().priority;
     let evictions = obstacles.full().filter_map(|site| tenancies.evictable(ground, need, site, None));
-    let eviction = evictions.min_by_key(Eviction::rank)?;
+    let eviction = evictions.filter(|eviction| eviction.priority >= own).min_by_key(Eviction::rank)?;
     let endpoints = unique(eviction.claims.iter().map(|claim| &claim.endpoint));
     let endpoints = endpoints.into_iter().take(NAMES_MAX).cloned().collect();
     Some(Remedy::RaisePriority { above: eviction.priority, endpoints, node: eviction.node.facts.name.clone() })
+}
+
+/// Old replicas of the endpoint itself have the only room, and none of them may go before it is replaced.
+fn allow_unavailable<'a>(ground: &Ground<'a>, need: &Need<'a>, obstacles: &Obstacles<'_, 'a>) -> Option<Remedy> {
+    let want = &need.want;
+    if want.record.endpoint.spec.rollout.max_unavailable > 0 {
+        return None;
+    }
+    let is_old = |claim: &&Claim| {
+        claim.endpoint == want.record.endpoint.metadata.name && claim.revision != want.revision && claim.state.counts()
+    };
+    let yields = |site: &&Site<'a>| {
+        let old: BTreeSet<_> = site.node.claims.values().filter(is_old).map(|claim| claim.id).collect();
+        let vacated = clearing::Site::new(site.node, want, 0, ground.scene.now, |claim| old.contains(&claim));
+        !old.is_empty() && vacated.is_some_and(|site| site.fits_without(&old))
+    };
+    let nodes = NodeNames::of(obstacles.full().filter(yields));
+    (nodes.count > 0).then_some(Remedy::AllowUnavailable { nodes })
 }
 
 fn unique<'a>(names: impl Iterator<Item = &'a EndpointName>) -> Vec<&'a EndpointName> {

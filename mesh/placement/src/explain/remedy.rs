@@ -115,6 +115,11 @@ pub enum Remedy {
         /// On which node.
         node: String,
     },
+    /// A replica of the old revision goes before its successor serves.
+    AllowUnavailable {
+        /// Where it has the room.
+        nodes: NodeNames,
+    },
     /// There is another node.
     AddNode {
         /// With what.
@@ -187,15 +192,17 @@ impl fmt::Display for Remedy {
             }
             Self::Defragment { free, most, needed, off } => {
                 write!(f, "{free} such GPUs are free, at most {most} on one node, a replica needs {needed}: ")?;
-                if off.is_empty() {
-                    return f.write_str("others move together, as `placement.defragment` allows");
-                }
                 write!(f, "`placement.defragment` of {} would let them move together", quoted(off))
             }
             Self::RaisePriority { above, endpoints, node } => {
                 let endpoints = quoted(endpoints);
                 write!(f, "raise `placement.priority` above {above}: {endpoints} would give way on node {node}")
             }
+            Self::AllowUnavailable { nodes } => write!(
+                f,
+                "let a replica of the old revision go before its successor serves (`rollout.maxUnavailable: 1`): {nodes} \
+                 would do"
+            ),
             Self::AddNode { needs } => write!(f, "add a node with {needs}"),
         }
     }

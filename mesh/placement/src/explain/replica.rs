@@ -1,9 +1,10 @@
 //! One claim of an endpoint, put for people.
 
 use serde::{Deserialize, Serialize};
-use shoal_types::{ClaimId, ReplicaState, Revision};
+use shoal_types::{ClaimId, EndpointName, ReplicaState, Revision};
 
 use crate::{
+    clearing::MakesRoom,
     muster::{Post, Standing},
     presence::Holder,
 };
@@ -24,6 +25,12 @@ pub struct ReplicaStanding {
     pub state: ReplicaState,
     /// What it is good for.
     pub standing: Standing,
+    /// Why it leaves, or has failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The endpoint for whose replica it makes room.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub makes_room_for: Option<EndpointName>,
 }
 
 impl ReplicaStanding {
@@ -36,7 +43,23 @@ impl ReplicaStanding {
             revision: claim.revision,
             state: claim.state,
             standing,
+            reason: match standing {
+                Standing::Leaving | Standing::Failed => claim.leaving.clone().or_else(|| claim.reason.clone()),
+                Standing::Kept
+                | Standing::Woken
+                | Standing::Asleep
+                | Standing::Surplus
+                | Standing::Superseded
+                | Standing::Lost => None,
+            },
+            makes_room_for: None,
         }
+    }
+
+    /// The same, where room is being made as `making` says.
+    pub(super) fn beside(self, making: &[MakesRoom]) -> Self {
+        let room = making.iter().find(|room| room.going.contains(&self.claim));
+        Self { makes_room_for: room.map(|room| room.for_endpoint.clone()), ..self }
     }
 }
 

@@ -4,14 +4,14 @@ use shoal_types::{
 
 use super::*;
 use crate::{
-    Filter, Memory, Standing, Tenant,
+    Filter, Memory, Standing, Tenant, making_room,
     memory::NOTHING,
     tests::fleet::{Fleet, at, id, name},
 };
 
 fn explained(fleet: &Fleet, endpoint: &str) -> Explanation {
     let scene = Scene { view: &fleet.view, memory: &NOTHING, now: at(10) };
-    explain(&scene, fleet.record(endpoint))
+    explain(&scene, fleet.record(endpoint), &making_room(&scene))
 }
 
 fn want(fleet: &Fleet) -> WantExplanation {
@@ -137,7 +137,9 @@ fn fragments_are_told_with_who_could_move() {
     let fragments = "6 such GPUs are free, at most 3 on one node, a replica needs 4: ";
     assert_eq!(told[1], format!("{fragments}`placement.defragment` of `b` would let them move together"));
     let fleet = fleet.spec("b", |spec| spec.placement.defragment = true);
-    assert_eq!(remedies(&fleet)[1], format!("{fragments}others move together, as `placement.defragment` allows"));
+    let want = want(&fleet);
+    assert_eq!((want.unplaced(), want.remedies), (0, vec![]));
+    assert!(want.room[0].moves, "{:?}", want.room);
 }
 
 #[test]
@@ -206,7 +208,7 @@ fn candidates_come_with_their_terms_and_their_tiers() {
 
     let alone = (1..=30).fold(fleet, |fleet, node| fleet.liveness(node, Liveness::Left));
     let scene = Scene { view: &alone.view, memory: &NOTHING, now: at(10) };
-    let explanation = explain(&scene, alone.record("a"));
+    let explanation = explain(&scene, alone.record("a"), &[]);
     let told = explanation.wants[0].candidates[0].to_string();
     // The claim holds two of the eight GPUs, another replica would take two more.
     let terms = "away: 2.45 = price 1.25 (its label) + fit 1.2 (4 GPUs left over)";
@@ -253,7 +255,7 @@ fn an_endpoint_is_not_told_to_outbid_itself() {
     let mut memory = Memory::default();
     memory.observe(&fleet.view, at(10));
     let scene = Scene { view: &fleet.view, memory: &memory, now: at(10) };
-    let want = explain(&scene, fleet.record("a")).wants.remove(0);
+    let want = explain(&scene, fleet.record("a"), &[]).wants.remove(0);
     assert_eq!(want.missing, 1);
     assert!(!want.remedies.iter().any(|remedy| matches!(remedy, Remedy::RaisePriority { .. })), "{:?}", want.remedies);
 }
@@ -262,4 +264,30 @@ fn an_endpoint_is_not_told_to_outbid_itself() {
 fn an_endpoint_that_wants_nothing_says_so() {
     let text = explained(&Fleet::new().node(1, 2).endpoint("a", 1, 0), "a").to_string();
     assert!(text.contains("no replica is wanted now"), "{text}");
+}
+
+#[test]
+fn a_rollout_without_room_is_told_what_would_let_it_go_on() {
+    let mut fleet = fleet();
+    for _ in 0..2 {
+        fleet.claim(1, "a", ReplicaState::Ready, 0);
+    }
+    let fleet = fleet.revise("a").spec("a", |spec| spec.replicas.min = 2);
+    let allow = "let a replica of the old revision go before its successor serves (`rollout.maxUnavailable: 1`): node n1 \
+                 would do";
+    assert!(remedies(&fleet).contains(&allow.to_owned()), "{:?}", remedies(&fleet));
+    let allowed = fleet.spec("a", |spec| spec.rollout.max_unavailable = 1);
+    assert!(!remedies(&allowed).contains(&allow.to_owned()));
+}
+
+#[test]
+fn a_priority_that_is_high_already_is_not_told_to_rise() {
+    let mut fleet = fleet().endpoint("low", 4, 1);
+    fleet.claim(1, "low", ReplicaState::Ready, 0);
+    let rises = |fleet: &Fleet| remedies(fleet).iter().any(|remedy| remedy.contains("raise `placement.priority`"));
+    let spare = fleet.spec("low", |spec| spec.replicas.max = Some(2));
+    let spare = spare.spec("low", |spec| spec.replicas.min = 0);
+    assert!(rises(&spare));
+    let higher = spare.spec("a", |spec| spec.placement.priority = 9);
+    assert!(!rises(&higher), "{:?}", remedies(&higher));
 }

@@ -57,6 +57,7 @@ impl fmt::Display for WantExplanation {
         if !self.next.is_empty() {
             writeln!(f, "the missing ones would go to {}", self.next.join(", "))?;
         }
+        list(f, "room is being made", &self.room)?;
         if self.unplaced() > 0 {
             writeln!(f, "without room: {}", self.unplaced())?;
         }
@@ -73,7 +74,12 @@ impl fmt::Display for WantExplanation {
 impl fmt::Display for ReplicaStanding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, node, state, revision, standing, .. } = self;
-        write!(f, "{name} on {node}: {state}, revision {revision}, {standing}")
+        write!(f, "{name} on {node}: {state}, revision {revision}, {standing}")?;
+        if let Some(reason) = &self.reason {
+            write!(f, ": {reason}")?;
+        }
+        let makes_room = self.makes_room_for.as_ref();
+        makes_room.map_or(Ok(()), |endpoint| write!(f, "; makes room for `{endpoint}`"))
     }
 }
 

@@ -115,7 +115,7 @@ impl<'a> Placing<'a> {
             found.unplaced += missing - placed.len();
             if bid.change.is_some() && self.explained < EXPLAINED_MAX {
                 self.explained += 1;
-                found.why.push(explain_post(&self.ground, post, missing, &placed, &self.tenancies));
+                found.why.push(explain_post(&self.ground, post, missing, &placed, &self.tenancies, Vec::new()));
             }
         }
         found.nodes.append(&mut placed);

@@ -9,7 +9,7 @@ use super::{
     fleet::{Fleet, at, id, name},
     lockstep::Lockstep,
 };
-use crate::{Action, DrainReason, Elector, MakesRoom, Memory, Scene, Timing, WithdrawReason, making_room};
+use crate::{Action, DrainReason, Elector, Memory, Scene, Timing, WithdrawReason, explain, making_room};
 
 /// What node `me` decides once it has watched the same view for longer than a settle time.
 fn decide(fleet: &Fleet, me: u8) -> Vec<Action> {
@@ -25,7 +25,8 @@ fn victims(fleet: &Fleet) -> Vec<ClaimId> {
     let mut memory = Memory::default();
     memory.observe(&fleet.view, at(60));
     let making = making_room(&Scene { view: &fleet.view, memory: &memory, now: at(60) });
-    making.into_iter().map(|room| room.claim).collect()
+    let is_draining = |claim: &ClaimId| fleet.view.nodes[&claim.node].claims[claim].state == ReplicaState::Draining;
+    making.into_iter().flat_map(|room| room.going).filter(|claim| !is_draining(claim)).collect()
 }
 
 fn preempted(claim: ClaimId, confirm: &[ClaimId]) -> Action {
@@ -168,12 +169,26 @@ fn both_sides_say_why() {
     let mut fleet = fleet(1, 2);
     fleet.claim(1, "low", Ready, 0);
     let young = fleet.claim(1, "low", Ready, 5);
-    let fleet = with_high(fleet, 1);
-    let mut memory = Memory::default();
-    memory.observe(&fleet.view, at(60));
-    let making = making_room(&Scene { view: &fleet.view, memory: &memory, now: at(60) });
-    let room = MakesRoom { claim: young, endpoint: name("low"), for_endpoint: name("high"), moves: false };
-    assert_eq!(making, [room]);
-    let reason = DrainReason::Preempted { by: name("high") };
-    assert_eq!(reason.to_string(), "`high` has a higher priority and takes its place");
+    fleet.node_mut(1).gpus[0].used_by = GpuUse::Replica(young);
+    let mut fleet = with_high(fleet, 1).called(1, "n1");
+    let name_of = young.replica_name(&name("low"));
+    let says = |fleet: &Fleet, endpoint: &str| {
+        let mut memory = Memory::default();
+        memory.observe(&fleet.view, at(60));
+        let scene = Scene { view: &fleet.view, memory: &memory, now: at(60) };
+        explain(&scene, fleet.record(endpoint), &making_room(&scene)).to_string()
+    };
+    let leaving = DrainReason::Preempted { by: name("high") }.to_string();
+    for state in [Ready, ReplicaState::Draining] {
+        fleet.set_state(young, state);
+        let claim = fleet.node_mut(1).claims.get_mut(&young).unwrap();
+        claim.leaving = (state == ReplicaState::Draining).then(|| leaving.clone());
+        let high = says(&fleet, "high");
+        assert!(high.contains(&format!("room is being made:\n  on n1: {name_of} gives way\n")), "{high}");
+        assert!(!high.contains("without room") && !high.contains("would change that"), "{high}");
+        let low = says(&fleet, "low");
+        assert!(low.contains(&format!("{name_of} on n1: {state}")), "{low}");
+        assert!(low.contains("; makes room for `high`"), "{low}");
+    }
+    assert!(says(&fleet, "low").contains("leaving: `high` has a higher priority and takes its place"));
 }

@@ -7,6 +7,7 @@ use shoal_types::{EndpointName, EndpointRecord, HumanDuration, Mandate, Revision
 
 use crate::{
     desired::Desired,
+    explain::{WantExplanation, explain},
     scene::Scene,
     steward::{facts::Facts, rollout::steps::Steps},
 };
@@ -30,6 +31,9 @@ pub struct RolloutStatus {
     /// When the next step comes, if all goes well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_step: Option<UnixMillis>,
+    /// Replicas that it waits for and that find no room now.
+    #[serde(default)]
+    pub without_room: usize,
     /// The revisions that it speaks of and the one that is wanted, the one that is rolled out first.
     pub revisions: Vec<RevisionStatus>,
 }
@@ -85,6 +89,7 @@ pub fn rollout_status(scene: &Scene<'_>, record: &EndpointRecord) -> RolloutStat
             .map_or_else(|| "no steward has spoken yet".to_owned(), |mandate| mandate.reason.clone()),
         since: mandate.map(|mandate| mandate.since),
         next_step: mandate.and_then(|mandate| next_step(mandate.rollout, record)),
+        without_room: explain(scene, record, &[]).wants.iter().map(WantExplanation::unplaced).sum(),
         revisions: shares.iter().map(describe).collect(),
     }
 }
@@ -125,6 +130,13 @@ impl fmt::Display for RolloutStatus {
         writeln!(f, "\n  {}", self.reason)?;
         if let Some(next) = self.next_step {
             writeln!(f, "  next step at {next}")?;
+        }
+        if self.without_room > 0 {
+            let Self { endpoint, without_room, .. } = self;
+            writeln!(
+                f,
+                "  waits for room for {without_room} more; `shoal why endpoint/{endpoint}` says what would make it"
+            )?;
         }
         writeln!(f, "  REVISION  DESIRED  READY  WEIGHT  REQUESTS  ERRORS  TTFT P95  CRASHES")?;
         self.revisions.iter().try_for_each(|revision| writeln!(f, "  {revision}"))
