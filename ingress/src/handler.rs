@@ -16,7 +16,7 @@ use crate::{
     choose::Affinity,
     error::RequestError,
     head::Head,
-    headers::{HOPS_MAX, NODE, REQUEST_ID, for_engine, hops, request_id, takes_trailers},
+    headers::{HOPS_MAX, NODE, REQUEST_ID, for_engine, hops, priority, request_id, takes_trailers},
     holding::Begun,
     keys::{Denied, Key},
     models,
@@ -162,6 +162,8 @@ impl Ingress {
         if hops(&parts.headers) > HOPS_MAX {
             return Err(RequestError::TooManyHops);
         }
+        let caller = key.map_or(Caller::ANONYMOUS, |key| key.caller());
+        let priority = priority(&parts.headers, caller.priority).ok_or(RequestError::Priority)?;
         let Head { model, stream, prompt } = Head::parse(&admitted.body)?;
         let route = self.find_route(&model, key)?;
         let wanted = Wanted::new(&route, &model);
@@ -171,7 +173,7 @@ impl Ingress {
         parts.headers.insert(REQUEST_ID, id.clone());
         let outgoing = Outgoing { target, headers: for_engine(parts.headers), body: admitted.body.clone() };
         Ok(Pending {
-            caller: key.map_or(Caller::ANONYMOUS, |key| key.caller()),
+            caller: Caller { priority, ..caller },
             tally: self.tallies.of(&route.endpoint, Instant::now()),
             trail,
             wanted,

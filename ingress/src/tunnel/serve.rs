@@ -19,6 +19,7 @@ use crate::{
     Hop, Ingress,
     admission::{Admitted, Refused},
     headers::for_engine,
+    headroom::slack,
     inflight::Serving,
     traces::TraceContext,
     upstream::{BrokenBody, EngineBody, Head, Outgoing, UpstreamBody, is_inference, send_local},
@@ -138,6 +139,9 @@ impl Ingress {
         let replica = routes.local(head.claim).ok_or(NotServing::NoSuchReplica)?;
         let headers = for_engine(headers);
         replica.takes(&headers)?;
+        if replica.max_inflight.is_some_and(|limit| self.inflight.count(head.claim) > limit + slack(limit)) {
+            return Err(NotServing::Full);
+        }
         Ok(Accepted {
             backend: replica.backend.clone(),
             load: replica.load,

@@ -1,12 +1,14 @@
 //! What the types of a spec cannot say.
 
 use super::SpecError;
-use crate::{Decimal, Endpoint, EndpointSpec, EngineSpec, Percent, Rollout, Scaling};
+use crate::{Decimal, Endpoint, EndpointSpec, EngineSpec, Percent, Rollout, Routing, Scaling};
 
 /// Most replicas of an endpoint.
 const REPLICAS_MAX: u32 = 10_000;
 /// Most steps of a rollout.
 const STEPS_MAX: usize = 20;
+/// Most requests that wait for one endpoint at one node.
+const QUEUE_MAX: u32 = 10_000;
 
 /// The first value that makes no sense, with its path.
 pub(super) fn check_values(endpoint: &Endpoint) -> Result<(), SpecError> {
@@ -19,7 +21,8 @@ pub(super) fn check_values(endpoint: &Endpoint) -> Result<(), SpecError> {
     check_replicas(spec)?;
     check_scaling(&spec.scaling)?;
     check_placement(spec)?;
-    check_rollout(&spec.rollout)
+    check_rollout(&spec.rollout)?;
+    check_routing(&spec.routing)
 }
 
 fn check_engine(spec: &EndpointSpec) -> Result<(), SpecError> {
@@ -122,6 +125,20 @@ fn check_rollout(rollout: &Rollout) -> Result<(), SpecError> {
     Ok(())
 }
 
+fn check_routing(routing: &Routing) -> Result<(), SpecError> {
+    if routing.max_inflight == Some(0) {
+        return error("spec.routing.maxInflight", "must be at least 1");
+    }
+    let queue = &routing.queue;
+    if queue.size > QUEUE_MAX {
+        return error("spec.routing.queue.size", format!("{} is over the bound of {QUEUE_MAX}", queue.size));
+    }
+    if queue.deadline.0.is_zero() {
+        return error("spec.routing.queue.deadline", "must be more than 0; with `size: 0` nothing waits");
+    }
+    Ok(())
+}
+
 fn error(path: &str, message: impl Into<String>) -> Result<(), SpecError> {
     Err(SpecError::Value { path: path.to_owned(), message: message.into() })
 }
@@ -149,6 +166,9 @@ mod tests {
             ("rollout: {steps: [10]}", "spec.rollout.steps"),
             ("rollout: {maxTtftRatio: 0.5}", "spec.rollout.maxTtftRatio"),
             ("placement: {maxPrice: -1}", "spec.placement.maxPrice"),
+            ("routing: {maxInflight: 0}", "spec.routing.maxInflight"),
+            ("routing: {queue: {size: 10001}}", "spec.routing.queue.size"),
+            ("routing: {queue: {deadline: 0s}}", "spec.routing.queue.deadline"),
         ] {
             assert!(error(spec).contains(path), "{spec}: {}", error(spec));
         }
@@ -160,6 +180,7 @@ mod tests {
             "replicas: {min: 0, max: 1}",
             "replicas: {min: 1, max: 12}, scaling: {targets: {inflight: 32, qps: 8, kvCache: 0.8, waiting: 4, ttftP95: 800ms}}",
             "placement: {spot: {overprovision: 1, onDemandFallback: true, onDemandBase: 0}, maxPrice: 4.50, priority: 100}",
+            "routing: {maxInflight: 64, queue: {size: 0, deadline: 30s}, timeout: 10m}",
             "rollout: {strategy: canary, steps: [10%, 50%, 100%], pause: 5m, maxErrorRate: 1%, maxTtftRatio: 1.5}",
         ] {
             assert_eq!(error(spec), "");
