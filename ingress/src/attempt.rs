@@ -4,7 +4,7 @@ mod errand;
 mod hedge;
 mod tried;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -17,11 +17,12 @@ pub(crate) use tried::Tried;
 
 use crate::{
     Ingress,
-    choose::Known,
+    choose::{Chosen, Known, NotChosen},
     circuits::{Blow, Suspect},
     error::RequestError,
     failure::Failure,
     headers::is_event_stream,
+    holding::Called,
     inflight::Serving,
     opening::{Opening, hold_back},
     pending::Pending,
@@ -50,20 +51,27 @@ impl Opened {
 }
 
 impl Ingress {
-    /// Sends `pending` to replicas that may answer it, one after the other, until one does.
-    pub(crate) async fn forward(&self, pending: &Pending) -> Result<Opened, RequestError> {
-        self.run(Errand { pending, outgoing: &pending.outgoing, rest_of: None }).await
+    /// Sends `pending` to replicas that may answer it and have room, one after the other, until one does. It has waited
+    /// for room for `queued`, and was `called` from there if it has waited at all.
+    pub(crate) async fn forward(
+        &self,
+        pending: &Pending,
+        called: Option<Called>,
+        queued: Duration,
+    ) -> Result<Opened, RequestError> {
+        self.run(Errand { pending, outgoing: &pending.outgoing, queued, rest_of: None }, called).await
     }
 
     /// Sends an errand to replicas that may do it, one after the other, until one does.
-    pub(crate) async fn run(&self, errand: Errand<'_>) -> Result<Opened, RequestError> {
+    pub(crate) async fn run(&self, errand: Errand<'_>, called: Option<Called>) -> Result<Opened, RequestError> {
         let pending = errand.pending;
         let (endpoint, timeout) = (pending.wanted.endpoint.clone(), pending.timeout);
-        let mut course = Course::default();
+        let mut course = Course { called, ..Course::default() };
         let outcome = timeout_at(pending.deadline, self.try_replicas(errand, &mut course)).await;
-        let Course { tried, current, is_over_budget } = course;
+        let Course { tried, current, found_no_room, is_over_budget, .. } = course;
         match outcome {
             Ok(Some(opened)) => Ok(opened),
+            Ok(None) if found_no_room => Err(RequestError::NoRoom { endpoint, tried }),
             Ok(None) if tried.is_empty() => Err(RequestError::NoReadyReplica { endpoint }),
             Ok(None) if tried.all_loops() => Err(RequestError::Loop { endpoint, tried }),
             Ok(None) if tried.all_busy() => Err(RequestError::Busy { endpoint, tried }),
@@ -80,10 +88,7 @@ impl Ingress {
 
     async fn try_replicas(&self, errand: Errand<'_>, course: &mut Course) -> Option<Opened> {
         while !course.tried.is_exhausted() {
-            // The one that was lost is asked again only where there is no other one.
-            let lost = errand.rest_of.map(|begun| begun.lost);
-            let other = lost.and_then(|lost| self.choose_replica(errand, &course.tried, Some(lost)));
-            let chosen = other.or_else(|| self.choose_replica(errand, &course.tried, None))?;
+            let chosen = self.choose_next(errand, course)?;
             // The rest of an answer is work that the mesh had before, and no replica is asked for it twice.
             if course.tried.costs() && errand.rest_of.is_none() && !errand.pending.tally.may_retry(Instant::now()) {
                 self.metrics.streams.refused_retry();
@@ -98,14 +103,27 @@ impl Ingress {
         None
     }
 
+    /// The replica to try next, and a place at it; where none has room, `course` says so.
+    fn choose_next(&self, errand: Errand<'_>, course: &mut Course) -> Option<Chosen> {
+        // The one that was lost is asked again only where there is no other one.
+        let lost = errand.rest_of.map(|begun| begun.lost);
+        let other = lost.and_then(|lost| self.choose_replica(errand, &course.tried, Some(lost)).ok());
+        let chosen = other.map_or_else(|| self.choose_replica(errand, &course.tried, None), Ok);
+        if let Some(called) = course.called.take() {
+            called.use_up();
+        }
+        course.found_no_room = matches!(chosen, Err(NotChosen::NoRoom));
+        chosen.ok()
+    }
+
     async fn attempt(
         &self,
         replica: &Replica,
+        serving: Serving,
         known: Arc<Known>,
         request: &Outgoing,
         deadline: Instant,
     ) -> Result<Opened, Failure> {
-        let serving = self.inflight.enter(replica.claim);
         let (head, mut body) = match &replica.place {
             Place::Local(_) => self.send_here(replica, request).await?,
             Place::Remote => self.send_there(replica, known, request, deadline).await?,
@@ -147,9 +165,11 @@ impl Ingress {
         Ok((head, UpstreamBody::Remote(body)))
     }
 
-    fn note_success(&self, pending: &Pending, opened: &Opened, sent: Instant) {
+    fn note_success(&self, errand: Errand<'_>, opened: &Opened, sent: Instant) {
+        let Errand { pending, queued, .. } = errand;
         let (replica, now) = (&opened.replica, Instant::now());
-        let ttft = opened.is_token_stream().then(|| now - sent);
+        // What engines used to keep waiting, and now waits here, is time to the first token all the same.
+        let ttft = opened.is_token_stream().then(|| queued + (now - sent));
         pending.trail.answered(replica.claim, now);
         pending.tally.answered(replica.revision, opened.head.status, ttft, now);
         self.circuits.succeeded(replica.node, replica.claim, now);
@@ -162,6 +182,9 @@ impl Ingress {
         pending.trail.failed(replica.claim, failure.reason(), failure.to_string(), now);
         if let Some((suspect, blow)) = failure.suspect(replica.node, replica.claim) {
             self.circuits.failed(suspect, blow, now, rand::random());
+        }
+        if failure.is_full() {
+            self.said_full.note(replica.claim, self.inflight.count(replica.claim), now);
         }
         if failure.is_replicas_fault() {
             pending.tally.failed(replica.revision, now);

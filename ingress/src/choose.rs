@@ -19,6 +19,7 @@ mod known;
 mod policy;
 mod prefix;
 mod replica;
+mod room;
 mod sample;
 mod site;
 
@@ -28,5 +29,5 @@ pub(crate) use choice::{Choice, Compared, Reason};
 pub(crate) use knowledge::{Knowledge, KnownRoute};
 pub(crate) use known::{Computing, Known};
 pub(crate) use policy::{Dice, choose};
-pub(crate) use replica::{Chooser, Chosen, Quest};
+pub(crate) use replica::{Chooser, Chosen, NotChosen, Quest};
 pub use site::Site;

@@ -46,10 +46,9 @@ pub struct Limits {
     pub connections: usize,
     /// Requests of other nodes served at once; further ones are told to go elsewhere.
     pub tunnels: usize,
-    /// Requests held at once until a replica is ready; beyond it 503. Their bodies count among `bodies`.
-    pub held: usize,
-    /// Of those, requests for one endpoint.
-    pub held_per_endpoint: u32,
+    /// Requests that wait at once for a replica, of all endpoints; beyond it 429, or 503 where nothing serves. Their
+    /// bodies count among `bodies`. How many may for one endpoint is its own setting.
+    pub held: u32,
     /// Idle connections kept per engine.
     pub idle_per_engine: usize,
     /// Requests at once on one HTTP/2 connection; further ones wait at the client.
@@ -66,9 +65,8 @@ impl Default for Limits {
             head: 64 << 10,
             connections: 8192,
             tunnels: 4096,
-            held: 1024,
-            // What one replica can be given at once when it comes.
-            held_per_endpoint: 256,
+            // The queues of four busy endpoints.
+            held: 2048,
             // An engine runs some hundred sequences; what is over this reconnects, which is cheap on one host.
             idle_per_engine: 64,
             // RFC 9113 recommends no fewer than 100.

@@ -13,20 +13,26 @@
 //! | `endpoint_not_allowed` | 403 | the key is not good for this endpoint |
 //! | `rate_limit_exceeded` | 429 | a limit of the key is reached; `x-shoal-reason` says which |
 //! | `invalid_body` | 400 | not a JSON object (for audio: a form), or `model` missing or not text |
+//! | `invalid_priority` | 400 | `x-shoal-priority` is none |
 //! | `request_incomplete` | 400 | the body broke off |
 //! | `request_timeout` | 408 | the body did not arrive in time |
 //! | `request_too_large` | 413 | the body is over the limit |
 //! | `overloaded` | 503 | this node holds as many bodies as it may |
 //! | `no_ready_replica` | 503, or an event in a stream | no replica serves, and none may come, or none came in time |
-//! | `too_many_waiting` | 503 | as many requests wait for a replica as may |
-//! | `stopping` | 503, or an event in a stream | this node stops, and no replica has come before |
-//! | `replicas_busy` | 503 | all replicas tried are full or leaving |
+//! | `too_many_waiting` | 503, or an event in a stream | nothing serves, and as many requests wait for that as may |
+//! | `saturated` | 429, or an event in a stream | all replicas have all they can do; `x-shoal-reason` says more, see below |
+//! | `stopping` | 503, or an event in a stream | this node stops, and the request still waited |
+//! | `replicas_busy` | 503 | all replicas tried are leaving |
 //! | `retry_budget_spent` | 503 | a replica failed, and so many requests were tried again lately that this one is not |
 //! | `replicas_failed` | 502 | replicas were tried, none answered |
 //! | `loop_detected` | 508 | the request has come through more gateways than it may |
 //! | `timeout` | 504, or an event in a stream | the endpoint's timeout has passed |
 //! | `replica_lost` | an event in a stream | the replica broke off after the answer had begun, and none could go on with it |
 //! | `no_stream` | an event in a stream | a held request was answered, but neither by a stream nor in OpenAI's shape |
+//!
+//! `saturated` has one of these reasons: `saturated` (the endpoint has no queue), `queue-full`, `queue-deadline` (it has
+//! waited as long as may be), `fair-share` (others with a greater claim wait too). `Retry-After` is how long the queue will
+//! take at its present pace.
 //!
 //! A stream whose client has been told that it waits has its head already: it ends with an event for whatever of these
 //! happens then. What an engine answers is passed on as it is, whatever its shape, or as the last event of such a stream.
@@ -93,6 +99,8 @@ pub(crate) enum RequestError {
     Overloaded,
     #[error(transparent)]
     Head(#[from] HeadError),
+    #[error("the header x-shoal-priority says neither `high`, `normal` nor `low`")]
+    Priority,
     #[error("the model `{model}` does not exist{}", did_you_mean(.nearest.as_deref()))]
     UnknownModel { model: String, nearest: Option<String> },
     #[error("the model `{model}` is not known to this node yet, which has just started; try again, or another node")]
@@ -106,7 +114,16 @@ pub(crate) enum RequestError {
     NeverReady { wanted: Wanted, held: Duration },
     #[error("no replica of {} is ready, and {full}; try again later, or another node", Waited(.wanted))]
     TooManyWaiting { wanted: Wanted, full: Full },
-    #[error("this node is stopping, and no replica of {} has become ready before; try again", Waited(.wanted))]
+    #[error("all replicas of {} have all they can do, and {full}; try again later", Waited(.wanted))]
+    Saturated { wanted: Wanted, full: Full, retry_after: u16 },
+    #[error(
+        "no replica of {} has had room in the {} s that the request waited{}; try again later",
+        Waited(.wanted), .queued.as_secs(), after(.tried)
+    )]
+    NeverRoom { wanted: Wanted, queued: Duration, tried: Box<Tried>, retry_after: u16 },
+    #[error("all replicas of `{endpoint}` have all they can do{}", after(.tried))]
+    NoRoom { endpoint: EndpointName, tried: Tried },
+    #[error("this node is stopping, and the request for {} still waited; try again", Waited(.wanted))]
     Stopping { wanted: Wanted },
     #[error("all replicas of `{endpoint}` that were tried are busy or leaving: {tried}")]
     Busy { endpoint: EndpointName, tried: Tried },
@@ -163,6 +180,10 @@ impl Terms {
     const fn of_server(status: StatusCode, code: &'static str, reason: &'static str, retry_after: Option<u16>) -> Self {
         Self { status, code, param: None, reason: Some(reason), retry_after }
     }
+
+    const fn saturated(reason: &'static str, retry_after: u16) -> Self {
+        Self::of_server(StatusCode::TOO_MANY_REQUESTS, "saturated", reason, Some(retry_after))
+    }
 }
 
 impl RequestError {
@@ -181,6 +202,7 @@ impl RequestError {
             Self::MethodNotAllowed { .. } => Terms::of_client(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
             Self::UriTooLong => Terms::of_client(StatusCode::URI_TOO_LONG, "uri_too_long"),
             Self::TooManyHeaders => Terms::of_client(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "too_many_headers"),
+            Self::Priority => Terms::of_client(StatusCode::BAD_REQUEST, "invalid_priority"),
             Self::BodyTooLarge { .. } => Terms::of_client(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large"),
             Self::BodyTimeout { .. } => Terms::of_client(StatusCode::REQUEST_TIMEOUT, "request_timeout"),
             Self::BodyBroken(_) => Terms::of_client(StatusCode::BAD_REQUEST, "request_incomplete"),
@@ -203,6 +225,9 @@ impl RequestError {
             Self::TooManyWaiting { .. } => {
                 Terms::of_server(StatusCode::SERVICE_UNAVAILABLE, "too_many_waiting", "too-many-waiting", Some(5))
             }
+            Self::Saturated { full, retry_after, .. } => Terms::saturated(full.reason(), *retry_after),
+            Self::NeverRoom { retry_after, .. } => Terms::saturated("queue-deadline", *retry_after),
+            Self::NoRoom { .. } => Terms::saturated("saturated", 1),
             Self::Stopping { .. } => Terms::of_server(StatusCode::SERVICE_UNAVAILABLE, "stopping", "stopping", Some(1)),
             Self::Busy { .. } => {
                 Terms::of_server(StatusCode::SERVICE_UNAVAILABLE, "replicas_busy", "replicas-busy", Some(1))

@@ -65,6 +65,8 @@ impl Failure {
             Self::Tunnel(_) => Some((Suspect::Node(node), Blow::Hard)),
             // The request is at fault.
             Self::NotServing(NotServing::Hops) => None,
+            // Full is not broken: it is believed for a while, and asked again.
+            Self::NotServing(NotServing::Full) => None,
             Self::NotServing(_) | Self::Engine(_) | Self::RemoteEngine(_) => {
                 Some((Suspect::Replica(claim), Blow::Hard))
             }
@@ -99,6 +101,23 @@ impl Failure {
     /// Whether the replica is not there any more.
     pub(crate) const fn is_gone(&self) -> bool {
         matches!(self, Self::NotServing(NotServing::NoSuchReplica))
+    }
+
+    /// Whether the replica is well, and only has no room.
+    pub(crate) fn is_full(&self) -> bool {
+        match self {
+            Self::NotServing(reason) => *reason == NotServing::Full,
+            Self::Status(_) => self.is_busy(),
+            Self::Unreachable(_)
+            | Self::DialTimeout(_)
+            | Self::NotAccepted(_)
+            | Self::Tunnel(_)
+            | Self::Engine(_)
+            | Self::RemoteEngine(_)
+            | Self::ErrorEvent(_)
+            | Self::NoTokens
+            | Self::BrokeOff(_) => false,
+        }
     }
 
     /// Whether the replica is well, and only has no room or is about to leave.

@@ -16,7 +16,9 @@ use crate::{
     choose::Affinity,
     error::{ENGINE_REFUSED, ErrorShape, REASON, RequestError},
     head::Head,
-    headers::{HEADERS_MAX, HOPS_MAX, NODE, REQUEST_ID, URI_MAX, for_engine, hops, request_id, takes_trailers},
+    headers::{
+        HEADERS_MAX, HOPS_MAX, NODE, REQUEST_ID, URI_MAX, for_engine, hops, priority, request_id, takes_trailers,
+    },
     holding::Begun,
     keys::{Denied, Key},
     models,
@@ -157,6 +159,8 @@ impl Ingress {
         if hops(&parts.headers) > HOPS_MAX {
             return Err(RequestError::TooManyHops);
         }
+        let caller = key.map_or(Caller::ANONYMOUS, |key| key.caller());
+        let priority = priority(&parts.headers, caller.priority).ok_or(RequestError::Priority)?;
         let Head { model, stream, prompt } = Head::read(api.format(), &parts.headers, &admitted.body)?;
         let route = self.find_route(&model, key)?;
         let wanted = Wanted::new(&route, &model);
@@ -167,7 +171,7 @@ impl Ingress {
         parts.headers.insert(REQUEST_ID, id.clone());
         let outgoing = Outgoing { api, target, headers: for_engine(parts.headers), body: admitted.body.clone() };
         Ok(Pending {
-            caller: key.map_or(Caller::ANONYMOUS, |key| key.caller()),
+            caller: Caller { priority, ..caller },
             tally: self.tallies.of(&route.endpoint, Instant::now()),
             trail,
             wanted,

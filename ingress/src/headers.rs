@@ -1,6 +1,7 @@
 //! Which headers cross the gateway.
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
+use shoal_types::Priority;
 
 /// The id by which a request is found in the logs of client, nodes and engine.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -9,6 +10,8 @@ pub(crate) const NODE: HeaderName = HeaderName::from_static("x-shoal-node");
 
 /// The trailer that says how often a stream has gone on with another replica.
 pub(crate) const RESUMED: HeaderName = HeaderName::from_static("x-shoal-resumed");
+/// How urgent a client says that its request is: `high`, `normal` or `low`.
+pub(crate) const PRIORITY: HeaderName = HeaderName::from_static("x-shoal-priority");
 
 /// Through how many gateways a request has come, over all meshes on its way.
 pub(crate) const HOPS: HeaderName = HeaderName::from_static("x-shoal-hops");
@@ -125,6 +128,13 @@ pub(crate) fn request_id(headers: &HeaderMap, random: u128) -> HeaderValue {
     })
 }
 
+/// `allowed`, or less if these headers say that less is enough. `None` if they say something else.
+pub(crate) fn priority(headers: &HeaderMap, allowed: Priority) -> Option<Priority> {
+    let Some(value) = headers.get(PRIORITY) else { return Some(allowed) };
+    let said = Priority::ALL.into_iter().find(|priority| value.as_bytes() == priority.as_str().as_bytes());
+    said.map(|said| said.max(allowed))
+}
+
 /// Whether an answer with these headers is a stream of events.
 pub(crate) fn is_event_stream(headers: &HeaderMap) -> bool {
     has_type(headers, b"text/event-stream")
@@ -191,6 +201,16 @@ mod tests {
         for odd in ["", "-1", "two", "256", "1, 2"] {
             assert_eq!(hops(&headers(&[("x-shoal-hops", odd)])), u8::MAX, "{odd}");
         }
+    }
+
+    #[test]
+    fn a_client_may_say_that_its_request_is_less_urgent_and_not_that_it_is_more() {
+        let said = |value, allowed| priority(&headers(&[("x-shoal-priority", value)]), allowed);
+        assert_eq!(said("low", Priority::Normal), Some(Priority::Low));
+        assert_eq!(said("high", Priority::Normal), Some(Priority::Normal));
+        assert_eq!(said("normal", Priority::High), Some(Priority::Normal));
+        assert_eq!(said("urgent", Priority::High), None);
+        assert_eq!(priority(&HeaderMap::new(), Priority::High), Some(Priority::High));
     }
 
     #[test]

@@ -8,11 +8,15 @@ use std::{
 use shoal_types::ClaimId;
 use tokio::sync::Notify;
 
+use crate::bell::Bell;
+
 /// Requests by replica; those without any are not listed.
 #[derive(Debug, Default)]
 pub(crate) struct InFlight {
     counts: Mutex<HashMap<ClaimId, u32>>,
     drained: Notify,
+    /// Rung when one ends, if others wait for that.
+    pub(crate) bell: Arc<Bell>,
 }
 
 /// One request that is being served; it is over when this is dropped.
@@ -30,6 +34,18 @@ impl InFlight {
     pub(crate) fn enter(self: &Arc<Self>, claim: ClaimId) -> Serving {
         *self.lock().entry(claim).or_insert(0) += 1;
         Serving { inflight: Arc::clone(self), claim }
+    }
+
+    /// As [`Self::enter`], unless `claim` has `limit` requests: two that saw room for one do not both get it.
+    pub(crate) fn enter_within(self: &Arc<Self>, claim: ClaimId, limit: u32) -> Option<Serving> {
+        {
+            let mut counts = self.lock();
+            if counts.get(&claim).copied().unwrap_or(0) >= limit {
+                return None;
+            }
+            *counts.entry(claim).or_insert(0) += 1;
+        }
+        Some(Serving { inflight: Arc::clone(self), claim })
     }
 
     /// Requests that `claim` has now.
@@ -65,14 +81,17 @@ impl InFlight {
     }
 
     fn leave(&self, claim: ClaimId) {
-        let mut counts = self.lock();
-        if let Some(count) = counts.get_mut(&claim) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&claim);
-                self.drained.notify_waiters();
+        {
+            let mut counts = self.lock();
+            if let Some(count) = counts.get_mut(&claim) {
+                *count -= 1;
+                if *count == 0 {
+                    counts.remove(&claim);
+                    self.drained.notify_waiters();
+                }
             }
         }
+        self.bell.freed();
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<ClaimId, u32>> {
@@ -128,6 +147,21 @@ mod tests {
         drained.await;
         assert!(inflight.all_drained().now_or_never().is_none());
         drop(other);
+        inflight.all_drained().await;
+    }
+
+    #[tokio::test]
+    async fn no_more_enter_than_there_is_room_for_and_the_bell_rings_when_one_leaves() {
+        let inflight = Arc::new(InFlight::default());
+        assert!(inflight.enter_within(claim(1), 0).is_none());
+        let first = inflight.enter_within(claim(1), 1).unwrap();
+        assert!(inflight.enter_within(claim(1), 1).is_none());
+        assert_eq!(inflight.count(claim(1)), 1);
+        drop(first);
+        assert!(inflight.bell.rung().now_or_never().is_none(), "nobody waits");
+        assert!(inflight.bell.enter(1));
+        drop(inflight.enter(claim(1)));
+        inflight.bell.rung().await;
         inflight.all_drained().await;
     }
 }

@@ -24,6 +24,7 @@ use crate::{
     choose::Knowledge,
     circuits::Circuits,
     demand::Tallies,
+    headroom::SaidFull,
     holding::WaitingRoom,
     inflight::InFlight,
     keys::{KeyMetrics, KeyRing},
@@ -49,6 +50,7 @@ pub struct Ingress {
     pub(crate) inflight: Arc<InFlight>,
     pub(crate) knowledge: Knowledge,
     pub(crate) circuits: Circuits,
+    pub(crate) said_full: SaidFull,
     pub(crate) admission: Admission,
     /// Room for requests of other nodes.
     pub(crate) tunnels: Arc<Semaphore>,
@@ -79,7 +81,7 @@ impl Ingress {
             keys: ArcSwap::default(),
             key_metrics: KeyMetrics::default(),
             tallies: Arc::default(),
-            waiting: WaitingRoom::new(&config.limits, metrics.clone()),
+            waiting: WaitingRoom::new(config.limits.held, Arc::clone(&inflight.bell), metrics.clone()),
             engines: Arc::new(EnginePool::new(
                 config.limits.idle_per_engine,
                 config.timeouts.connect,
@@ -88,6 +90,7 @@ impl Ingress {
             knowledge: Knowledge::new(Arc::clone(&inflight)),
             inflight,
             circuits: Circuits::default(),
+            said_full: SaidFull::default(),
             admission: Admission::new(&config.limits, config.timeouts.body),
             tunnels: Arc::new(Semaphore::new(config.limits.tunnels)),
             metrics,
@@ -111,6 +114,7 @@ impl Ingress {
             self.metrics.forget(gone.endpoint.as_str());
         }
         self.tallies.retain(&endpoints);
+        self.waiting.retain(&endpoints);
         self.rerouted.send_replace(());
     }
 
@@ -146,7 +150,7 @@ impl Ingress {
         self.tallies.demands(routes.routes().map(|route| &route.endpoint), Instant::now())
     }
 
-    /// Changes when the first request for an endpoint is held: then a replica is wanted at once, and whoever publishes
+    /// Changes when the first request for an endpoint waits that nothing serves: then a replica is wanted at once, and whoever publishes
     /// [`Self::demands`] should not wait for its next turn.
     pub fn demand_changed(&self) -> watch::Receiver<()> {
         self.waiting.first_held()

@@ -14,14 +14,16 @@ use std::{sync::Arc, time::Duration};
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
-    metrics::{
-        counter::Counter,
-        family::Family,
-        gauge::Gauge,
-        histogram::{Histogram, exponential_buckets},
-    },
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
+use shoal_types::Priority;
+
+/// vLLM's own buckets of the time that requests queue, and below them what only a queue before it can have.
+const QUEUE_SECONDS: [f64; 25] = [
+    0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 120.0,
+    240.0, 480.0, 960.0, 1920.0, 7680.0,
+];
 
 pub(crate) use streams::{ResumeEnd, StreamMetrics};
 
@@ -38,12 +40,12 @@ pub(crate) use self::{
     words::{Code, Served},
 };
 
-/// What became of a request that was held because no replica was ready.
+/// What became of a request that waited, because no replica was ready or had room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum HeldEnd {
-    /// A replica became ready.
+    /// A replica became ready, or had room.
     Ready,
-    /// None became ready in time.
+    /// None did in time.
     Expired,
     /// Nothing can become ready: the endpoint or the model is gone, or may have no replicas any more.
     Gone,
@@ -51,12 +53,15 @@ pub(crate) enum HeldEnd {
     Stopped,
     /// Given up by the client.
     Cancelled,
-    /// It was not held, as too many were.
+    /// It did not wait, as too many did.
     Refused,
+    /// Another one took its place.
+    Displaced,
 }
 
 impl HeldEnd {
-    const ALL: [Self; 6] = [Self::Ready, Self::Expired, Self::Gone, Self::Stopped, Self::Cancelled, Self::Refused];
+    const ALL: [Self; 7] =
+        [Self::Ready, Self::Expired, Self::Gone, Self::Stopped, Self::Cancelled, Self::Refused, Self::Displaced];
 
     const fn label(self) -> &'static str {
         match self {
@@ -66,8 +71,15 @@ impl HeldEnd {
             Self::Stopped => "stopped",
             Self::Cancelled => "cancelled",
             Self::Refused => "refused",
+            Self::Displaced => "displaced",
         }
     }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WaitingLabels {
+    endpoint: Arc<str>,
+    priority: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -94,7 +106,7 @@ pub(crate) struct Metrics {
     /// Of requests that were for no endpoint.
     nowhere: Arc<Series>,
     choice: Arc<Latency>,
-    held: Family<EndpointLabels, Gauge>,
+    held: Family<WaitingLabels, Gauge>,
     held_ended: Family<HeldLabels, Counter>,
     held_for: Histograms<EndpointLabels>,
     failed_attempts: Family<ReasonLabels, Counter>,
@@ -108,8 +120,7 @@ impl Metrics {
             choice: Arc::new(Latency::new(CHOICE)),
             held: Family::default(),
             held_ended: Family::default(),
-            // 100 ms to 7 min: from a replica that is just about to be ready to the loading of a large model.
-            held_for: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.1, 2.0, 13))),
+            held_for: Family::new_with_constructor(|| Histogram::new(QUEUE_SECONDS)),
             failed_attempts: Family::default(),
             streams: StreamMetrics::default(),
         }
@@ -124,9 +135,17 @@ impl Metrics {
         let registry = registry.sub_registry_with_prefix("shoal_ingress");
         registry.register_collector(Box::new(endpoints));
         let Self { held, held_ended, held_for, failed_attempts, nowhere: _, choice: _, streams } = self;
-        registry.register("requests_held", "Requests that wait for a replica to become ready", held.clone());
+        registry.register(
+            "requests_held",
+            "Requests that wait for a replica to become ready or to have room",
+            held.clone(),
+        );
         registry.register("held_requests", "Requests that waited, by what came of it", held_ended.clone());
-        registry.register("held_seconds", "How long requests waited for a replica to become ready", held_for.clone());
+        registry.register(
+            "held_seconds",
+            "How long requests waited for a replica to become ready or to have room",
+            held_for.clone(),
+        );
         registry.register(
             "failed_attempts",
             "Replicas that gave no answer, so that another was tried",
@@ -145,9 +164,10 @@ impl Metrics {
         self.choice.observe(took);
     }
 
-    /// `held` requests for `endpoint` wait for a replica.
-    pub(crate) fn held(&self, endpoint: &Arc<str>, held: u32) {
-        self.held.get_or_create(&EndpointLabels { endpoint: Arc::clone(endpoint) }).set(held.into());
+    /// `held` requests of `priority` for `endpoint` wait for a replica.
+    pub(crate) fn held(&self, endpoint: &Arc<str>, priority: Priority, held: u32) {
+        let labels = WaitingLabels { endpoint: Arc::clone(endpoint), priority: priority.as_str() };
+        self.held.get_or_create(&labels).set(held.into());
     }
 
     /// A request for `endpoint` no longer waits, or does not wait at all.
@@ -171,8 +191,10 @@ impl Metrics {
             self.held_ended.remove(&HeldLabels { endpoint: Arc::clone(&endpoint), outcome: end.label() });
         }
         self.streams.forget(&endpoint);
+        for priority in Priority::ALL {
+            self.held.remove(&WaitingLabels { endpoint: Arc::clone(&endpoint), priority: priority.as_str() });
+        }
         let labels = EndpointLabels { endpoint };
-        self.held.remove(&labels);
         self.held_for.remove(&labels);
     }
 }

@@ -94,7 +94,7 @@ mod tests {
     use shoal_types::{Hlc, NodeId, Revision, UnixMillis};
 
     use super::*;
-    use crate::RouteRevision;
+    use crate::{QueueBounds, RouteRevision};
 
     #[test]
     fn all_names_are_listed_as_the_sdk_expects() {
@@ -116,6 +116,8 @@ mod tests {
                 continues_messages: true,
             }],
             streams: Default::default(),
+            max_inflight: None,
+            queue: QueueBounds::default(),
             replicas: Vec::new(),
             policy: Default::default(),
         }]);

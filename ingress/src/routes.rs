@@ -4,5 +4,5 @@ mod route;
 mod table;
 
 pub(crate) use route::{LocalReplica, Wanted};
-pub use route::{Place, Replica, Route, RouteRevision, StreamPolicy};
+pub use route::{Place, QueueBounds, Replica, Route, RouteRevision, StreamPolicy};
 pub use table::RoutingTable;

@@ -29,6 +29,14 @@ impl Ingress {
     /// other nodes included, cuts off the rest and closes all connections to engines. When it returns, nothing of this
     /// ingress runs any more but what [`Ingress::serve_tunnel`] has not yet returned from. Serves once.
     pub async fn serve(self: Arc<Self>, listener: TcpListener, stop: CancellationToken) {
+        // Its own future, so that clients are called whatever the one that accepts them waits for.
+        tokio::select! {
+            () = Arc::clone(&self).serve_clients(listener, stop) => {}
+            never = self.usher() => match never {},
+        }
+    }
+
+    async fn serve_clients(self: Arc<Self>, listener: TcpListener, stop: CancellationToken) {
         let connections = TaskTracker::new();
         let door = Arc::new(Door::new(&self.config, connections.clone()));
         self.listening.store(true, Ordering::Relaxed);

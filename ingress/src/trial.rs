@@ -8,11 +8,12 @@ use shoal_types::{ClaimId, EndpointName, Hlc, Load, NodeId, Revision, RoutingPol
 use tokio::time::Instant;
 
 use crate::{
-    Place, Replica, Route, RouteRevision, RoutingTable, Site,
+    Place, QueueBounds, Replica, Route, RouteRevision, RoutingTable, Site,
     attempt::Tried,
     choose::{Affinity, Chooser, Computing, Knowledge, Known, Quest},
     circuits::Circuits,
     head::{Head, HeadError},
+    headroom::SaidFull,
     inflight::{InFlight, Serving},
     routes::Wanted,
 };
@@ -24,6 +25,7 @@ const MODEL: &str = "llama";
 pub struct Trial {
     inflight: Arc<InFlight>,
     circuits: Circuits,
+    said_full: SaidFull,
     knowledge: Knowledge,
     routes: RoutingTable,
     random: StdRng,
@@ -44,6 +46,7 @@ impl Trial {
         let inflight = Arc::new(InFlight::default());
         Self {
             circuits: Circuits::default(),
+            said_full: SaidFull::default(),
             knowledge: Knowledge::new(Arc::clone(&inflight)),
             inflight,
             routes: RoutingTable::default(),
@@ -79,6 +82,8 @@ impl Trial {
             replicas,
             policy,
             streams: Default::default(),
+            max_inflight: None,
+            queue: QueueBounds::default(),
         };
         self.routes = RoutingTable::new([route]).with_known(&self.knowledge, now);
     }
@@ -91,15 +96,20 @@ impl Trial {
     /// Sends the request with this body, at `now`. `None` if it is none, or if there is no replica.
     pub fn send(&mut self, body: &[u8], now: Instant) -> Option<Sent> {
         let (wanted, affinity) = self.affinity(body).ok()?;
-        let chooser = Chooser { routes: &self.routes, inflight: &self.inflight, circuits: &self.circuits };
+        let chooser = Chooser {
+            routes: &self.routes,
+            inflight: &self.inflight,
+            circuits: &self.circuits,
+            said_full: &self.said_full,
+        };
         let tried = Tried::default();
         let quest = Quest { wanted: &wanted, affinity: &affinity, tried: &tried, rest_of: None, but: None };
-        let chosen = chooser.choose(quest, self.random.random(), now)?;
+        let chosen = chooser.choose(quest, self.random.random(), now).ok()?;
         Some(Sent {
             position: chosen.choice.position,
             known: chosen.known,
             computing: Some(chosen.computing),
-            _serving: self.inflight.enter(chosen.replica.claim),
+            _serving: chosen.serving,
         })
     }
 

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, iter, time::Duration};
 
 use shoal_engine_supervisor::{EnginePhase, EngineStatus};
-use shoal_ingress::{Place, Replica, Route, RouteRevision, RoutingTable, Site, StreamPolicy};
+use shoal_ingress::{Place, QueueBounds, Replica, Route, RouteRevision, RoutingTable, Site, StreamPolicy};
 use shoal_placement::Memory;
 use shoal_types::{
     Claim, ClaimId, EndpointName, EndpointRecord, EndpointSpec, EngineSpec, Mandate, NodeView, ReplicaState, Revision,
@@ -40,6 +40,11 @@ fn route(view: &View, memory: &Memory, engines: &Engines, record: &EndpointRecor
         replicas,
         policy: spec.routing.policy,
         streams: StreamPolicy { resume: spec.routing.resume, stall: spec.routing.stall.0, hedge: spec.routing.hedge },
+        max_inflight: spec.max_inflight(),
+        queue: QueueBounds {
+            size: usize::try_from(spec.routing.queue.size).unwrap_or(usize::MAX),
+            deadline: spec.routing.queue.deadline.0,
+        },
     }
 }
 

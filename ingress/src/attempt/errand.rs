@@ -1,5 +1,7 @@
 //! What is to be got from a replica, and which ones may give it.
 
+use std::time::Duration;
+
 use shoal_types::ClaimId;
 
 use crate::{pending::Pending, routes::Route, upstream::Outgoing};
@@ -9,6 +11,8 @@ use crate::{pending::Pending, routes::Route, upstream::Outgoing};
 pub(crate) struct Errand<'a> {
     pub(crate) pending: &'a Pending,
     pub(crate) outgoing: &'a Outgoing,
+    /// How long it has waited for room.
+    pub(crate) queued: Duration,
     /// Set for the rest of an answer that another replica began.
     pub(crate) rest_of: Option<&'a Begun<'a>>,
 }

@@ -30,11 +30,11 @@ impl Ingress {
     }
 
     fn begin_attempt<'a>(&'a self, chosen: Chosen, errand: Errand<'a>) -> (Attempt<'a>, Replica) {
-        let (Chosen { replica, known, computing, trace, .. }, deadline) = (chosen, errand.pending.deadline);
+        let (Chosen { replica, known, computing, serving, trace, .. }, deadline) = (chosen, errand.pending.deadline);
         let asked = replica.clone();
         let attempt = async move {
             let outgoing = errand.outgoing.traced(trace);
-            let outcome = self.attempt(&asked, known, &outgoing, deadline).await;
+            let outcome = self.attempt(&asked, serving, known, &outgoing, deadline).await;
             drop(computing);
             outcome
         };
@@ -51,7 +51,7 @@ impl Ingress {
 
     /// The second replica to be asked, if there is one and one more attempt is not too many.
     fn second(&self, errand: Errand<'_>, first: &Replica, course: &Course) -> Option<Chosen> {
-        let second = self.choose_replica(errand, &course.tried, Some(first.claim))?;
+        let second = self.choose_replica(errand, &course.tried, Some(first.claim)).ok()?;
         errand.pending.tally.may_retry(Instant::now()).then_some(second)
     }
 
@@ -92,7 +92,7 @@ impl Ingress {
     ) -> Option<Opened> {
         match outcome {
             Ok(opened) => {
-                self.note_success(errand.pending, &opened, sent);
+                self.note_success(errand, &opened, sent);
                 Some(opened)
             }
             Err(failure) => {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use shoal_types::{ClaimId, Revision};
 
-use crate::{failure::Failure, routes::Replica};
+use crate::{failure::Failure, holding::Called, routes::Replica};
 
 /// Replicas that may fail one request, each once: more would turn an outage into a flood.
 const ATTEMPTS_MAX: usize = 3;
@@ -24,6 +24,10 @@ pub(super) struct Course {
     pub(super) tried: Tried,
     /// Which replica is being tried.
     pub(super) current: Option<(ClaimId, Revision)>,
+    /// Leave to ask a replica, until one has been looked for.
+    pub(super) called: Option<Called>,
+    /// None of the replicas that were left had room.
+    pub(super) found_no_room: bool,
     /// Another one would have been tried, if not so many others had been already.
     pub(super) is_over_budget: bool,
 }
@@ -67,6 +71,11 @@ impl Tried {
     /// Whether there was none but such as have ended, or sleep.
     pub(crate) fn all_gone(&self) -> bool {
         self.failed.iter().all(|attempt| attempt.failure.is_gone())
+    }
+
+    /// Whether one of them is well and only had no room.
+    pub(crate) fn is_any_full(&self) -> bool {
+        self.failed.iter().any(|attempt| attempt.failure.is_full())
     }
 
     pub(super) fn all_busy(&self) -> bool {

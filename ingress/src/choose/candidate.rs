@@ -17,6 +17,8 @@ pub(crate) struct Candidate {
     pub(crate) tried: bool,
     /// What it has to do.
     pub(crate) burden: Burden,
+    /// How many requests it may have from here, if that is more than it has.
+    pub(crate) limit: Option<u32>,
     /// How long it will be busy with prompts that this ingress has sent it.
     pub(crate) backlog: Duration,
     /// What the way to it costs.
@@ -57,6 +59,7 @@ impl Default for Candidate {
             suspect: false,
             tried: false,
             burden: Burden::Unknown(0),
+            limit: Some(u32::MAX),
             backlog: Duration::ZERO,
             distance: Duration::ZERO,
             price: Duration::ZERO,

@@ -43,12 +43,12 @@ impl Dice {
 /// how many of a prompt's blocks the replica at a position is believed to have.
 pub(crate) fn choose(
     affinity: &Affinity,
-    mut candidates: Vec<Candidate>,
+    candidates: &mut Vec<Candidate>,
     weights: &[u8],
     dice: &Dice,
     held: impl Fn(usize, &[u64]) -> usize,
 ) -> Option<Choice> {
-    keep_eligible(&mut candidates, weights, dice.revision);
+    keep_eligible(candidates, weights, dice.revision);
     if candidates.is_empty() {
         return None;
     }
@@ -59,16 +59,15 @@ pub(crate) fn choose(
             Some(Choice::without_comparison(candidates[turn].position, Reason::Turn))
         }
         Affinity::Session(session) => {
-            home(&candidates, *session).map(|home| Choice::without_comparison(home.position, Reason::Session))
+            home(candidates, *session).map(|home| Choice::without_comparison(home.position, Reason::Session))
         }
         Affinity::Load => {
-            let (field, mut compared) =
-                (Field { candidates: &candidates, scale, prefix: None, held }, Compared::default());
+            let (field, mut compared) = (Field { candidates, scale, prefix: None, held }, Compared::default());
             field.lightest(dice, &mut compared).map(|bid| bid.choice(Reason::Lightest, compared))
         }
         Affinity::Prefix(prefix) => {
-            let holders = bring_holders(&mut candidates, prefix, |position, block| held(position, &[block]) > 0);
-            Field { candidates: &candidates, scale, prefix: Some(prefix), held }.sticky(prefix, holders, dice)
+            let holders = bring_holders(candidates, prefix, |position, block| held(position, &[block]) > 0);
+            Field { candidates, scale, prefix: Some(prefix), held }.sticky(prefix, holders, dice)
         }
     }
 }

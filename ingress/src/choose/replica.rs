@@ -1,6 +1,6 @@
 //! Choosing a replica for a request: what is known is gathered, the decision is noted.
 
-use std::sync::Arc;
+use std::{cell::LazyCell, sync::Arc};
 
 use shoal_types::{Backend, ClaimId};
 use tokio::time::Instant;
@@ -10,7 +10,8 @@ use crate::{
     Ingress, RoutingTable,
     attempt::{Begun, Errand, Tried},
     circuits::Circuits,
-    inflight::InFlight,
+    headroom::SaidFull,
+    inflight::{InFlight, Serving},
     routes::{Place, Replica, Route, Wanted},
     traces::TraceContext,
 };
@@ -24,8 +25,19 @@ pub(crate) struct Chosen {
     pub(crate) choice: Choice,
     /// Held until it begins to answer.
     pub(crate) computing: Computing,
+    /// Its place there.
+    pub(crate) serving: Serving,
     /// The trace that it is to go on with.
     pub(crate) trace: Option<TraceContext>,
+}
+
+/// Why no replica is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NotChosen {
+    /// There is none, or all have been tried.
+    NoneLeft,
+    /// Of those that are left, none has room.
+    NoRoom,
 }
 
 /// For what a replica is chosen, and which ones it may be.
@@ -51,58 +63,95 @@ impl<'a> Quest<'a> {
         let replicas = route.replicas_for(wanted);
         replicas.filter(move |&(_, revision, replica)| but != Some(replica.claim) && may_give(revision))
     }
+
+    /// Keeps the untried ones that have room, and says what draws the request to one of them. The rest of an answer does
+    /// not wait for room, as its client is in the middle of it: where there is none, it goes to the one with least to do.
+    fn keep_those_with_room(&self, candidates: &mut Vec<Candidate>) -> Result<&'a Affinity, NotChosen> {
+        candidates.retain(|candidate| !candidate.tried);
+        let is_any_left = !candidates.is_empty();
+        if self.rest_of.is_some() && !candidates.iter().any(|candidate| candidate.limit.is_some()) {
+            return Ok(&Affinity::Load);
+        }
+        candidates.retain(|candidate| candidate.limit.is_some());
+        match (is_any_left, candidates.is_empty()) {
+            (false, _) => Err(NotChosen::NoneLeft),
+            (true, true) => Err(NotChosen::NoRoom),
+            (true, false) => Ok(self.affinity),
+        }
+    }
 }
 
 /// What a choice is made by.
 pub(crate) struct Chooser<'a> {
     pub(crate) routes: &'a RoutingTable,
-    pub(crate) inflight: &'a InFlight,
+    pub(crate) inflight: &'a Arc<InFlight>,
     pub(crate) circuits: &'a Circuits,
+    pub(crate) said_full: &'a SaidFull,
 }
 
 impl Ingress {
-    /// The replica that is sent on `errand` next: one that may do it, has not failed it, and is not `but`. Looks at the
-    /// routes as they are now: an attempt can take so long that they have changed.
-    pub(crate) fn choose_replica(&self, errand: Errand<'_>, tried: &Tried, but: Option<ClaimId>) -> Option<Chosen> {
+    /// The replica that is sent on `errand` next, and a place at it: one that may do it, has not failed it, and is not
+    /// `but`. Looks at the routes as they are now: an attempt can take so long that they have changed.
+    pub(crate) fn choose_replica(
+        &self,
+        errand: Errand<'_>,
+        tried: &Tried,
+        but: Option<ClaimId>,
+    ) -> Result<Chosen, NotChosen> {
         let pending = errand.pending;
         let (routes, began) = (self.routes.load(), Instant::now());
-        let chooser = Chooser { routes: &routes, inflight: &self.inflight, circuits: &self.circuits };
+        let chooser = self.chooser(&routes);
         let quest = Quest { wanted: &pending.wanted, affinity: &pending.affinity, tried, rest_of: errand.rest_of, but };
         let chosen = chooser.choose(quest, rand::random(), began);
         let now = Instant::now();
         self.metrics.chose(now - began);
-        let evidence = chooser.evidence(quest, chosen.as_ref().map(|chosen| &chosen.choice), began);
+        let evidence = chooser.evidence(quest, chosen.as_ref().ok().map(|chosen| &chosen.choice), began);
         let trace = pending.trail.decided(evidence, began, now);
-        if chosen.is_some() && !tried.is_empty() {
+        if chosen.is_ok() && !tried.is_empty() {
             pending.tally.series().retried();
         }
         chosen.map(|chosen| Chosen { trace, ..chosen })
     }
+
+    /// What chooses by `routes` here.
+    pub(crate) fn chooser<'a>(&'a self, routes: &'a RoutingTable) -> Chooser<'a> {
+        Chooser { routes, inflight: &self.inflight, circuits: &self.circuits, said_full: &self.said_full }
+    }
 }
 
 impl Chooser<'_> {
-    /// The replica that is chosen for `quest` at `now`, if there is one.
-    pub(crate) fn choose(&self, quest: Quest<'_>, random: [u64; Dice::RANDOM], now: Instant) -> Option<Chosen> {
-        let Quest { wanted, affinity, .. } = quest;
-        let route = self.routes.route(wanted.endpoint.as_str())?;
-        let known = self.routes.known(&wanted.endpoint)?;
+    /// The replica that is chosen for `quest` at `now`, if there is one with room.
+    pub(crate) fn choose(
+        &self,
+        quest: Quest<'_>,
+        random: [u64; Dice::RANDOM],
+        now: Instant,
+    ) -> Result<Chosen, NotChosen> {
+        let endpoint = &quest.wanted.endpoint;
+        let route = self.routes.route(endpoint.as_str()).ok_or(NotChosen::NoneLeft)?;
+        let known = self.routes.known(endpoint).ok_or(NotChosen::NoneLeft)?;
         let held = |position: usize, blocks: &[u64]| known.replicas[position].known.held(blocks);
-        let dice = Dice::new(random, if matches!(affinity, Affinity::Turn) { known.turn() } else { 0 });
+        let is_turn = matches!(quest.affinity, Affinity::Turn);
+        let dice = Dice::new(random, if is_turn { known.turn() } else { 0 });
         let mut refused = Vec::new();
-        let choice = loop {
-            let candidates = self.candidates(route, known, quest, &refused, now);
-            let choice = choose(affinity, candidates, known.weights(), &dice, held)?;
-            let replica = &route.replicas[choice.position];
+        let (choice, serving) = loop {
+            let mut candidates = self.candidates(route, known, quest, &refused, now);
+            let affinity = quest.keep_those_with_room(&mut candidates)?;
+            let choice = choose(affinity, &mut candidates, known.weights(), &dice, held).ok_or(NotChosen::NoneLeft)?;
+            let chosen = candidates.iter().find(|candidate| candidate.position == choice.position);
+            let (replica, limit) = (&route.replicas[choice.position], chosen.and_then(|chosen| chosen.limit));
+            // Others look for room at the same time. Each time that one is faster there is less of it.
+            let Some(serving) = self.inflight.enter_within(replica.claim, limit.unwrap_or(u32::MAX)) else { continue };
             // Where all are avoided, the least bad is asked all the same.
             if self.avoids(replica, &refused, now) || self.circuits.enter(replica.node, replica.claim, now) {
-                break choice;
+                break (choice, serving);
             }
             refused.push(replica.claim);
         };
-        let (blocks, bytes) = affinity.prompt();
+        let (blocks, bytes) = quest.affinity.prompt();
         let known = Arc::clone(&known.replicas[choice.position].known);
         let computing = known.give(blocks, bytes - choice.held, now);
-        Some(Chosen { replica: route.replicas[choice.position].clone(), known, choice, computing, trace: None })
+        Ok(Chosen { replica: route.replicas[choice.position].clone(), known, choice, computing, serving, trace: None })
     }
 
     /// Whether `replica` failed a moment ago, or is being tried after that by somebody else.
@@ -119,10 +168,13 @@ impl Chooser<'_> {
         now: Instant,
     ) -> Vec<Candidate> {
         let counts = self.inflight.counts();
+        let mean = LazyCell::new(|| self.mean(route, known, &counts, now));
         let mut candidates = Vec::with_capacity(route.replicas.len());
         for (position, revision, replica) in quest.replicas(route) {
             let known = &known.replicas[position];
-            let (burden, backlog) = known.known.burden(replica, counts.of(replica.claim), now);
+            let own = counts.of(replica.claim);
+            let (burden, backlog) = known.known.burden(replica, own, now);
+            let room = self.occupancy(replica, burden, own, now).room(route.max_inflight, || *mean);
             candidates.push(Candidate {
                 position,
                 revision,
@@ -131,6 +183,7 @@ impl Chooser<'_> {
                 suspect: self.avoids(replica, refused, now),
                 tried: quest.tried.contains(replica),
                 burden,
+                limit: (room > 0).then(|| own.saturating_add(room)),
                 backlog,
                 distance: known.distance,
                 price: known.price,

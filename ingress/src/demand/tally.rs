@@ -69,10 +69,9 @@ impl Tally {
         self.present.load(Ordering::Relaxed)
     }
 
-    /// One more request is held, unless `limit` are. Returns whether it is the only one.
-    pub(crate) fn hold(&self, limit: u32) -> Option<bool> {
-        let one_more = |held: u32| (held < limit).then(|| held + 1);
-        self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok().map(|before| before == 0)
+    /// One more request is held.
+    pub(crate) fn hold(&self) {
+        self.held.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A request is no longer held.
@@ -80,7 +79,7 @@ impl Tally {
         self.held.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Requests that are held.
+    /// Requests that are held: they wait for a replica, or for room at one.
     pub(crate) fn held(&self) -> u32 {
         self.held.load(Ordering::Relaxed)
     }
@@ -270,7 +269,8 @@ mod tests {
         let tally = Arc::new(Tally::new(start));
         assert_eq!(tally.demand(&endpoint, start), None);
         let visits: Vec<Visit> = (0..3).map(|_| Visit::begin(Arc::clone(&tally), start)).collect();
-        assert_eq!((tally.hold(2), tally.hold(2), tally.hold(2)), (Some(true), Some(false), None));
+        tally.hold();
+        tally.hold();
         visits[0].streamed(20, start);
         let demand = tally.demand(&endpoint, start).unwrap();
         assert_eq!((demand.inflight, demand.held, demand.arrivals, demand.tokens, demand.hourly), (1, 2, 3, 20, 4));

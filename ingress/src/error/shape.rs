@@ -44,7 +44,11 @@ impl ErrorShape {
     pub(super) fn body(self, message: &str, status: StatusCode, param: Option<&str>, code: &str) -> Bytes {
         match self {
             Self::OpenAi => {
-                let r#type = if status.is_server_error() { "server_error" } else { "invalid_request_error" };
+                let r#type = match status {
+                    StatusCode::TOO_MANY_REQUESTS => "rate_limit_error",
+                    status if status.is_server_error() => "server_error",
+                    _ => "invalid_request_error",
+                };
                 json(&OpenAi { error: Details { message, r#type, param, code } })
             }
             Self::Anthropic => {

@@ -1,16 +1,21 @@
-//! Waiting for a replica.
+//! Waiting for a replica: for one to serve, or for one to have room.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::watch,
     time::{Instant, sleep_until, timeout_at},
 };
 
-use super::room::Seat;
+use super::{
+    fair::{NoPlace, Ticket},
+    line::{Call, Called, CallerId, Entrance, Line, Standing},
+    refusal::{Unserved, refused},
+    room::{Full, Seat},
+};
 use crate::{
     Ingress,
-    attempt::Opened,
+    attempt::{Opened, Tried},
     error::RequestError,
     metrics::HeldEnd,
     models,
@@ -35,13 +40,32 @@ pub(crate) enum Begun {
     Waiting(Hold),
 }
 
+/// What a request waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Prospect {
+    /// Nothing serves it; a replica may come.
+    Cold,
+    /// Replicas serve it; one of them may have room again.
+    Busy,
+}
+
 /// The wait of one request.
 #[derive(Debug)]
 pub(crate) struct Hold {
     since: Instant,
+    /// Until when a replica must have come, if none serves.
     until: Instant,
+    /// Since when it has only waited for room, if it does.
+    busy_since: Option<Instant>,
     /// Given up while a replica is asked.
     seat: Option<Seat>,
+    standing: Option<Standing>,
+    /// Where it stood last, to come back to.
+    ticket: Option<Ticket<CallerId>>,
+    /// Leave to ask a replica.
+    called: Option<Called>,
+    /// The replicas that said last that they have no room.
+    busy: Option<Tried>,
     /// Set if all replicas of the routes of then were gone: it waits for other routes.
     stale: Option<watch::Receiver<()>>,
     /// Until when that may be so; set the first time.
@@ -50,30 +74,58 @@ pub(crate) struct Hold {
 
 impl Hold {
     const fn new(since: Instant, until: Instant) -> Self {
-        Self { since, until, seat: None, stale: None, stale_until: None }
+        Self {
+            since,
+            until,
+            busy_since: None,
+            seat: None,
+            standing: None,
+            ticket: None,
+            called: None,
+            busy: None,
+            stale: None,
+            stale_until: None,
+        }
     }
 
     /// Whether routes whose replicas are all gone may still be replaced by others.
     fn awaits_news(&mut self, now: Instant) -> bool {
         now < *self.stale_until.get_or_insert_with(|| self.until.min(now + STALE))
     }
-}
 
-/// Why a request waits no longer although nothing serves it.
-struct Unserved {
-    end: HeldEnd,
-    error: RequestError,
+    /// Until when it waits if that is what it waits for at `now`: as long for room as for it alone, however long it has
+    /// waited for a replica to come.
+    fn ends(&mut self, prospect: Prospect, pending: &Pending, now: Instant) -> Instant {
+        match prospect {
+            Prospect::Cold => {
+                self.busy_since = None;
+                self.until
+            }
+            Prospect::Busy => {
+                let since = *self.busy_since.get_or_insert(now);
+                pending.deadline.min(since + pending.route.queue.deadline)
+            }
+        }
+    }
+
+    /// How long it has waited for room.
+    fn queued(&self, now: Instant) -> Duration {
+        self.busy_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
+    }
 }
 
 impl Ingress {
-    /// Sends `pending` to a replica; where none is ready, and one may come, once one is. One for a stream is given back
-    /// if that takes long.
+    /// Sends `pending` to a replica; where none is ready, and one may come, or none has room, once one is or has. One for
+    /// a stream is given back if that takes long.
     ///
     /// Dropping the future, or what it gives back, gives the request up.
     pub(crate) async fn forward_or_hold(&self, pending: &Pending) -> Result<Begun, RequestError> {
         let since = Instant::now();
         let mut hold = Hold::new(since, pending.deadline.min(since + self.config.timeouts.hold));
-        if let Some(opened) = self.try_forward(pending, &mut hold).await? {
+        // Nobody that waits is overtaken.
+        if !self.waiting.is_passed_by_newcomers(&pending.wanted.endpoint)
+            && let Some(opened) = self.try_forward(pending, &mut hold).await?
+        {
             return Ok(Begun::Answer(opened));
         }
         let told = Instant::now() + SILENCE;
@@ -81,8 +133,8 @@ impl Ingress {
             return self.forward_held(pending, hold).await.map(Begun::Answer);
         }
         loop {
-            match timeout_at(told, self.until_ready(pending, &mut hold)).await {
-                Ok(ready) => ready?,
+            match timeout_at(told, self.until_called(pending, &mut hold)).await {
+                Ok(called) => called?,
                 Err(_) => return Ok(Begun::Waiting(hold)),
             }
             if let Some(opened) = self.try_forward(pending, &mut hold).await? {
@@ -94,19 +146,25 @@ impl Ingress {
     /// Waits on, however long it takes, and sends `pending` to the replica that comes.
     pub(super) async fn forward_held(&self, pending: &Pending, mut hold: Hold) -> Result<Opened, RequestError> {
         loop {
-            self.until_ready(pending, &mut hold).await?;
+            self.until_called(pending, &mut hold).await?;
             if let Some(opened) = self.try_forward(pending, &mut hold).await? {
                 return Ok(opened);
             }
         }
     }
 
-    /// The answer of a replica; `None` if none is ready, and one may come.
+    /// The answer of a replica; `None` if none is ready, and one may come, or none has room.
     async fn try_forward(&self, pending: &Pending, hold: &mut Hold) -> Result<Option<Opened>, RequestError> {
         // Before asking, so that a change in between is not missed.
         let rerouted = self.rerouted.subscribe();
-        match self.forward(pending).await {
+        let queued = hold.queued(Instant::now());
+        match self.forward(pending, hold.called.take(), queued).await {
             Err(RequestError::NoReadyReplica { .. }) if pending.may_wake => Ok(None),
+            Err(RequestError::NoRoom { .. }) => Ok(None),
+            Err(RequestError::Busy { tried, .. }) if tried.is_any_full() => {
+                hold.busy = Some(tried);
+                Ok(None)
+            }
             // The last one has just gone to sleep, and this node has not heard of it.
             Err(RequestError::Busy { tried, .. })
                 if pending.may_wake
@@ -121,58 +179,114 @@ impl Ingress {
         }
     }
 
-    /// Until a replica can be asked. Cancel safe: the seat stays with `hold`.
-    async fn until_ready(&self, pending: &Pending, hold: &mut Hold) -> Result<(), RequestError> {
-        // Before looking, so that a change in between is not missed.
-        let rerouted = self.rerouted.subscribe();
+    /// Until a replica can be asked. Cancel safe: its seat and its place in the line stay with `hold`.
+    async fn until_called(&self, pending: &Pending, hold: &mut Hold) -> Result<(), RequestError> {
+        let line = self.waiting.line(&pending.wanted.endpoint);
         if hold.seat.is_none() {
-            hold.seat = Some(self.seat(pending)?);
+            let has_waited = hold.ticket.is_some();
+            let seat = self.waiting.enter(&line, &pending.tally, pending.caller.priority, has_waited);
+            hold.seat = Some(seat.map_err(|full| self.refusal(pending, &line, full).error)?);
         }
         if let (Some(mut stale), Some(until)) = (hold.stale.take(), hold.stale_until) {
             self.stopping.run_until_cancelled(timeout_at(until, stale.changed())).await;
         }
-        let waited = self.wait(&pending.wanted, hold, rerouted).await;
+        let called = self.wait(pending, &line, hold).await;
         if let Some(seat) = hold.seat.take() {
-            seat.leave(waited.as_ref().map_or_else(|unserved| unserved.end, |()| HeldEnd::Ready));
+            seat.leave(called.as_ref().map_or_else(|unserved| unserved.end, |_| HeldEnd::Ready));
         }
-        waited.map_err(|unserved| unserved.error)
+        hold.called = Some(called.map_err(|unserved| unserved.error)?);
+        Ok(())
     }
 
-    async fn wait(&self, wanted: &Wanted, hold: &Hold, mut rerouted: watch::Receiver<()>) -> Result<(), Unserved> {
+    async fn wait(&self, pending: &Pending, line: &Arc<Line>, hold: &mut Hold) -> Result<Called, Unserved> {
         loop {
-            if let Some(released) = released(&self.routes.load(), wanted) {
-                return released;
+            let routes = self.routes.load_full();
+            let prospect = prospect(&routes, &pending.wanted)?;
+            let until = hold.ends(prospect, pending, Instant::now());
+            if hold.standing.is_none() {
+                hold.standing = Some(self.enter(pending, line, hold.ticket, prospect, until)?);
+                // Only what changes from now on is told to it.
+                if !Arc::ptr_eq(&routes, &self.routes.load()) {
+                    hold.ticket = hold.standing.take().map(|standing| standing.ticket);
+                    continue;
+                }
+                self.waiting.bell.ring();
             }
-            let wanted = wanted.clone();
-            tokio::select! {
+            let Some(standing) = &mut hold.standing else { continue };
+            let call = tokio::select! {
                 biased;
-                // The sender lives as long as this ingress.
-                _ = rerouted.changed() => {}
-                () = self.stopping.cancelled() => {
-                    return Err(Unserved { end: HeldEnd::Stopped, error: RequestError::Stopping { wanted } });
+                call = standing.told() => call,
+                () = self.stopping.cancelled() => return Err(Unserved::stopped(pending)),
+                () = sleep_until(until) => return Err(self.late(pending, line, hold, prospect)),
+            };
+            let ticket = standing.ticket;
+            hold.standing = None;
+            match call {
+                Call::Go(called) => {
+                    hold.ticket = Some(ticket.gone_on());
+                    return Ok(called);
                 }
-                () = sleep_until(hold.until) => {
-                    let error = RequestError::NeverReady { wanted, held: hold.since.elapsed() };
-                    return Err(Unserved { end: HeldEnd::Expired, error });
-                }
+                Call::Look => hold.ticket = Some(ticket),
+                Call::Displaced => return Err(self.refusal(pending, line, Full::Share)),
             }
         }
     }
 
-    fn seat(&self, pending: &Pending) -> Result<Seat, RequestError> {
-        let wanted = &pending.wanted;
-        let seat = self.waiting.enter(wanted.endpoint.as_str(), &pending.tally);
-        seat.map_err(|full| RequestError::TooManyWaiting { wanted: wanted.clone(), full })
+    /// A place in `line`: the one of `ticket`, if there is one.
+    fn enter(
+        &self,
+        pending: &Pending,
+        line: &Arc<Line>,
+        ticket: Option<Ticket<CallerId>>,
+        prospect: Prospect,
+        until: Instant,
+    ) -> Result<Standing, Unserved> {
+        let size = pending.route.queue.size;
+        let entrance = ticket.map_or_else(|| Entrance::New(pending.asker(), size), Entrance::Back);
+        let entered = line.enter(entrance, pending.wanted.clone(), prospect, until);
+        let (standing, is_first_cold) = entered.map_err(|no_place| {
+            let full = match no_place {
+                NoPlace::Full if size == 0 => Full::NoQueue,
+                NoPlace::Full => Full::Endpoint(size),
+                NoPlace::OwnShare => Full::Share,
+            };
+            self.refusal(pending, line, full)
+        })?;
+        if is_first_cold {
+            self.waiting.tell_first();
+        }
+        Ok(standing)
+    }
+
+    /// Why `pending` does not wait: as a caller that is to come again, or as one for whom nothing serves.
+    fn refusal(&self, pending: &Pending, line: &Line, full: Full) -> Unserved {
+        let is_cold = matches!(prospect(&self.routes.load(), &pending.wanted), Ok(Prospect::Cold));
+        refused(pending, full, is_cold, line.seconds_to_drain(Instant::now()))
+    }
+
+    /// Why `pending` waits no longer.
+    fn late(&self, pending: &Pending, line: &Line, hold: &mut Hold, prospect: Prospect) -> Unserved {
+        let (wanted, now) = (pending.wanted.clone(), Instant::now());
+        let error = match prospect {
+            Prospect::Cold => RequestError::NeverReady { wanted, held: now - hold.since },
+            Prospect::Busy => RequestError::NeverRoom {
+                wanted,
+                queued: hold.queued(now),
+                tried: Box::new(hold.busy.take().unwrap_or_default()),
+                retry_after: line.seconds_to_drain(now),
+            },
+        };
+        Unserved { end: HeldEnd::Expired, error }
     }
 }
 
-/// What `routes` say to a request that waits for `wanted`; `None` if it has to wait on.
-fn released(routes: &RoutingTable, wanted: &Wanted) -> Option<Result<(), Unserved>> {
-    let gone = |error| Some(Err(Unserved { end: HeldEnd::Gone, error }));
+/// What `wanted` waits for by `routes`; an error if there is nothing to wait for.
+pub(super) fn prospect(routes: &RoutingTable, wanted: &Wanted) -> Result<Prospect, Unserved> {
+    let gone = |error| Err(Unserved { end: HeldEnd::Gone, error });
     match routes.route(wanted.endpoint.as_str()).filter(|route| route.is_called(wanted)) {
         None => gone(models::unknown(routes, wanted.name(), |_| false)),
-        Some(route) if route.serves(wanted) => Some(Ok(())),
+        Some(route) if route.serves(wanted) => Ok(Prospect::Busy),
         Some(route) if !route.may_wake => gone(RequestError::NoReadyReplica { endpoint: wanted.endpoint.clone() }),
-        Some(_) => None,
+        Some(_) => Ok(Prospect::Cold),
     }
 }

@@ -25,7 +25,7 @@ async fn an_endpoint_is_told_of_in_every_family_and_leaves_no_series() {
     tally.series().between_tokens(millis(60), 3);
     tally.series().retried();
     metrics.chose(Duration::from_micros(3));
-    metrics.held(&endpoint, 1);
+    metrics.held(&endpoint, Priority::Low, 1);
     metrics.held_ended(&endpoint, HeldEnd::Ready, millis(1));
     tally.series().ended(&Went {
         operation: Operation::Chat,

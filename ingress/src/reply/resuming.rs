@@ -90,10 +90,10 @@ async fn rest_of(ingress: &Ingress, pending: &Pending, ask: Ask) -> Result<Box<(
     let Ask { body, splice, model, lost, is_chat } = ask;
     let outgoing = Outgoing { body, ..pending.outgoing.clone() };
     let begun = Begun { model: &model, lost, is_chat };
-    let errand = Errand { pending, outgoing: &outgoing, rest_of: Some(&begun) };
+    let errand = Errand { pending, outgoing: &outgoing, queued: Duration::ZERO, rest_of: Some(&begun) };
     let mut pauses = PAUSES.into_iter();
     loop {
-        let error = match ingress.run(errand).await {
+        let error = match ingress.run(errand, None).await {
             Ok(opened) if opened.is_token_stream() => return Ok(Box::new((opened, splice))),
             Ok(opened) => return Err(format!("the next one answered {}", opened.head.status)),
             Err(error) => error,

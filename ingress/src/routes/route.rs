@@ -30,6 +30,11 @@ pub struct Route {
     pub policy: RoutingPolicy,
     /// What is done for its streams.
     pub streams: StreamPolicy,
+    /// Requests that one replica is given at once, by all nodes; `None` if it says itself when it is full. What is over it
+    /// waits in the queue.
+    pub max_inflight: Option<u32>,
+    /// Where requests wait for a replica.
+    pub queue: QueueBounds,
 }
 
 /// What is done for the streams of an endpoint.
@@ -46,6 +51,21 @@ pub struct StreamPolicy {
 impl Default for StreamPolicy {
     fn default() -> Self {
         Self { resume: true, stall: Duration::from_secs(60), hedge: false }
+    }
+}
+
+/// How many requests for one endpoint wait at one node, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueBounds {
+    /// Requests that wait at once; beyond it 429, or 503 where nothing serves.
+    pub size: usize,
+    /// How long one waits for room at replicas that serve; then 429.
+    pub deadline: Duration,
+}
+
+impl Default for QueueBounds {
+    fn default() -> Self {
+        Self { size: 512, deadline: Duration::from_secs(60) }
     }
 }
 
@@ -175,6 +195,7 @@ pub(crate) struct LocalReplica {
     pub(crate) backend: Backend,
     pub(crate) load: Option<Load>,
     pub(crate) timeout: Duration,
+    pub(crate) max_inflight: Option<u32>,
 }
 
 impl LocalReplica {
@@ -225,6 +246,8 @@ mod tests {
             revisions: vec![new, old],
             policy: RoutingPolicy::default(),
             streams: StreamPolicy::default(),
+            max_inflight: None,
+            queue: QueueBounds::default(),
         };
         assert_eq!(answers(&route, "new"), [2]);
         assert_eq!(answers(&route, "old"), [1]);

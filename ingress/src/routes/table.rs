@@ -125,7 +125,12 @@ fn local(routes: &[Arc<Route>]) -> HashMap<ClaimId, LocalReplica> {
         .filter_map(|(route, replica)| match &replica.place {
             Place::Local(backend) => Some((
                 replica.claim,
-                LocalReplica { backend: backend.clone(), load: replica.load, timeout: route.timeout },
+                LocalReplica {
+                    backend: backend.clone(),
+                    load: replica.load,
+                    timeout: route.timeout,
+                    max_inflight: route.max_inflight,
+                },
             )),
             Place::Remote => None,
         })
@@ -137,7 +142,7 @@ mod tests {
     use shoal_types::{Hlc, NodeId, Revision, UnixMillis};
 
     use super::*;
-    use crate::routes::RouteRevision;
+    use crate::routes::{QueueBounds, RouteRevision};
 
     fn route(endpoint: &str, model: &str, aliases: &[&str]) -> Route {
         Route {
@@ -149,6 +154,8 @@ mod tests {
             replicas: Vec::new(),
             policy: Default::default(),
             streams: Default::default(),
+            max_inflight: None,
+            queue: QueueBounds::default(),
         }
     }
 

@@ -46,7 +46,7 @@ pub(crate) enum NotServing {
     NoSuchReplica,
     /// Its ingress is stopping.
     Stopping,
-    /// It serves as many requests of other nodes as it may.
+    /// It serves as many requests of other nodes as it may, or that replica has as many as it takes.
     Full,
     /// The request has made as many hops as it may, between nodes or through gateways.
     Hops,
@@ -71,7 +71,7 @@ impl fmt::Display for NotServing {
         f.write_str(match self {
             Self::NoSuchReplica => "it does not hold that replica any more",
             Self::Stopping => "it is stopping",
-            Self::Full => "it has as many requests of other nodes as it may",
+            Self::Full => "it has as many requests as it may",
             Self::Hops => "the request was forwarded as often as it may be",
             Self::NotInference => "it does not forward this path to engines",
             Self::Unreadable => "it cannot read the request: the versions of both nodes may be too far apart",

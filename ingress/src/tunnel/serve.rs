@@ -20,6 +20,7 @@ use crate::{
     admission::{Admitted, Refused},
     api::Api,
     headers::for_engine,
+    headroom::slack,
     inflight::Serving,
     traces::TraceContext,
     upstream::{BrokenBody, EngineBody, Head, Outgoing, UpstreamBody, send_local},
@@ -139,6 +140,9 @@ impl Ingress {
         let replica = routes.local(head.claim).ok_or(NotServing::NoSuchReplica)?;
         let headers = for_engine(headers);
         replica.takes(&headers)?;
+        if replica.max_inflight.is_some_and(|limit| self.inflight.count(head.claim) > limit + slack(limit)) {
+            return Err(NotServing::Full);
+        }
         Ok(Accepted {
             backend: replica.backend.clone(),
             load: replica.load,

@@ -116,7 +116,18 @@ async fn a_replica_that_gives_no_answer_has_failed() {
 #[tokio::test]
 async fn a_replica_that_has_no_room_or_a_client_that_errs_is_no_failure() {
     for status in [429, 503] {
-        assert_eq!(outcome(async |call| call.answer(status, "application/json", "{}")).await, None, "{status}");
+        let mut engine = Engine::start();
+        let node = Node::start([local(2, engine.address(), 0)]).await;
+        let mut client = node.client().await;
+        let full = async {
+            engine.call().await.answer(status, "application/json", "{}");
+            node.until_held(1).await;
+        };
+        tokio::select! {
+            _ = client.chat() => panic!("answered"),
+            () = full => {}
+        }
+        assert_eq!(node.demand().unwrap().outcomes, [], "{status}");
     }
     assert_eq!(outcome(async |call| call.answer(400, "application/json", "{}")).await, Some((1, 0, 0)));
 }

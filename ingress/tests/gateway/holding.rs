@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use prometheus_client::{encoding::text::encode, registry::Registry};
-use shoal_ingress::{IngressConfig, Limits, Replica, Route, RoutingTable, Timeouts};
+use shoal_ingress::{IngressConfig, Limits, QueueBounds, Replica, Route, RoutingTable, Timeouts};
 use tokio::time::Instant;
 
 use super::support::{
@@ -135,7 +135,7 @@ async fn a_node_that_stops_waits_for_no_news_of_replicas_that_are_gone() {
     let start = Instant::now();
     let (mut answer, ()) = tokio::join!(client.post(CHAT, PLAIN), stop);
     assert!(start.elapsed() < 2 * SECOND);
-    assert_eq!((answer.status.as_u16(), answer.error().await.0.as_str()), (503, "replicas_busy"));
+    assert_eq!((answer.status.as_u16(), answer.error().await.0.as_str()), (503, "stopping"));
 }
 
 #[tokio::test]
@@ -194,7 +194,6 @@ async fn what_is_no_stream_ends_a_held_one_with_an_event() {
         (400, JSON, "{\"error\": {\"message\": \"too long\",\n\"code\": \"context\"}}", "context"),
         (422, JSON, "{\"detail\": []}", "no_stream"),
         (200, JSON, "{\"choices\": []}", "no_stream"),
-        (503, JSON, "{}", "replicas_busy"),
         (502, JSON, "{}", "replicas_failed"),
     ];
     for (status, content_type, body, code) in answers {
@@ -257,9 +256,10 @@ async fn is_refused(node: &Node, body: &'static str, what: &str) {
 /// Rule 9: everything is bounded.
 #[tokio::test]
 async fn so_many_requests_wait_and_no_more() {
-    let limits = Limits { held: 2, held_per_endpoint: 1, ..Limits::default() };
+    let limits = Limits { held: 2, ..Limits::default() };
     let node = asleep_with(IngressConfig { limits, ..IngressConfig::default() }).await;
-    let endpoint = |name: &str| Route { endpoint: name.parse().unwrap(), revisions: Vec::new(), ..waking([]) };
+    let queue = QueueBounds { size: 1, ..QueueBounds::default() };
+    let endpoint = |name: &str| Route { endpoint: name.parse().unwrap(), revisions: Vec::new(), queue, ..waking([]) };
     node.ingress.set_routes(RoutingTable::new(["llama", "qwen", "phi"].map(endpoint)));
     let (mut first, mut second) = (node.client().await, node.client().await);
     let refused = async {
@@ -332,7 +332,11 @@ async fn waits_are_counted_however_they_end() {
     let mut client = node.client().await;
     let wake = async {
         node.until_held(1).await;
-        assert!(shown().contains(r#"shoal_ingress_requests_held{endpoint="llama"} 1"#), "{}", shown());
+        assert!(
+            shown().contains(r#"shoal_ingress_requests_held{endpoint="llama",priority="normal"} 1"#),
+            "{}",
+            shown()
+        );
         node.wake([local(2, engine.address(), 0)]);
         engine.call().await.answer(200, JSON, "{}");
     };
@@ -341,7 +345,7 @@ async fn waits_are_counted_however_they_end() {
     drop(told(&node).await);
     node.until_held(0).await;
     for line in [
-        r#"shoal_ingress_requests_held{endpoint="llama"} 0"#,
+        r#"shoal_ingress_requests_held{endpoint="llama",priority="normal"} 0"#,
         r#"shoal_ingress_held_requests_total{endpoint="llama",outcome="ready"} 1"#,
         r#"shoal_ingress_held_requests_total{endpoint="llama",outcome="cancelled"} 1"#,
         r#"shoal_ingress_held_seconds_count{endpoint="llama"} 2"#,

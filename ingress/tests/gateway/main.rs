@@ -24,6 +24,8 @@ mod observing;
 #[cfg(test)]
 mod provider;
 #[cfg(test)]
+mod queueing;
+#[cfg(test)]
 mod resume;
 #[cfg(test)]
 mod retry;

@@ -6,7 +6,7 @@ use shoal_ingress::{IngressConfig, Replica, Route, RoutingTable, StreamPolicy, T
 use shoal_types::EngineAddress;
 use tokio::io::AsyncWriteExt as _;
 
-use super::support::{Call, Engine, Node, REQUEST, SSE, local, node_id, remote, route, soon};
+use super::support::{CHAT, Call, Engine, Node, PLAIN, REQUEST, SSE, local, node_id, pass, remote, route, soon};
 
 /// The last event of an answer.
 const EVENT: &str = "data: {\"choices\":[{\"index\":0,\"finish_reason\":\"stop\"}]}\n\n";
@@ -218,14 +218,20 @@ async fn replicas_that_leave_do_not_use_up_the_attempts() {
 }
 
 #[tokio::test]
-async fn replicas_that_are_all_full_are_worth_another_try_later() {
-    let mut engine = Engine::start();
-    let node = Node::start([local(1, engine.address(), 0)]).await;
-    let mut client = node.client().await;
-    let respond = async { engine.call().await.answer(503, "application/json", "{}") };
-    let (mut answer, ()) = tokio::join!(client.chat(), respond);
-    assert_eq!((answer.status.as_u16(), answer.header("retry-after")), (503, "1"));
-    assert_eq!(answer.error().await.0, "replicas_busy");
+async fn replicas_that_are_all_full_are_asked_again_and_the_client_waits() {
+    for status in [429, 503] {
+        let mut engine = Engine::start();
+        let node = Node::start([local(1, engine.address(), 0)]).await;
+        let mut client = node.client().await;
+        let respond = async {
+            engine.call().await.answer(status, "application/json", "{}");
+            node.until_held(1).await;
+            // It is believed for a second.
+            pass(Duration::from_secs(1)).await;
+            engine.call().await.answer(200, "application/json", "{}");
+        };
+        assert_eq!(tokio::join!(client.post(CHAT, PLAIN), respond).0.status, 200);
+    }
 }
 
 /// An answer in JSON is of no use before it is whole, so until then another replica can give it.
@@ -243,7 +249,7 @@ async fn an_answer_that_breaks_before_it_is_whole_is_got_elsewhere() {
             reply.die().await;
             good.call().await.answer(200, "application/json", "{}");
         };
-        let (mut answer, ()) = tokio::join!(client.post(super::support::CHAT, super::support::PLAIN), respond);
+        let (mut answer, ()) = tokio::join!(client.post(CHAT, PLAIN), respond);
         assert_eq!((answer.status.as_u16(), answer.rest().await), (200, ("{}".to_owned(), true)));
     }
 }

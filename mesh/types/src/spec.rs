@@ -119,6 +119,11 @@ impl EndpointSpec {
         }
     }
 
+    /// Requests that one replica is given at once; `None` if it says itself when it is full.
+    pub fn max_inflight(&self) -> Option<u32> {
+        self.routing.max_inflight.or_else(|| self.engine.max_concurrency())
+    }
+
     /// The name of the weights that a replica loads: the model, and its revision where one is given. A node that has them
     /// on its disk has this name among [`NodeView::models`](crate::NodeView::models).
     pub fn cache_key(&self) -> String {
@@ -178,7 +183,7 @@ impl Replicas {
 
 /// How requests are routed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
+#[serde(rename_all = "camelCase", default)]
 pub struct Routing {
     /// Longest time from a request's arrival to the end of its answer.
     pub timeout: HumanDuration,
@@ -190,6 +195,13 @@ pub struct Routing {
     pub stall: HumanDuration,
     /// Whether a second replica is asked for a stream when the first one has not begun after the time within which 95 % begin.
     pub hedge: bool,
+    /// Requests that one replica is given at once; what is over it waits in the queue. Default what the engine runs at
+    /// once, as far as its kind and arguments say so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub max_inflight: Option<u32>,
+    /// Where requests wait while no replica is ready, or none has room.
+    pub queue: Queue,
 }
 
 impl Default for Routing {
@@ -201,7 +213,26 @@ impl Default for Routing {
             // Between two tokens an engine takes less than a second; one that preempts a sequence takes some.
             stall: HumanDuration::from_secs(60),
             hedge: false,
+            max_inflight: None,
+            queue: Queue::default(),
         }
+    }
+}
+
+/// Where requests wait for a replica, at each node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Queue {
+    /// Requests that wait at once at one node; the next one is turned away. With 0 none waits.
+    #[schemars(range(max = 10_000))]
+    pub size: u32,
+    /// Longest wait for room at replicas that serve. For one to become ready it may be longer.
+    pub deadline: HumanDuration,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self { size: 512, deadline: HumanDuration::from_secs(60) }
     }
 }
 

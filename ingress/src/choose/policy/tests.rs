@@ -35,7 +35,7 @@ fn dice(random: &mut StdRng) -> Dice {
 
 fn by_load(candidates: &[Candidate], weights: &[u8], seed: u64) -> Option<usize> {
     let dice = dice(&mut StdRng::seed_from_u64(seed));
-    choose(&Affinity::Load, placed(candidates), weights, &dice, |_, _| 0).map(|choice| choice.position)
+    choose(&Affinity::Load, &mut placed(candidates), weights, &dice, |_, _| 0).map(|choice| choice.position)
 }
 
 /// How often each candidate is chosen in 10,000 draws.
@@ -71,7 +71,7 @@ impl Asked {
             let has = &prefix.blocks()[..self.held.get(position).copied().unwrap_or(0)];
             blocks.iter().take_while(|block| has.contains(block)).count()
         };
-        choose(&self.affinity, placed(candidates), &[100], &dice(&mut StdRng::seed_from_u64(seed)), held).unwrap()
+        choose(&self.affinity, &mut placed(candidates), &[100], &dice(&mut StdRng::seed_from_u64(seed)), held).unwrap()
     }
 
     /// Who is chosen, whatever chance says, and why.
@@ -224,7 +224,7 @@ fn homes_are_near() {
 fn a_session_stays_where_it_is_whatever_the_load() {
     let at = |session, candidates: &[Candidate]| {
         let dice = dice(&mut StdRng::seed_from_u64(session));
-        choose(&Affinity::Session(session), placed(candidates), &[100], &dice, |_, _| 0).unwrap().position
+        choose(&Affinity::Session(session), &mut placed(candidates), &[100], &dice, |_, _| 0).unwrap().position
     };
     let mut candidates = [known(1); 4];
     let before: Vec<usize> = (0..100).map(|session| at(session, &candidates)).collect();
@@ -240,7 +240,7 @@ fn a_session_stays_where_it_is_whatever_the_load() {
 fn turns_go_round() {
     let turns = (0..6).map(|turn| {
         let dice = Dice { turn, ..dice(&mut StdRng::seed_from_u64(turn)) };
-        choose(&Affinity::Turn, placed(&[known(9), known(0), known(5)]), &[100], &dice, |_, _| 0).unwrap().position
+        choose(&Affinity::Turn, &mut placed(&[known(9), known(0), known(5)]), &[100], &dice, |_, _| 0).unwrap().position
     });
     assert_eq!(turns.collect::<Vec<_>>(), [0, 1, 2, 0, 1, 2]);
 }
@@ -270,7 +270,7 @@ proptest! {
         };
         let mut random = StdRng::seed_from_u64(seed);
         for affinity in [&asked.affinity, &Affinity::Load, &Affinity::Turn, &Affinity::Session(seed)] {
-            match choose(affinity, placed(&candidates), &weights, &dice(&mut random), has) {
+            match choose(affinity, &mut placed(&candidates), &weights, &dice(&mut random), has) {
                 Some(choice) => prop_assert!(!candidates[choice.position].tried),
                 None => prop_assert!(candidates.iter().all(|candidate| candidate.tried)),
             }

@@ -2,7 +2,9 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use shoal_ingress::{Ingress, IngressConfig, Place, Replica, Route, RouteRevision, RoutingTable, Site, StreamPolicy};
+use shoal_ingress::{
+    Ingress, IngressConfig, Place, QueueBounds, Replica, Route, RouteRevision, RoutingTable, Site, StreamPolicy,
+};
 use shoal_types::{
     Backend, ClaimId, Demand, EngineAddress, GatewayTarget, Hlc, Load, NodeId, Revision, RoutingPolicy, UnixMillis,
 };
@@ -75,6 +77,8 @@ pub(crate) fn route(replicas: impl IntoIterator<Item = Replica>) -> Route {
         replicas: replicas.into_iter().collect(),
         policy: RoutingPolicy::default(),
         streams: StreamPolicy::default(),
+        max_inflight: None,
+        queue: QueueBounds::default(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the types of a spec cannot say.
 
 use super::SpecError;
-use crate::{Decimal, Endpoint, EndpointSpec, EngineSpec, Percent, Rollout, Scaling};
+use crate::{Decimal, Endpoint, EndpointSpec, EngineSpec, Percent, Rollout, Routing, Scaling};
 
 /// Most replicas of an endpoint.
 const REPLICAS_MAX: u32 = 10_000;
@@ -11,6 +11,8 @@ const ADAPTERS_MAX: usize = 64;
 const ADAPTER_TEXT_MAX: usize = 256;
 /// Most steps of a rollout.
 const STEPS_MAX: usize = 20;
+/// Most requests that wait for one endpoint at one node.
+const QUEUE_MAX: u32 = 10_000;
 
 /// The first value that makes no sense, with its path.
 pub(super) fn check_values(endpoint: &Endpoint) -> Result<(), SpecError> {
@@ -24,7 +26,8 @@ pub(super) fn check_values(endpoint: &Endpoint) -> Result<(), SpecError> {
     check_replicas(spec)?;
     check_scaling(&spec.scaling)?;
     check_placement(spec)?;
-    check_rollout(&spec.rollout)
+    check_rollout(&spec.rollout)?;
+    check_routing(&spec.routing)
 }
 
 fn check_engine(spec: &EndpointSpec) -> Result<(), SpecError> {
@@ -161,6 +164,20 @@ fn check_rollout(rollout: &Rollout) -> Result<(), SpecError> {
     Ok(())
 }
 
+fn check_routing(routing: &Routing) -> Result<(), SpecError> {
+    if routing.max_inflight == Some(0) {
+        return error("spec.routing.maxInflight", "must be at least 1");
+    }
+    let queue = &routing.queue;
+    if queue.size > QUEUE_MAX {
+        return error("spec.routing.queue.size", format!("{} is over the bound of {QUEUE_MAX}", queue.size));
+    }
+    if queue.deadline.0.is_zero() {
+        return error("spec.routing.queue.deadline", "must be more than 0; with `size: 0` nothing waits");
+    }
+    Ok(())
+}
+
 fn error(path: &str, message: impl Into<String>) -> Result<(), SpecError> {
     Err(SpecError::Value { path: path.to_owned(), message: message.into() })
 }
@@ -194,6 +211,9 @@ mod tests {
             ("adapters: {x: 'a,b'}", "spec.adapters.x"),
             ("adapters: {x: '-x'}", "spec.adapters.x"),
             ("placement: {maxPrice: -1}", "spec.placement.maxPrice"),
+            ("routing: {maxInflight: 0}", "spec.routing.maxInflight"),
+            ("routing: {queue: {size: 10001}}", "spec.routing.queue.size"),
+            ("routing: {queue: {deadline: 0s}}", "spec.routing.queue.deadline"),
         ] {
             assert!(error(spec).contains(path), "{spec}: {}", error(spec));
         }
@@ -206,6 +226,7 @@ mod tests {
             "adapters: {sql-expert: org/sql-lora, /x: /models/lora/x}",
             "replicas: {min: 1, max: 12}, scaling: {targets: {inflight: 32, qps: 8, kvCache: 0.8, waiting: 4, ttftP95: 800ms}}",
             "placement: {spot: {overprovision: 1, onDemandFallback: true, onDemandBase: 0}, maxPrice: 4.50, priority: 100}",
+            "routing: {maxInflight: 64, queue: {size: 0, deadline: 30s}, timeout: 10m}",
             "rollout: {strategy: canary, steps: [10%, 50%, 100%], pause: 5m, maxErrorRate: 1%, maxTtftRatio: 1.5}",
         ] {
             assert_eq!(error(spec), "");

@@ -51,6 +51,29 @@ impl EngineSpec {
         }
     }
 
+    /// Requests that one replica runs at once, as far as kind and arguments say so; more would queue inside it. `None` for
+    /// what says itself when it is full.
+    pub fn max_concurrency(&self) -> Option<u32> {
+        match self {
+            // vLLM 0.32: `max_num_seqs` of the default scheduler; more on the largest GPUs, where a spec has to say so.
+            Self::Vllm(engine) => Some(number_after(&engine.args, &["--max-num-seqs"]).unwrap_or(ENGINE_CONCURRENCY)),
+            // SGLang and TensorRT-LLM run as many as fit into memory, unless told otherwise.
+            Self::Sglang(engine) => {
+                Some(number_after(&engine.args, &["--max-running-requests"]).unwrap_or(ENGINE_CONCURRENCY))
+            }
+            Self::Trtllm(engine) => {
+                Some(number_after(&engine.args, &["--max_batch_size"]).unwrap_or(ENGINE_CONCURRENCY))
+            }
+            // llama.cpp's slots.
+            Self::Llamacpp(engine) => {
+                Some(number_after(&engine.args, &["--parallel", "-np"]).unwrap_or(LLAMACPP_SLOTS))
+            }
+            Self::Command(_) => Some(ENGINE_CONCURRENCY),
+            Self::Sim(engine) => Some(engine.max_num_seqs),
+            Self::Gateway(_) => None,
+        }
+    }
+
     /// How its replicas sleep while they are not needed; `None` if they end instead.
     pub const fn sleep(&self) -> Option<&Sleep> {
         match self {
@@ -158,5 +181,41 @@ impl Default for SimEngine {
             max_num_seqs: 64,
             sleep: None,
         }
+    }
+}
+
+/// What an engine is taken to run at once if nothing else is said: vLLM's default.
+const ENGINE_CONCURRENCY: u32 = 256;
+/// The same for llama.cpp's server, which has few slots.
+const LLAMACPP_SLOTS: u32 = 4;
+
+/// The number that follows one of `names` in `args`, as `--name 8` or `--name=8`; the last one counts.
+fn number_after(args: &[String], names: &[&str]) -> Option<u32> {
+    let value = |index: usize| {
+        let arg = &args[index];
+        names.iter().find_map(|name| match arg.strip_prefix(name)? {
+            "" => args.get(index + 1)?.parse().ok(),
+            rest => rest.strip_prefix('=')?.parse().ok(),
+        })
+    };
+    (0..args.len()).rev().find_map(value).filter(|number| *number > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_engine_runs_as_many_at_once_as_its_arguments_say() {
+        let vllm = |args: &[&str]| {
+            let args = args.iter().map(|arg| (*arg).to_owned()).collect();
+            EngineSpec::Vllm(VllmEngine { args, ..VllmEngine::default() }).max_concurrency()
+        };
+        assert_eq!(vllm(&["--max-num-seqs", "8", "--x"]), Some(8));
+        assert_eq!(vllm(&["--max-num-seqs=8", "--max-num-seqs=16"]), Some(16));
+        for odd in [&["--max-num-seqs"][..], &["--max-num-seqs", "many"], &["--max-num-seqs-x", "8"], &[]] {
+            assert_eq!(vllm(odd), Some(256), "{odd:?}");
+        }
+        assert_eq!(EngineSpec::Sim(SimEngine::default()).max_concurrency(), Some(64));
     }
 }

@@ -47,9 +47,11 @@ pub(super) struct Present {
 pub(super) fn need(facts: &Facts, spec: &EndpointSpec, present: Present) -> Need {
     let targets = &spec.scaling.targets;
     let inflight = Some(f64::from(facts.inflight) + f64::from(facts.held));
+    // Nodes keep back what engines could only let wait.
+    let waiting = facts.waiting.map(|waiting| waiting + f64::from(facts.held));
     let loads = [
         ("inflight", targets.inflight, inflight),
-        ("waiting", targets.waiting, facts.waiting),
+        ("waiting", targets.waiting, waiting),
         ("kvCache", targets.kv_cache, facts.kv_cache),
         ("qps", targets.qps, Some(f64::from(facts.arrivals) / 60.0)),
     ];

@@ -57,6 +57,11 @@ fn what_a_replica_does_not_say_is_the_mean_of_the_others_and_not_zero() {
     assert_eq!(after(4, kv_cache.clone(), says(&[FULL, FULL])).0, 5, "four full ones");
     assert_eq!(after(4, kv_cache.clone(), says(&[FULL, HALF])).0, 4, "3.2 of 0.8");
     assert_eq!(after(4, waiting.clone(), says(&[FULL, HALF])).0, 5, "20 of 4");
+    let held = |stage: &mut Stage| {
+        says(&[HALF, HALF])(stage);
+        stage.demand(|demand| demand.held = 20);
+    };
+    assert_eq!(after(4, waiting.clone(), held).0, 5, "20 that nodes keep back");
     let (total, reason) = after(4, waiting, says(&[]));
     assert_eq!((total, reason.as_str()), (4, "replicas.min is 4"), "nothing is known");
 }
