@@ -3,7 +3,7 @@
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use http::{HeaderValue, StatusCode, Uri};
-use shoal_types::UnixMillis;
+use shoal_types::{KeyId, UnixMillis};
 use tokio::time::Instant;
 
 use crate::{
@@ -34,6 +34,10 @@ pub(crate) struct Account {
     arrival: Arrival,
     trail: Arc<Trail>,
     wanted: Option<Wanted>,
+    /// Whose key was shown.
+    caller: Option<KeyId>,
+    /// How often another replica went on with the answer.
+    resumes: u32,
     /// What the endpoint's tally knows of it.
     visit: Option<Visit>,
     /// What counts against the limits of its key.
@@ -75,6 +79,8 @@ impl Account {
             arrival,
             trail,
             wanted: None,
+            caller: None,
+            resumes: 0,
             visit: None,
             key: None,
             stream: false,
@@ -111,6 +117,7 @@ impl Account {
     pub(crate) fn routed(&mut self, pending: &Pending) {
         let now = Instant::now();
         self.wanted = Some(pending.wanted.clone());
+        self.caller = pending.caller.key;
         self.visit = Some(Visit::begin(Arc::clone(&pending.tally), now));
         self.stream = pending.stream;
         self.prompt = pending.outgoing.body.len();
@@ -184,6 +191,7 @@ impl Account {
     /// The replica broke the answer off, and `replica` goes on with it.
     pub(crate) fn resumed(&mut self, replica: &Replica) {
         self.served = served(replica);
+        self.resumes += 1;
         if let Some(visit) = &mut self.visit {
             visit.broke(Instant::now());
             visit.answered_by(replica.revision);
@@ -226,6 +234,7 @@ impl Account {
             id: self.arrival.id.to_str().unwrap_or_default().to_owned(),
             arrived: UnixMillis::from_millis(now.as_millis().saturating_sub(took)),
             client: self.arrival.client,
+            key: self.caller,
             path: self.arrival.uri.path().to_owned(),
             operation: went.operation,
             model: wanted.as_ref().and_then(|wanted| wanted.model.clone()),
@@ -240,6 +249,7 @@ impl Account {
             tokens: went.usage.into(),
             received: self.prompt as u64,
             sent: self.sent,
+            resumes: self.resumes,
             decisions,
             trace: self.trail.trace(),
         }

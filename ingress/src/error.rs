@@ -105,11 +105,11 @@ pub(crate) enum RequestError {
     UnknownModel { model: String, nearest: Option<String> },
     #[error("the model `{model}` is not known to this node yet, which has just started; try again, or another node")]
     NotKnownYet { model: String },
-    #[error("no replica of `{endpoint}` is ready; `shoal get endpoints` shows why")]
+    #[error("no replica of `{endpoint}` is ready; `shoal why endpoint/{endpoint}` says why")]
     NoReadyReplica { endpoint: EndpointName },
     #[error(
-        "no replica of {} has become ready in the {} s that the request was held; `shoal get endpoints` shows why",
-        Waited(.wanted), .held.as_secs()
+        "no replica of {} has become ready in the {} s that the request was held; `shoal why endpoint/{}` says why",
+        Waited(.wanted), .held.as_secs(), .wanted.endpoint
     )]
     NeverReady { wanted: Wanted, held: Duration },
     #[error("no replica of {} is ready, and {full}; try again later, or another node", Waited(.wanted))]

@@ -43,6 +43,11 @@ impl RequestsFound {
         for decision in &record.decisions {
             self.tell_decision(f, record, *ingress, decision)?;
         }
+        match record.resumes {
+            0 => {}
+            1 => writeln!(f, "Another replica went on with its answer")?,
+            times => writeln!(f, "Other replicas went on with its answer, {times} times")?,
+        }
         writeln!(f, "{}", end(record))?;
         if record.tokens.input > 0 || record.tokens.output > 0 {
             let tokens = record.tokens;

@@ -4,7 +4,7 @@ use std::{fmt, net::IpAddr};
 
 use serde::Serialize;
 use shoal_ingress::{Operation, Outcome, RequestRecord, TraceId};
-use shoal_types::{EndpointName, NodeId};
+use shoal_types::{EndpointName, KeyId, NodeId};
 
 /// One request, as one line of JSON. Names and units stay; fields are only added.
 #[derive(Debug, Serialize)]
@@ -15,6 +15,8 @@ pub(super) struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     trace_id: Option<TraceId>,
     client: IpAddr,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<KeyId>,
     ingress: NodeId,
     method: &'static str,
     path: &'a str,
@@ -29,6 +31,7 @@ pub(super) struct Line<'a> {
     node: Option<NodeId>,
     replica: Option<String>,
     attempts: usize,
+    resumes: u32,
     /// Why the attempts before the last failed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     failed: Vec<&'a str>,
@@ -53,6 +56,7 @@ impl<'a> Line<'a> {
             request_id: &record.id,
             trace_id: record.trace.map(|trace| trace.trace),
             client: record.client,
+            key: record.key,
             ingress: node,
             // No other is forwarded.
             method: "POST",
@@ -67,6 +71,7 @@ impl<'a> Line<'a> {
             node: answered.map(|replica| replica.claim.node),
             replica: answered.zip(record.endpoint.as_ref()).map(|(replica, name)| replica.claim.replica_name(name)),
             attempts: record.attempts(),
+            resumes: record.resumes,
             failed: record.decisions.iter().filter_map(|made| Some(made.failed.as_ref()?.reason.as_str())).collect(),
             queue_ms: record.queued_us.map(millis),
             choose_us: record.decisions.iter().map(|decision| decision.took_us).sum(),

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
-use shoal_types::{EndpointName, UnixMillis};
+use shoal_types::{EndpointName, KeyId, UnixMillis};
 
 use super::Decision;
 use crate::{
@@ -22,6 +22,9 @@ pub struct RequestRecord {
     pub arrived: UnixMillis,
     /// Who sent it.
     pub client: IpAddr,
+    /// The key that was shown, if one was.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub key: Option<KeyId>,
     /// Without the query.
     pub path: String,
     /// What is asked of the model.
@@ -50,6 +53,9 @@ pub struct RequestRecord {
     pub received: u64,
     /// Bytes of a replica's answer that were passed on.
     pub sent: u64,
+    /// How often another replica went on with its answer.
+    #[serde(default)]
+    pub resumes: u32,
     /// The choices of replicas, the first eight and the last one.
     pub decisions: Vec<Decision>,
     /// The trace it belongs to.

@@ -11,6 +11,8 @@ pub(crate) fn record(id: &str) -> RequestRecord {
     RequestRecord {
         id: id.to_owned(),
         arrived: UnixMillis::from_millis(1_700_000_000_000),
+        key: None,
+        resumes: 0,
         client: Ipv4Addr::LOCALHOST.into(),
         path: "/v1/chat/completions".to_owned(),
         operation: Operation::Chat,

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use http::Request;
 use http_body_util::Full;
-use shoal_ingress::{IngressConfig, Limits, Timeouts};
+use shoal_ingress::{IngressConfig, Limits, RoutingTable, Timeouts};
 
-use super::support::{CHAT, Engine, Http2Client, Node, SSE, claim, local, soon};
+use super::support::{CHAT, Engine, Http2Client, Node, SSE, claim, local, route, soon, without_resume};
 
 const EVENT: &str = "data: {}\n\n";
 
@@ -14,10 +14,16 @@ fn with_timeouts(timeouts: Timeouts) -> IngressConfig {
     IngressConfig { timeouts, ..IngressConfig::default() }
 }
 
+/// The only replica: its streams end as they like.
+fn route_to(node: &Node, engine: &Engine) {
+    node.ingress.set_routes(RoutingTable::new([without_resume(route([local(1, engine.address(), 0)]))]));
+}
+
 #[tokio::test]
 async fn one_connection_carries_many_answers_at_once() {
     let mut engine = Engine::start();
-    let node = Node::start([local(1, engine.address(), 0)]).await;
+    let node = Node::start([]).await;
+    route_to(&node, &engine);
     let client = Http2Client::connect(node.address).await;
     let begin = async { [engine.call().await.begin(200, SSE), engine.call().await.begin(200, SSE)] };
     let begin = async {
@@ -44,7 +50,8 @@ async fn one_connection_carries_many_answers_at_once() {
 #[tokio::test]
 async fn an_answer_that_breaks_off_does_not_end_properly() {
     let mut engine = Engine::start();
-    let node = Node::start([local(1, engine.address(), 0)]).await;
+    let node = Node::start([]).await;
+    route_to(&node, &engine);
     let client = Http2Client::connect(node.address).await;
     let die = async {
         let reply = engine.call().await.begin(200, SSE);
@@ -60,7 +67,8 @@ async fn an_answer_that_breaks_off_does_not_end_properly() {
 #[tokio::test]
 async fn a_client_that_gives_up_one_answer_ends_its_request() {
     let mut engine = Engine::start();
-    let node = Node::start([local(1, engine.address(), 0)]).await;
+    let node = Node::start([]).await;
+    route_to(&node, &engine);
     let client = Http2Client::connect(node.address).await;
     let begin = async {
         let reply = engine.call().await.begin(200, SSE);
@@ -79,7 +87,8 @@ async fn a_client_that_gives_up_one_answer_ends_its_request() {
 async fn an_answer_that_is_not_taken_is_given_up_and_others_go_on() {
     let mut engine = Engine::start();
     let config = with_timeouts(Timeouts { stall: Duration::from_millis(200), ..Timeouts::default() });
-    let node = Node::start_with(config, [local(1, engine.address(), 0)]).await;
+    let node = Node::start_with(config, []).await;
+    route_to(&node, &engine);
     let client = Http2Client::connect(node.address).await;
     let (left, reply) = tokio::join!(client.chat(), async {
         let reply = engine.call().await.begin(200, SSE);
@@ -120,7 +129,8 @@ async fn a_connection_without_requests_is_closed() {
 #[tokio::test]
 async fn a_stop_lets_answers_finish_and_takes_nothing_new() {
     let mut engine = Engine::start();
-    let node = Node::start([local(1, engine.address(), 0)]).await;
+    let node = Node::start([]).await;
+    route_to(&node, &engine);
     let (client, idle) = (Http2Client::connect(node.address).await, Http2Client::connect(node.address).await);
     assert_eq!(idle.get("/readyz").await.status, 200);
     let begin = async {
@@ -142,7 +152,8 @@ async fn a_stop_lets_answers_finish_and_takes_nothing_new() {
 async fn a_stop_does_not_wait_for_ever() {
     let mut engine = Engine::start();
     let config = with_timeouts(Timeouts { stop: Duration::from_millis(50), ..Timeouts::default() });
-    let node = Node::start_with(config, [local(1, engine.address(), 0)]).await;
+    let node = Node::start_with(config, []).await;
+    route_to(&node, &engine);
     let client = Http2Client::connect(node.address).await;
     let request = Request::post(CHAT).body(Full::new(super::support::REQUEST.into())).unwrap();
     let stop = async {
