@@ -11,8 +11,7 @@ use shoal_types::UnixMillis;
 use super::support::{CHAT, Engine, Node, PLAIN, REQUEST, SSE, claim, local, node_id, remote, soon};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
-const USAGE: &str =
-    "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":11,\"completion_tokens\":2,\"total_tokens\":13}}\n\n";
+const USAGE: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":11,\"completion_tokens\":2,\"total_tokens\":13}}\n\n";
 
 /// Remembers all that it hears.
 #[derive(Debug, Default)]

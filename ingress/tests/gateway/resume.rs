@@ -108,7 +108,7 @@ async fn five_hundred_streams_outlive_their_replicas() {
 async fn streams_outlive_the_connection_to_their_node() {
     let sim = Sim::start(Duration::from_micros(200)).await;
     let sound = Node::start([local(2, sim.address(), 0)]).await;
-    let node = Node::start([remote(2, 0), remote(3, 0), local(4, sim.address(), 5)]).await;
+    let node = Node::start([remote(2, 0), remote(3, 0), local(4, sim.address(), 500)]).await;
     let _peers = [2, 3].map(|number| node.peer(number, [local(number, sim.address(), 0)]));
     node.mesh.break_by(Faults::new(11, LONGEST));
     let (streams, _) = all_are_as_if_nothing_had_happened(&node, &sound, 60, 1_000).await;

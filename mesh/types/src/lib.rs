@@ -41,8 +41,8 @@ pub use node::{CapacityType, Departure, DepartureReason, EngineOffer, Host, Labe
 pub use parse::{SpecError, parse_documents, parse_endpoints};
 pub use spec::{
     ApiVersion, CommandEngine, Endpoint, EndpointSpec, EngineSpec, GatewayEngine, Kind, Metadata, OnFailure, Placement,
-    ProcessEngine, Queue, Replicas, Resources, Rollout, Routing, RoutingPolicy, Scaling, ScoreWeights, SimEngine, Sleep,
-    Spot, Spread, Strategy, Targets, VllmEngine,
+    ProcessEngine, Queue, Replicas, Resources, Rollout, Routing, RoutingPolicy, Scaling, ScoreWeights, SimEngine,
+    Sleep, Spot, Spread, Strategy, Targets, VllmEngine,
 };
 pub use time::UnixMillis;
 pub use units::{Decimal, HumanDuration, MemorySize, ParseUnitError, Percent};

@@ -225,7 +225,7 @@ fn the_spec_says_what_is_done_for_streams() {
     assert_eq!(fixture.route().streams, StreamPolicy::default());
     let routing = &mut fixture.record.endpoint.spec.routing;
     (routing.resume, routing.hedge, routing.stall) = (false, true, shoal_types::HumanDuration::from_secs(5));
-    let streams = StreamPolicy { resume: false, hedge: true, stall: std::time::Duration::from_secs(5) };
+    let streams = StreamPolicy { resume: false, hedge: true, stall: Duration::from_secs(5) };
     assert_eq!(fixture.route().streams, streams);
     assert!(fixture.route().revisions[0].continues_messages);
     let gateway = LLAMA.replace("kind: sim", "kind: gateway, url: 'https://x'");
