@@ -43,7 +43,8 @@ impl Chooser<'_> {
                 evidence.chosen = u32::try_from(evidence.considered.len()).ok();
             }
             let weight = known.weights().get(revision).copied().unwrap_or(0);
-            let own = counts.of(replica.claim);
+            // As it was before: the chosen one has a place taken by now.
+            let own = counts.of(replica.claim).saturating_sub(u32::from(is_chosen));
             let (burden, _) = known.replicas[position].known.burden(replica, own, now);
             let (load, age) = match burden {
                 Burden::Fresh(requests) => (Some(requests.all), None),

@@ -6,10 +6,11 @@ use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
 use ring::digest::{SHA256, digest};
-use shoal_ingress::{Auth, IngressConfig, KeyCounts, RoutingTable};
+use shoal_ingress::{Auth, IngressConfig, KeyCounts, Route, RoutingTable};
 use shoal_types::{KeyGrant, KeyHash, KeyId, KeyRecord, KeyUse, UnixMillis, key_text};
+use tokio::task::JoinSet;
 
-use crate::support::{Answer, CHAT, Client, Engine, Node, PLAIN, REQUEST, SSE, local, soon};
+use crate::support::{Answer, CHAT, Client, Engine, Node, PLAIN, REQUEST, SSE, local, route, soon};
 
 const USAGE: &str = r#"{"choices":[],"usage":{"prompt_tokens":11,"completion_tokens":7}}"#;
 
@@ -92,6 +93,51 @@ async fn a_key_is_asked_for_and_errors_do_not_repeat_it() {
     node.ingress.set_routes(RoutingTable::default().incomplete());
     let mut early = ask(&mut client, &text(1)).await;
     assert_eq!((early.status.as_u16(), early.error().await.0.as_str()), (503, "not_known_yet"));
+}
+
+/// Eight requests by `key` that wait at `node`, where `held` wait then.
+async fn eight_wait(node: &Node, tasks: &mut JoinSet<u16>, key: u8, held: u32) {
+    for _ in 0..8 {
+        let (mut client, bearer, name) = (node.client().await, format!("Bearer {}", text(key)), key.to_string());
+        tasks.spawn(async move {
+            let headers = [("authorization", bearer.as_str()), ("x-request-id", name.as_str())];
+            let mut answer = client.send(request("POST", CHAT, &headers, PLAIN)).await;
+            answer.rest().await;
+            answer.status.as_u16()
+        });
+    }
+    node.until_held(held).await;
+}
+
+#[tokio::test]
+async fn of_a_busy_endpoint_keys_get_shares_by_weight() {
+    let mut engine = Engine::start();
+    let node = node(&engine, Auth::Keys).await;
+    let replicas = [local(1, engine.address(), 0)];
+    node.ingress.set_routes(RoutingTable::new([Route { max_inflight: Some(1), ..route(replicas) }]));
+    let weighs = |weight: u16| KeyGrant { weight, ..KeyGrant::default() };
+    node.ingress.set_keys([record(1, weighs(1)), record(3, weighs(3))]);
+    let mut client = node.client().await;
+    let wait = async {
+        let first = engine.call().await;
+        let mut tasks = JoinSet::new();
+        eight_wait(&node, &mut tasks, 1, 8).await;
+        eight_wait(&node, &mut tasks, 3, 16).await;
+        first.answer(200, "application/json", USAGE);
+        tasks
+    };
+    let key = text(1);
+    let (first, mut tasks) = tokio::join!(ask(&mut client, &key), wait);
+    assert_eq!(first.status, 200);
+    let mut asked = Vec::new();
+    for _ in 0..16 {
+        let call = engine.call().await;
+        asked.push(call.request.headers()["x-request-id"].to_str().unwrap().to_owned());
+        call.answer(200, "application/json", USAGE);
+        assert_eq!(soon("an answer", tasks.join_next()).await.unwrap().unwrap(), 200);
+    }
+    let heavy = asked[..8].iter().filter(|key| *key == "3").count();
+    assert!((5..=7).contains(&heavy), "{asked:?}");
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use http::Request;
 use http_body_util::Full;
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use serde_json::{Value, json};
-use shoal_ingress::{Route, RoutingTable, StreamPolicy};
+use shoal_ingress::{Replica, Route, RoutingTable, StreamPolicy};
 use tokio::task::JoinSet;
 
 use super::support::{
@@ -172,6 +172,34 @@ async fn another_replica_is_asked_for_the_rest_and_the_client_is_told() {
     assert_eq!(trailers.unwrap()["x-shoal-resumed"], "1");
     let metrics = two.node.metrics();
     assert!(metrics.contains(r#"shoal_ingress_resumes_total{endpoint="llama",outcome="resumed"} 1"#), "{metrics}");
+}
+
+/// Its client is in the middle of it: it does not wait where others would.
+#[tokio::test]
+async fn the_rest_of_an_answer_does_not_wait_for_room() {
+    let (mut first, mut second) = (Engine::start(), Engine::start());
+    let node = Node::start([]).await;
+    let limited = |replicas: Vec<Replica>| RoutingTable::new([Route { max_inflight: Some(1), ..route(replicas) }]);
+    let other = local(9, second.address(), 0);
+    node.ingress.set_routes(limited(vec![other.clone()]));
+    let (mut occupant, mut client) = (node.client().await, node.client().await);
+    let serve = async {
+        let _occupied = second.call().await;
+        node.ingress.set_routes(limited(vec![local(2, first.address(), 0), other]));
+        let begin = async {
+            let reply = first.call().await.begin(200, SSE);
+            reply.send(text("One")).await;
+            reply.die().await;
+            second.call().await.begin(200, SSE).send(text(" two") + END).await;
+        };
+        let (mut answer, ()) = tokio::join!(client.post(CHAT, chat(json!({}))), begin);
+        let (got, whole) = answer.rest().await;
+        assert!(whole && got.contains(": resumed on ") && got.ends_with(END), "{got}");
+    };
+    tokio::select! {
+        _ = occupant.chat() => panic!("it is answered by nobody"),
+        () = serve => {}
+    }
 }
 
 #[tokio::test]
