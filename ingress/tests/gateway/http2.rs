@@ -9,12 +9,13 @@ use shoal_ingress::{IngressConfig, Limits, RoutingTable, Timeouts};
 use super::support::{CHAT, Engine, Http2Client, Node, SSE, claim, local, route, soon, without_resume};
 
 const EVENT: &str = "data: {}\n\n";
+const END: &str = "data: {\"choices\":[{\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
 
 fn with_timeouts(timeouts: Timeouts) -> IngressConfig {
     IngressConfig { timeouts, ..IngressConfig::default() }
 }
 
-/// The only replica: its streams end as they like.
+/// The only replica, with whose streams nobody goes on.
 fn route_to(node: &Node, engine: &Engine) {
     node.ingress.set_routes(RoutingTable::new([without_resume(route([local(1, engine.address(), 0)]))]));
 }
@@ -37,9 +38,9 @@ async fn one_connection_carries_many_answers_at_once() {
     assert_eq!((first.status.as_u16(), first.header("x-request-id").len()), (200, 32));
     assert_eq!((first.text().await, second.text().await), (EVENT.to_owned(), EVENT.to_owned()));
     for (reply, answer) in [(a, &mut first), (b, &mut second)] {
-        reply.send(EVENT).await;
+        reply.send(END).await;
         drop(reply);
-        assert_eq!(answer.rest().await, (EVENT.to_owned(), true));
+        assert_eq!(answer.rest().await, (END.to_owned(), true));
     }
     assert_eq!(client.get("/livez").await.status, 200);
     let mut answer = client.send(Request::head("/livez").body(Full::default()).unwrap()).await;
@@ -112,6 +113,7 @@ async fn an_answer_that_is_not_taken_is_given_up_and_others_go_on() {
         () = trickle => {}
     }
     drop(left);
+    other.send(END).await;
     drop(other);
     assert!(read.rest().await.1);
     soon("both to be over", node.ingress.drained(claim(1))).await;
@@ -141,9 +143,9 @@ async fn a_stop_lets_answers_finish_and_takes_nothing_new() {
     let (mut answer, reply) = tokio::join!(client.chat(), begin);
     node.stop();
     idle.closed().await;
-    reply.send(EVENT).await;
+    reply.send(END).await;
     drop(reply);
-    assert_eq!(answer.rest().await, (EVENT.repeat(2), true));
+    assert_eq!(answer.rest().await, ([EVENT, END].concat(), true));
     client.closed().await;
     node.stopped().await;
 }

@@ -111,7 +111,7 @@ async fn streams_outlive_the_connection_to_their_node() {
     let node = Node::start([remote(2, 0), remote(3, 0), local(4, sim.address(), 500)]).await;
     let _peers = [2, 3].map(|number| node.peer(number, [local(number, sim.address(), 0)]));
     node.mesh.break_by(Faults::new(11, LONGEST));
-    let (streams, _) = all_are_as_if_nothing_had_happened(&node, &sound, 60, 1_000).await;
+    let (streams, _) = all_are_as_if_nothing_had_happened(&node, &sound, 240, 1_000).await;
     assert!(streams > 5, "{streams} streams were resumed");
 }
 

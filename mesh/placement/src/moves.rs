@@ -85,7 +85,7 @@ pub(crate) fn defragment<'a>(
     let has_places =
         |(_, _, node, least): &(usize, usize, NodeId, Vec<Mover<'_, 'a>>)| have_places(ground, *node, least, given);
     let (_, _, node, least) = sites.into_iter().take(SITES).find(has_places)?;
-    Some(Place { node, goers: movers_now(&least, censuses) })
+    Some(Place { node, goers: movers_now(&least, census, censuses) })
 }
 
 /// All that stay and all that have been told to move, of one endpoint.
@@ -118,12 +118,14 @@ fn have_places<'a>(ground: &Ground<'a>, from: NodeId, movers: &[Mover<'_, 'a>], 
     true
 }
 
-/// Which of `movers` move now: those that have been told to, else the first whose endpoint misses nothing, if nothing
-/// else moves in the mesh.
-fn movers_now(movers: &[Mover<'_, '_>], censuses: &[Census<'_>]) -> Vec<ClaimId> {
+/// Which of `movers` move now so that `pending` finds room: those that have been told to, else the first whose endpoint
+/// misses nothing, if nothing else moves in the mesh. What leaves of `pending` itself is what the room is for: it waits for
+/// this, and this must not wait for it.
+fn movers_now(movers: &[Mover<'_, '_>], pending: &Census<'_>, censuses: &[Census<'_>]) -> Vec<ClaimId> {
     let moving: Vec<ClaimId> = movers.iter().filter(|mover| mover.is_moving()).map(Mover::id).collect();
     let moves = |census: &Census<'_>| census.going.iter().any(|holder| holder.claim.leaving.is_some());
-    if !moving.is_empty() || censuses.iter().any(|census| census.placement().defragment && moves(census)) {
+    let mut others = censuses.iter().filter(|census| census.name() != pending.name());
+    if !moving.is_empty() || others.any(|census| census.placement().defragment && moves(census)) {
         return moving;
     }
     let ready = movers.iter().find(|mover| mover.holder.serves() && mover.census.is_settled());
