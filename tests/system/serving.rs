@@ -97,7 +97,9 @@ fn is_whole(events: &str, clean: bool) -> bool {
 async fn a_serving_node_killed_under_load_costs_nobody_anything() {
     let mut mesh = Mesh::start(3).await;
     // Half of a request's time is before its first byte, so that many wait for theirs at the kill: those must be retried.
-    mesh.nodes[0].apply(&endpoint("hello", 2, "10ms").replace("timeToFirstToken: 20ms", "timeToFirstToken: 300ms"));
+    let slow = endpoint("hello", 2, "10ms").replace("timeToFirstToken: 20ms", "timeToFirstToken: 300ms");
+    // In turns, so that both replicas have some of the streams with the same prompt.
+    mesh.nodes[0].apply(&slow.replace("placement:", "routing: {policy: round-robin}, placement:"));
     mesh.nodes[0].wait_for("the endpoint to be ready", |status| ready(status, "hello") == 2).await;
     let holders = mesh.holders("hello").await;
     let ingress = holders.iter().position(|holds| !holds).unwrap_or(0);
@@ -117,7 +119,7 @@ async fn a_serving_node_killed_under_load_costs_nobody_anything() {
             outcomes
         });
     }
-    // Eight long streams that have begun, some of them on the victim: routing takes the replica with fewer requests.
+    // Eight long streams that have begun, some of them on the victim.
     let mut held = JoinSet::new();
     for _ in 0..8 {
         let mut answer = stream_chat(&mesh.nodes[ingress].http(), "hello", "long", 4_000).await.unwrap();
