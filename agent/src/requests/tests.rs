@@ -77,6 +77,7 @@ async fn each_request_is_a_line_and_none_is_lost_at_the_end() {
             "time": "2023-11-14T22:13:20.000Z", "requestId": "7", "client": "10.0.0.9", "ingress": node(1), "method": "POST",
             "path": "/v1/chat/completions", "operation": "chat", "endpoint": "llama", "model": "llama", "stream": true,
             "status": 200, "outcome": "finished", "node": node(3), "replica": lines[7]["replica"], "attempts": 2,
+            "resumes": 0,
             "failed": ["engine"], "queueMs": 1.5, "chooseUs": 7, "firstByteMs": 30.0, "durationMs": 500.0,
             "inputTokens": 11, "outputTokens": 2, "cachedTokens": 8, "tokensExact": true, "receivedBytes": 100,
             "sentBytes": 900,
