@@ -1,8 +1,8 @@
 //! From the view to what the admin API answers: pure.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{cell::OnceCell, collections::BTreeMap, time::Duration};
 
-use shoal_placement::{Desired, Scene, candidates};
+use shoal_placement::{Desired, MakesRoom, Scene, candidates, making_room};
 use shoal_types::{
     Claim, DepartureReason, EndpointRecord, GpuSource, Liveness, NodeId, NodeView, ReplicaState, RolloutPhase,
     UnixMillis, View,
@@ -63,10 +63,12 @@ fn replica(node: &NodeView, claim: &Claim, now: UnixMillis) -> ReplicaStatus {
 
 /// All endpoints.
 pub(crate) fn endpoints(scene: &Scene<'_>) -> Vec<EndpointStatus> {
-    scene.view.endpoints.values().map(|record| endpoint(scene, record)).collect()
+    let making = OnceCell::new();
+    scene.view.endpoints.values().map(|record| endpoint(scene, record, &making)).collect()
 }
 
-fn endpoint(scene: &Scene<'_>, record: &EndpointRecord) -> EndpointStatus {
+/// `making` is where room is being made, once that has been asked for.
+fn endpoint(scene: &Scene<'_>, record: &EndpointRecord, making: &OnceCell<Vec<MakesRoom>>) -> EndpointStatus {
     let (view, name) = (scene.view, &record.endpoint.metadata.name);
     let desired = Desired::of(scene, record);
     let wanted = |node: &NodeView, claim: &Claim| node.is_alive() && desired.of_revision(claim.revision) > 0;
@@ -85,7 +87,8 @@ fn endpoint(scene: &Scene<'_>, record: &EndpointRecord) -> EndpointStatus {
         Some(RolloutPhase::Complete) if ready >= desired.total() => EndpointHealth::Ready,
         // The steward has not spoken yet, or what it wants is not there yet.
         Some(RolloutPhase::Complete | RolloutPhase::Progressing { .. }) | None => {
-            let unplaceable = coming < desired.total() && candidates.ranked.is_empty();
+            let gets_room = || making.get_or_init(|| making_room(scene)).iter().any(|room| room.for_endpoint == *name);
+            let unplaceable = coming < desired.total() && candidates.ranked.is_empty() && !gets_room();
             if unplaceable { EndpointHealth::Unplaceable } else { EndpointHealth::Progressing }
         }
     };
