@@ -13,7 +13,7 @@ use crate::{
     metrics::{Code, Metrics, Operation, Served, Went},
     pending::Pending,
     records::{Records, RequestRecord, Trail},
-    routes::{Place, Replica, Wanted},
+    routes::{ReplicaRef, Wanted},
     usage::{Usage, UsageMeter},
 };
 
@@ -72,8 +72,8 @@ enum End {
 
 impl Account {
     /// The account of a request that has just arrived, whose choices are noted in `trail`.
-    pub(crate) fn open(metrics: Metrics, records: Arc<Records>, arrival: Arrival, trail: Arc<Trail>) -> Self {
-        Self {
+    pub(crate) fn open(metrics: Metrics, records: Arc<Records>, arrival: Arrival, trail: Arc<Trail>) -> Box<Self> {
+        Box::new(Self {
             metrics,
             records,
             arrival,
@@ -95,7 +95,7 @@ impl Account {
             error: None,
             served: Served::Nowhere,
             end: End::Open,
-        }
+        })
     }
 
     /// When it arrived.
@@ -125,7 +125,7 @@ impl Account {
     }
 
     /// `replica` began to answer with `status` at `now`.
-    pub(crate) fn answered(&mut self, status: StatusCode, replica: &Replica, now: Instant) {
+    pub(crate) fn answered(&mut self, status: StatusCode, replica: ReplicaRef, now: Instant) {
         self.status = Some(status);
         self.first_byte = Some(now);
         self.served = served(replica);
@@ -189,7 +189,7 @@ impl Account {
     }
 
     /// The replica broke the answer off, and `replica` goes on with it.
-    pub(crate) fn resumed(&mut self, replica: &Replica) {
+    pub(crate) fn resumed(&mut self, replica: ReplicaRef) {
         self.served = served(replica);
         self.resumes += 1;
         if let Some(visit) = &mut self.visit {
@@ -256,11 +256,8 @@ impl Account {
     }
 }
 
-const fn served(replica: &Replica) -> Served {
-    match replica.place {
-        Place::Local(_) => Served::Local,
-        Place::Remote => Served::Remote,
-    }
+const fn served(replica: ReplicaRef) -> Served {
+    if replica.is_local { Served::Local } else { Served::Remote }
 }
 
 impl Drop for Account {

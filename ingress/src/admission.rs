@@ -12,11 +12,14 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{Limits, error::RequestError};
+use crate::{Limits, error::RequestError, within::within};
 
 /// How long the rest of a body that is too large is read and thrown away. A client that is still sending when the
 /// connection closes sees a broken connection instead of the 413.
 const DISCARD_FOR: Duration = Duration::from_secs(2);
+
+/// Memory that is taken for a body at most on the mere word of its client, in bytes.
+const ANNOUNCED_MAX: usize = 1 << 20;
 
 /// A body, whole and unchanged, and its share of what may be held.
 #[derive(Debug)]
@@ -67,9 +70,8 @@ impl Admission {
     /// Reads the whole body of a client's request.
     pub(crate) async fn read(&self, request: Request<Incoming>) -> Result<(Parts, Admitted), RequestError> {
         let (parts, mut body) = request.into_parts();
-        let within = self.timeout;
-        let read = timeout(within, self.read_frames(&mut body)).await;
-        let result = read.unwrap_or(Err(RequestError::BodyTimeout { within }));
+        let read = within(self.timeout, self.read_frames(&mut body)).await;
+        let result = read.unwrap_or(Err(RequestError::BodyTimeout { within: self.timeout }));
         // One that expects 100 (Continue) sends nothing before it has been asked to.
         if matches!(result, Err(RequestError::BodyTooLarge { .. })) && !parts.headers.contains_key(header::EXPECT) {
             let _ = timeout(DISCARD_FOR, discard(&mut body, self.limit)).await;
@@ -78,11 +80,11 @@ impl Admission {
     }
 
     async fn read_frames(&self, body: &mut Incoming) -> Result<Admitted, RequestError> {
-        let mut gathering = self.gather();
         let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
         if announced > self.limit {
             return Err(self.error(Refused::TooLarge));
         }
+        let mut gathering = self.gather(announced);
         while let Some(frame) = body.frame().await {
             if let Ok(data) = frame.map_err(RequestError::BodyBroken)?.into_data() {
                 gathering.push(data).map_err(|refused| self.error(refused))?;
@@ -105,9 +107,10 @@ impl Admission {
         }
     }
 
-    /// A body that is yet to come, in pieces.
-    pub(crate) fn gather(&self) -> Gathering<'_> {
-        Gathering { admission: self, first: Bytes::new(), joined: BytesMut::new(), room: None }
+    /// A body that is yet to come, in pieces. It is said to be of `announced` bytes; 0 where nothing is said.
+    pub(crate) fn gather(&self, announced: usize) -> Gathering<'_> {
+        let announced = announced.min(ANNOUNCED_MAX);
+        Gathering { admission: self, announced, first: Bytes::new(), joined: BytesMut::new(), room: None }
     }
 }
 
@@ -123,6 +126,7 @@ async fn discard(body: &mut Incoming, mut left: usize) {
 #[derive(Debug)]
 pub(crate) struct Gathering<'a> {
     admission: &'a Admission,
+    announced: usize,
     first: Bytes,
     joined: BytesMut,
     room: Option<OwnedSemaphorePermit>,
@@ -138,7 +142,10 @@ impl Gathering<'_> {
         if self.first.is_empty() && self.joined.is_empty() {
             self.first = piece;
         } else {
-            self.joined.extend_from_slice(&std::mem::take(&mut self.first));
+            if self.joined.is_empty() {
+                self.joined.reserve(self.announced);
+                self.joined.extend_from_slice(&std::mem::take(&mut self.first));
+            }
             self.joined.extend_from_slice(&piece);
         }
         Ok(())
@@ -172,11 +179,11 @@ mod tests {
     #[test]
     fn pieces_become_the_body_and_a_single_one_is_not_copied() {
         let admission = admission(10, 100);
-        let mut one = admission.gather();
+        let mut one = admission.gather(0);
         let piece = Bytes::from_static(b"abc");
         one.push(piece.clone()).unwrap();
         assert_eq!(one.finish().body.as_ptr(), piece.as_ptr());
-        let mut three = admission.gather();
+        let mut three = admission.gather(0);
         for piece in ["ab", "", "cd", "ef"] {
             three.push(Bytes::from_static(piece.as_bytes())).unwrap();
         }
@@ -187,11 +194,11 @@ mod tests {
     #[test]
     fn a_body_and_all_bodies_are_bounded() {
         let admission = admission(10, 15);
-        let mut first = admission.gather();
+        let mut first = admission.gather(0);
         first.push(vec![0; 10].into()).unwrap();
         assert_eq!(first.push(vec![0; 1].into()), Err(Refused::TooLarge));
         let first = first.finish();
-        let mut second = admission.gather();
+        let mut second = admission.gather(0);
         second.push(vec![0; 5].into()).unwrap();
         assert_eq!(second.push(vec![0; 1].into()), Err(Refused::NoRoom));
         drop(first);

@@ -26,7 +26,7 @@ use crate::{
     inflight::Serving,
     opening::{Opening, hold_back},
     pending::Pending,
-    routes::{Place, Replica},
+    routes::ReplicaRef,
     tunnel::NotServing,
     upstream::{Head, Outgoing, RemoteCall, UpstreamBody, send_local},
 };
@@ -34,7 +34,7 @@ use crate::{
 /// An answer that has begun, and can from now on only be passed on.
 #[derive(Debug)]
 pub(crate) struct Opened {
-    pub(crate) replica: Replica,
+    pub(crate) replica: ReplicaRef,
     pub(crate) head: Head,
     /// What has arrived of the body.
     pub(crate) held: Vec<Bytes>,
@@ -58,12 +58,12 @@ impl Ingress {
         pending: &Pending,
         called: Option<Called>,
         queued: Duration,
-    ) -> Result<Opened, RequestError> {
+    ) -> Result<Box<Opened>, RequestError> {
         self.run(Errand { pending, outgoing: &pending.outgoing, queued, rest_of: None }, called).await
     }
 
     /// Sends an errand to replicas that may do it, one after the other, until one does.
-    pub(crate) async fn run(&self, errand: Errand<'_>, called: Option<Called>) -> Result<Opened, RequestError> {
+    pub(crate) async fn run(&self, errand: Errand<'_>, called: Option<Called>) -> Result<Box<Opened>, RequestError> {
         let pending = errand.pending;
         let (endpoint, timeout) = (pending.wanted.endpoint.clone(), pending.timeout);
         let mut course = Course { called, ..Course::default() };
@@ -86,7 +86,7 @@ impl Ingress {
         }
     }
 
-    async fn try_replicas(&self, errand: Errand<'_>, course: &mut Course) -> Option<Opened> {
+    async fn try_replicas(&self, errand: Errand<'_>, course: &mut Course) -> Option<Box<Opened>> {
         while !course.tried.is_exhausted() {
             let chosen = self.choose_next(errand, course)?;
             // The rest of an answer is work that the mesh had before, and no replica is asked for it twice.
@@ -118,21 +118,23 @@ impl Ingress {
 
     async fn attempt(
         &self,
-        replica: &Replica,
+        replica: ReplicaRef,
         serving: Serving,
         known: Arc<Known>,
         request: &Outgoing,
         deadline: Instant,
-    ) -> Result<Opened, Failure> {
-        let (head, mut body) = match &replica.place {
-            Place::Local(_) => self.send_here(replica, request).await?,
-            Place::Remote => self.send_there(replica, known, request, deadline).await?,
+    ) -> Result<Box<Opened>, Failure> {
+        let (head, mut body) = if replica.is_local {
+            self.send_here(replica, request).await?
+        } else {
+            // Larger by far, and seldom on the way of whoever counts microseconds.
+            Box::pin(self.send_there(replica, known, request, deadline)).await?
         };
         let Opening { held, is_whole } = hold_back(&head, &mut body).await?;
-        Ok(Opened { replica: replica.clone(), head, held, body: (!is_whole).then_some(body), serving })
+        Ok(Box::new(Opened { replica, head, held, body: (!is_whole).then_some(body), serving }))
     }
 
-    async fn send_here(&self, replica: &Replica, request: &Outgoing) -> Result<(Head, UpstreamBody), Failure> {
+    async fn send_here(&self, replica: ReplicaRef, request: &Outgoing) -> Result<(Head, UpstreamBody), Failure> {
         // After entering, see `InFlight::enter`.
         let backend = match self.routes.load().local(replica.claim) {
             Some(local) => local.takes(&request.headers).map(|()| local.backend.clone()),
@@ -145,7 +147,7 @@ impl Ingress {
 
     async fn send_there(
         &self,
-        replica: &Replica,
+        replica: ReplicaRef,
         known: Arc<Known>,
         request: &Outgoing,
         deadline: Instant,
@@ -167,7 +169,7 @@ impl Ingress {
 
     fn note_success(&self, errand: Errand<'_>, opened: &Opened, sent: Instant) {
         let Errand { pending, queued, .. } = errand;
-        let (replica, now) = (&opened.replica, Instant::now());
+        let (replica, now) = (opened.replica, Instant::now());
         // What engines used to keep waiting, and now waits here, is time to the first token all the same.
         let ttft = opened.is_token_stream().then(|| queued + (now - sent));
         pending.trail.answered(replica.claim, now);
@@ -175,7 +177,7 @@ impl Ingress {
         self.circuits.succeeded(replica.node, replica.claim, now);
     }
 
-    fn note_failure(&self, pending: &Pending, replica: Replica, failure: Failure, course: &mut Course) {
+    fn note_failure(&self, pending: &Pending, replica: ReplicaRef, failure: Failure, course: &mut Course) {
         let (name, now) = (replica.claim.replica_name(&pending.wanted.endpoint), Instant::now());
         tracing::debug!(replica = %name, node = %replica.node, error = %failure, "a replica gave no answer");
         self.metrics.failed_attempt(failure.reason());

@@ -9,6 +9,9 @@ use crate::{ServerTls, observer::Telling};
 /// Configuration of an [`Ingress`](crate::Ingress).
 #[derive(Debug, Clone, Default)]
 pub struct IngressConfig {
+    /// Threads that serve clients, each with a runtime of its own; with 0, clients are served by the runtime that
+    /// [`Ingress::serve`](crate::Ingress::serve) runs on.
+    pub workers: usize,
     /// How much of anything.
     pub limits: Limits,
     /// How long for anything.
@@ -49,7 +52,7 @@ pub struct Limits {
     /// Requests that wait at once for a replica, of all endpoints; beyond it 429, or 503 where nothing serves. Their
     /// bodies count among `bodies`. How many may for one endpoint is its own setting.
     pub held: u32,
-    /// Idle connections kept per engine.
+    /// Idle connections kept per engine, by each of the workers.
     pub idle_per_engine: usize,
     /// Requests at once on one HTTP/2 connection; further ones wait at the client.
     pub streams: u32,

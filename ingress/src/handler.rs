@@ -2,9 +2,9 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, uri::PathAndQuery};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header, uri::PathAndQuery};
 use hyper::body::Incoming;
-use shoal_types::EndpointName;
+use shoal_types::{EndpointName, NodeId};
 use tokio::time::Instant;
 
 use crate::{
@@ -46,7 +46,7 @@ impl Ingress {
         let headers = response.headers_mut();
         headers.insert(REQUEST_ID, id);
         // Where a replica answered, this names its node already.
-        headers.entry(NODE).or_insert_with(|| text(self.node.to_string()));
+        headers.entry(NODE).or_insert_with(|| self.name.clone());
         response
     }
 
@@ -129,8 +129,8 @@ impl Ingress {
         request: Request<Incoming>,
         id: &HeaderValue,
         key: Option<&Arc<Key>>,
-        account: &mut Account,
-    ) -> Result<(Pending, Begun), RequestError> {
+        account: &mut Box<Account>,
+    ) -> Result<(Box<Pending>, Begun), RequestError> {
         if let Some(key) = key {
             match Arc::clone(key).enter(account.started()) {
                 Ok(visit) => account.by_key(visit),
@@ -154,7 +154,7 @@ impl Ingress {
         key: Option<&Arc<Key>>,
         started: Instant,
         trail: Arc<Trail>,
-    ) -> Result<Pending, RequestError> {
+    ) -> Result<Box<Pending>, RequestError> {
         let (mut parts, admitted) = self.admission.read(request).await?;
         if hops(&parts.headers) > HOPS_MAX {
             return Err(RequestError::TooManyHops);
@@ -170,7 +170,7 @@ impl Ingress {
         let target = parts.uri.into_parts().path_and_query.unwrap_or(PathAndQuery::from_static("/"));
         parts.headers.insert(REQUEST_ID, id.clone());
         let outgoing = Outgoing { api, target, headers: for_engine(parts.headers), body: admitted.body.clone() };
-        Ok(Pending {
+        Ok(Box::new(Pending {
             caller: Caller { priority, ..caller },
             tally: self.tallies.of(&route.endpoint, Instant::now()),
             trail,
@@ -184,7 +184,7 @@ impl Ingress {
             route,
             trailers,
             _room: admitted,
-        })
+        }))
     }
 
     /// The route that `model` means, if it is for who asks with `key`.
@@ -199,15 +199,21 @@ impl Ingress {
         }
     }
 
-    fn pass_on(self: Arc<Self>, opened: Opened, pending: Pending, mut account: Account) -> Response<ReplyBody> {
+    fn pass_on(
+        self: Arc<Self>,
+        opened: Box<Opened>,
+        pending: Box<Pending>,
+        mut account: Box<Account>,
+    ) -> Response<ReplyBody> {
         let status = opened.head.status;
-        let mut headers: HeaderMap = opened.head.headers.clone();
-        headers.insert(NODE, text(opened.replica.node.to_string()));
+        let node = if opened.replica.is_local { self.name.clone() } else { name(opened.replica.node) };
+
+        account.answered(status, opened.replica, Instant::now());
+        let (mut headers, reply) = Reply::new(self, pending, opened, account);
+        headers.insert(NODE, node);
         if let StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED = status {
             headers.insert(REASON, ENGINE_REFUSED);
         }
-        account.answered(status, &opened.replica, Instant::now());
-        let reply = Reply::new(self, pending, opened, account);
         if reply.may_change() {
             headers.remove(header::CONTENT_LENGTH);
         }
@@ -237,7 +243,7 @@ fn check_head(request: &Request<Incoming>) -> Result<(), RequestError> {
     Ok(())
 }
 
-/// `value`, which is letters and digits, as a header.
-fn text(value: String) -> HeaderValue {
-    HeaderValue::try_from(value).unwrap_or_else(|_| HeaderValue::from_static(""))
+/// `node` as a header; its name is letters and digits.
+pub(crate) fn name(node: NodeId) -> HeaderValue {
+    HeaderValue::try_from(node.to_string()).unwrap_or_else(|_| HeaderValue::from_static(""))
 }

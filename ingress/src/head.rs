@@ -2,16 +2,19 @@
 //! it came.
 
 mod form;
+mod members;
 
 use std::{borrow::Cow, ops::Range, str};
 
 use http::{HeaderMap, header};
+use memchr::memchr;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::api::Format;
 
 pub(crate) use form::FormError;
+use members::{Member, members};
 
 /// Why a body cannot be routed.
 #[derive(Debug, thiserror::Error)]
@@ -38,12 +41,15 @@ pub(crate) struct Head<'a> {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Prompt<'a> {
     /// What templates put before all messages: `tools`, `system` (Anthropic's) and `instructions` (of responses).
-    pub(crate) preamble: [&'a str; 3],
+    pub(crate) preamble: [&'a [u8]; 3],
     /// `messages`, `prompt`, or `input`, whichever is there.
-    pub(crate) body: &'a str,
+    pub(crate) body: &'a [u8],
     /// `cache_salt`: prompts with another one share no cache.
-    pub(crate) salt: Option<&'a str>,
+    pub(crate) salt: Option<&'a [u8]>,
 }
+
+/// Names of what a prompt consists of.
+const PARTS: [&[u8]; 7] = [b"messages", b"prompt", b"input", b"tools", b"system", b"instructions", b"cache_salt"];
 
 #[derive(Deserialize)]
 struct Fields<'a> {
@@ -68,11 +74,11 @@ struct Fields<'a> {
 
 impl<'a> Fields<'a> {
     fn prompt(&self) -> Prompt<'a> {
-        let text = |value: Option<&'a RawValue>| value.map_or("", RawValue::get);
+        let bytes = |value: Option<&'a RawValue>| value.map_or(&b""[..], |value| value.get().as_bytes());
         Prompt {
-            preamble: [self.tools, self.system, self.instructions].map(text),
-            body: text(self.messages.or(self.prompt).or(self.input)),
-            salt: self.cache_salt.map(RawValue::get),
+            preamble: [self.tools, self.system, self.instructions].map(bytes),
+            body: bytes(self.messages.or(self.prompt).or(self.input)),
+            salt: self.cache_salt.map(|salt| salt.get().as_bytes()),
         }
     }
 }
@@ -93,6 +99,39 @@ impl<'a> Head<'a> {
     /// Reads the head of a JSON `body`. Fields that are not known here are skipped without being understood; a known one that
     /// appears twice is an error, because engines do not agree on which one counts.
     pub(crate) fn parse(body: &'a [u8]) -> Result<Self, HeadError> {
+        // What is unclear is read again, at ten times the cost, by who can say what is wrong with it.
+        Self::skim(body).map_or_else(|| Self::parse_all(body), Ok)
+    }
+
+    /// The head of `body`, if nothing of it is written in an unusual way.
+    fn skim(body: &'a [u8]) -> Option<Self> {
+        let (mut model, mut stream, mut parts) = (None, None, [None; PARTS.len()]);
+        for member in members(body) {
+            let Member { name, value } = member.ok()?;
+            let value = &body[value];
+            let is_second = match name {
+                b"model" => model.replace(plain_string(value)?).is_some(),
+                b"stream" => stream.replace(serde_json::from_slice::<bool>(value).ok()?).is_some(),
+                name => match PARTS.iter().position(|part| *part == name) {
+                    None => false,
+                    Some(_) if value == b"null" => return None,
+                    Some(part) => parts[part].replace(value).is_some(),
+                },
+            };
+            if is_second {
+                return None;
+            }
+        }
+        let [messages, prompt, input, tools, system, instructions, salt] = parts;
+        let prompt = Prompt {
+            preamble: [tools, system, instructions].map(Option::unwrap_or_default),
+            body: messages.or(prompt).or(input).unwrap_or_default(),
+            salt,
+        };
+        Some(Self { model: model?.into(), stream: stream.unwrap_or(false), prompt })
+    }
+
+    fn parse_all(body: &'a [u8]) -> Result<Self, HeadError> {
         // serde would also read the fields from an array.
         if body.trim_ascii_start().first() != Some(&b'{') {
             return Err(HeadError::NotAnObject);
@@ -111,6 +150,12 @@ impl<'a> Head<'a> {
         // What is spoken has no prefix that an engine would keep.
         Ok(Self { model: model.into(), stream, prompt: Prompt::default() })
     }
+}
+
+/// The text of a JSON string without escapes.
+fn plain_string(value: &[u8]) -> Option<&str> {
+    let text = value.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+    if memchr(b'\\', text).is_some() { None } else { str::from_utf8(text).ok() }
 }
 
 fn content_type(headers: &HeaderMap) -> &[u8] {
@@ -137,11 +182,26 @@ pub(crate) fn model_span(format: Format, headers: &HeaderMap, body: &[u8]) -> Re
 }
 
 fn json_model_span(body: &[u8]) -> Result<Range<usize>, HeadError> {
+    if let Some(span) = skim_model_span(body) {
+        return Ok(span);
+    }
     let model = serde_json::from_slice::<ModelText<'_>>(body)?.model.ok_or(HeadError::NoModel)?.get();
     // It is a part of `body`, not a copy.
     let start = model.as_ptr().addr().checked_sub(body.as_ptr().addr()).ok_or(HeadError::NoModel)?;
     let span = start..start + model.len();
     if body.get(span.clone()) == Some(model.as_bytes()) { Ok(span) } else { Err(HeadError::NoModel) }
+}
+
+/// The span of the only `model` of `body`, if nothing of it is written in an unusual way.
+fn skim_model_span(body: &[u8]) -> Option<Range<usize>> {
+    let mut span = None;
+    for member in members(body) {
+        let Member { name, value } = member.ok()?;
+        if name == b"model" && (body[value.clone()].first() != Some(&b'"') || span.replace(value).is_some()) {
+            return None;
+        }
+    }
+    span
 }
 
 #[cfg(test)]
@@ -167,9 +227,10 @@ mod tests {
     fn the_parts_of_a_prompt_are_borrowed_as_they_are() {
         let body = r#"{"model":"a","messages": [ {"content":"\u0068"} ] ,"tools":[1],"cache_salt":"s","input":"no"}"#;
         let prompt = Head::parse(body.as_bytes()).unwrap().prompt;
-        let expected = Prompt { preamble: ["[1]", "", ""], body: r#"[ {"content":"\u0068"} ]"#, salt: Some("\"s\"") };
+        let expected =
+            Prompt { preamble: [b"[1]", b"", b""], body: br#"[ {"content":"\u0068"} ]"#, salt: Some(b"\"s\"") };
         assert_eq!(prompt, expected);
-        assert_eq!(Head::parse(br#"{"model":"a","prompt":"x"}"#).unwrap().prompt.body, "\"x\"");
+        assert_eq!(Head::parse(br#"{"model":"a","prompt":"x"}"#).unwrap().prompt.body, b"\"x\"");
         assert_eq!(Head::parse(br#"{"model":"a","messages":null}"#).unwrap().prompt, Prompt::default());
     }
 

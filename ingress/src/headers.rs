@@ -1,5 +1,6 @@
 //! Which headers cross the gateway.
 
+use data_encoding::HEXLOWER;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use shoal_types::Priority;
 
@@ -72,32 +73,31 @@ const NOT_FROM_SERVICES: [HeaderName; 4] =
 
 /// Removes what concerns one connection only, including what `Connection` names.
 pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect();
-    for name in HOP_BY_HOP.iter().chain(&named) {
-        headers.remove(name);
-    }
+    strip(headers, &[&HOP_BY_HOP]);
 }
 
 /// What an engine is sent of a request's headers.
 pub(crate) fn for_engine(mut headers: HeaderMap) -> HeaderMap {
-    strip_hop_by_hop(&mut headers);
-    for name in &NOT_FOR_ENGINES {
+    strip(&mut headers, &[&HOP_BY_HOP, &NOT_FOR_ENGINES]);
+    headers
+}
+
+/// Removes what one of `lists` names, and what `Connection` does. Looks at the few headers that there are, as looking each
+/// name of a list up costs more.
+fn strip(headers: &mut HeaderMap, lists: &[&[HeaderName]]) {
+    let of_connection = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    let of_connection = of_connection.flat_map(|value| value.split(','));
+    let named: Vec<HeaderName> = of_connection.filter_map(|name| name.trim().parse().ok()).collect();
+    let listed = headers.keys().filter(|name| lists.iter().any(|list| list.contains(name)));
+    let gone: Vec<HeaderName> = listed.cloned().chain(named).collect();
+    for name in gone {
         headers.remove(name);
     }
-    headers
 }
 
 /// What a gateway's service is sent of the headers that an engine would be, and one hop more.
 pub(crate) fn for_service(mut headers: HeaderMap) -> HeaderMap {
-    for name in &NOT_FOR_SERVICES {
-        headers.remove(name);
-    }
+    strip(&mut headers, &[&NOT_FOR_SERVICES]);
     let hops = hops(&headers).saturating_add(1);
     headers.insert(HOPS, HeaderValue::from(u16::from(hops)));
     headers
@@ -105,9 +105,7 @@ pub(crate) fn for_service(mut headers: HeaderMap) -> HeaderMap {
 
 /// Removes what a client is not told of a service's answer.
 pub(crate) fn strip_service(headers: &mut HeaderMap) {
-    for name in &NOT_FROM_SERVICES {
-        headers.remove(name);
-    }
+    strip(headers, &[&NOT_FROM_SERVICES]);
 }
 
 /// Through how many gateways a request with these headers has come. A count that cannot be read is not taken for small.
@@ -123,8 +121,10 @@ pub(crate) fn request_id(headers: &HeaderMap, random: u128) -> HeaderValue {
             && value.as_bytes().iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(byte))
     };
     headers.get(REQUEST_ID).filter(sane).cloned().unwrap_or_else(|| {
+        let mut digits = [0; 32];
+        HEXLOWER.encode_mut(&random.to_be_bytes(), &mut digits);
         // Hexadecimal digits are a valid header value.
-        HeaderValue::from_str(&format!("{random:032x}")).unwrap_or_else(|_| HeaderValue::from_static("none"))
+        HeaderValue::from_bytes(&digits).unwrap_or_else(|_| HeaderValue::from_static("none"))
     })
 }
 

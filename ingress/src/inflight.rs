@@ -1,19 +1,16 @@
 //! How many requests each replica has from here. A replica may be stopped when it has none.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use shoal_types::ClaimId;
 use tokio::sync::Notify;
 
-use crate::bell::Bell;
+use crate::{bell::Bell, map::Map};
 
 /// Requests by replica; those without any are not listed.
 #[derive(Debug, Default)]
 pub(crate) struct InFlight {
-    counts: Mutex<HashMap<ClaimId, u32>>,
+    counts: Mutex<Map<ClaimId, u32>>,
     drained: Notify,
     /// Rung when one ends, if others wait for that.
     pub(crate) bell: Arc<Bell>,
@@ -65,10 +62,10 @@ impl InFlight {
 
     /// Until no replica has a request. Cancel safe.
     pub(crate) async fn all_drained(&self) {
-        self.until(HashMap::is_empty).await;
+        self.until(Map::is_empty).await;
     }
 
-    async fn until(&self, reached: impl Fn(&HashMap<ClaimId, u32>) -> bool) {
+    async fn until(&self, reached: impl Fn(&Map<ClaimId, u32>) -> bool) {
         loop {
             // Registered before looking, so that a drop in between is not missed.
             let mut drained = std::pin::pin!(self.drained.notified());
@@ -94,14 +91,14 @@ impl InFlight {
         self.bell.freed();
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<ClaimId, u32>> {
+    fn lock(&self) -> MutexGuard<'_, Map<ClaimId, u32>> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The requests of all replicas at one moment.
 #[derive(Debug)]
-pub(crate) struct Counts<'a>(MutexGuard<'a, HashMap<ClaimId, u32>>);
+pub(crate) struct Counts<'a>(MutexGuard<'a, Map<ClaimId, u32>>);
 
 impl Counts<'_> {
     /// Those of `claim`.

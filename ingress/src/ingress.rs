@@ -10,6 +10,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use http::HeaderValue;
 use prometheus_client::registry::Registry;
 use shoal_types::{ClaimId, Demand, KeyId, KeyRecord, KeyUse, NodeId};
 use tokio::{
@@ -24,6 +25,7 @@ use crate::{
     choose::Knowledge,
     circuits::Circuits,
     demand::Tallies,
+    handler,
     headroom::SaidFull,
     holding::WaitingRoom,
     inflight::InFlight,
@@ -38,6 +40,8 @@ use crate::{
 pub struct Ingress {
     pub(crate) config: IngressConfig,
     pub(crate) node: NodeId,
+    /// The node as a header.
+    pub(crate) name: HeaderValue,
     pub(crate) dial: Arc<dyn Dial>,
     pub(crate) routes: ArcSwap<RoutingTable>,
     /// Changes after `routes` has.
@@ -75,6 +79,7 @@ impl Ingress {
         let (metrics, inflight) = (Metrics::new(), Arc::new(InFlight::default()));
         Arc::new(Self {
             node,
+            name: handler::name(node),
             dial,
             routes: ArcSwap::default(),
             rerouted: watch::Sender::default(),
@@ -83,6 +88,7 @@ impl Ingress {
             tallies: Arc::default(),
             waiting: WaitingRoom::new(config.limits.held, Arc::clone(&inflight.bell), metrics.clone()),
             engines: Arc::new(EnginePool::new(
+                config.workers,
                 config.limits.idle_per_engine,
                 config.timeouts.connect,
                 config.gateway_tls.clone(),

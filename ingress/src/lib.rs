@@ -30,6 +30,7 @@ mod holding;
 mod inflight;
 mod ingress;
 mod keys;
+mod map;
 mod metrics;
 mod models;
 mod observer;
@@ -50,6 +51,8 @@ pub mod trial;
 mod tunnel;
 mod upstream;
 mod usage;
+mod within;
+mod workers;
 
 pub use choose::Site;
 pub use config::{Auth, IngressConfig, Limits, Timeouts};

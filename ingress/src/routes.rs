@@ -3,6 +3,6 @@
 mod route;
 mod table;
 
-pub(crate) use route::{LocalReplica, Wanted};
+pub(crate) use route::{LocalReplica, ReplicaRef, Wanted};
 pub use route::{Place, QueueBounds, Replica, Route, RouteRevision, StreamPolicy};
 pub use table::RoutingTable;

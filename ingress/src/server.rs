@@ -12,14 +12,14 @@ use std::{
 };
 
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     sync::Semaphore,
     time::{sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::connection::Door;
-use crate::Ingress;
+use crate::{Ingress, workers::Workers};
 
 /// Pause after a failed accept: the process is out of descriptors, and trying at once would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -38,9 +38,10 @@ impl Ingress {
 
     async fn serve_clients(self: Arc<Self>, listener: TcpListener, stop: CancellationToken) {
         let connections = TaskTracker::new();
+        let workers = self.workers();
         let door = Arc::new(Door::new(&self.config, connections.clone()));
         self.listening.store(true, Ordering::Relaxed);
-        let clients = async { tokio::join!(self.accept_clients(&listener, &door), self.keep_certificate()) };
+        let clients = async { tokio::join!(self.accept_clients(&listener, &door, &workers), self.keep_certificate()) };
         stop.run_until_cancelled(clients).await;
         drop(listener);
         self.stopping.cancel();
@@ -55,15 +56,25 @@ impl Ingress {
         self.cut_off.cancel();
         connections.wait().await;
         self.engines.close().await;
+        workers.end().await;
     }
 
-    async fn accept_clients(self: &Arc<Self>, listener: &TcpListener, door: &Arc<Door>) {
+    fn workers(&self) -> Workers {
+        let count = self.config.workers;
+        Workers::start(count).unwrap_or_else(|error| {
+            tracing::warn!(%error, count, "The threads for clients do not start; they are served by all others");
+            Workers::default()
+        })
+    }
+
+    async fn accept_clients(self: &Arc<Self>, listener: &TcpListener, door: &Arc<Door>, workers: &Workers) {
         let room = Arc::new(Semaphore::new(self.config.limits.connections));
         // The semaphore is never closed.
         while let Ok(permit) = Arc::clone(&room).acquire_owned().await {
             match accept(listener).await {
                 Ok((stream, client)) => {
-                    door.connections.spawn(Arc::clone(self).serve_client(Arc::clone(door), stream, client, permit));
+                    let serving = Arc::clone(self).serve_client(Arc::clone(door), stream, client, permit);
+                    workers.spawn(&door.connections, serving);
                 }
                 Err(error) => {
                     tracing::warn!(%error, "accepting a client");
@@ -80,10 +91,11 @@ impl Ingress {
     }
 }
 
-async fn accept(listener: &TcpListener) -> io::Result<(TcpStream, IpAddr)> {
+/// The next client. Its connection is not yet bound to a runtime: the one that serves it is another one.
+async fn accept(listener: &TcpListener) -> io::Result<(std::net::TcpStream, IpAddr)> {
     let (stream, client) = listener.accept().await?;
     // A token must not wait for the acknowledgement of the one before.
     stream.set_nodelay(true)?;
     // An IPv4 client of a listener on all addresses is still one.
-    Ok((stream, client.ip().to_canonical()))
+    Ok((stream.into_std()?, client.ip().to_canonical()))
 }

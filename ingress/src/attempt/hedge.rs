@@ -5,40 +5,37 @@ use std::{pin::Pin, time::Duration};
 use tokio::time::{Instant, timeout};
 
 use super::{Errand, Opened, tried::Course};
-use crate::{Ingress, choose::Chosen, failure::Failure, routes::Replica};
+use crate::{Ingress, choose::Chosen, failure::Failure, routes::ReplicaRef};
 
 /// An attempt under way.
-type Attempt<'a> = Pin<Box<dyn Future<Output = Result<Opened, Failure>> + Send + 'a>>;
+type Attempt<'a> = Pin<Box<dyn Future<Output = Result<Box<Opened>, Failure>> + Send + 'a>>;
 
 impl Ingress {
     /// The answer of `replica`, or of a second one if the first is slow and the endpoint wants that. `None` if there is
     /// none; `course` then says why.
-    pub(super) async fn ask(&self, errand: Errand<'_>, chosen: Chosen, course: &mut Course) -> Option<Opened> {
-        let sent = Instant::now();
-        let (mut first, replica) = self.begin_attempt(chosen, errand);
-        let outcome = match self.hedge_after(errand) {
-            None => first.await,
-            Some(patience) => match timeout(patience, first.as_mut()).await {
-                Ok(outcome) => outcome,
-                Err(_) => match self.second(errand, &replica, course) {
-                    Some(second) => return self.race(errand, (replica, first, sent), second, course).await,
-                    None => first.await,
-                },
+    pub(super) async fn ask(&self, errand: Errand<'_>, chosen: Chosen, course: &mut Course) -> Option<Box<Opened>> {
+        let (sent, replica) = (Instant::now(), chosen.replica);
+        let Some(patience) = self.hedge_after(errand) else {
+            let outcome = self.attempt_by(chosen, errand).await;
+            return self.settle(errand, replica, outcome, sent, course);
+        };
+        let mut first: Attempt<'_> = Box::pin(self.attempt_by(chosen, errand));
+        let outcome = match timeout(patience, first.as_mut()).await {
+            Ok(outcome) => outcome,
+            Err(_) => match self.second(errand, replica, course) {
+                Some(second) => return Box::pin(self.race(errand, (replica, first, sent), second, course)).await,
+                None => first.await,
             },
         };
         self.settle(errand, replica, outcome, sent, course)
     }
 
-    fn begin_attempt<'a>(&'a self, chosen: Chosen, errand: Errand<'a>) -> (Attempt<'a>, Replica) {
-        let (Chosen { replica, known, computing, serving, trace, .. }, deadline) = (chosen, errand.pending.deadline);
-        let asked = replica.clone();
-        let attempt = async move {
-            let outgoing = errand.outgoing.traced(trace);
-            let outcome = self.attempt(&asked, serving, known, &outgoing, deadline).await;
-            drop(computing);
-            outcome
-        };
-        (Box::pin(attempt), replica)
+    async fn attempt_by(&self, chosen: Chosen, errand: Errand<'_>) -> Result<Box<Opened>, Failure> {
+        let Chosen { replica, known, computing, serving, trace, .. } = chosen;
+        let outgoing = errand.outgoing.traced(trace);
+        let outcome = self.attempt(replica, serving, known, &outgoing, errand.pending.deadline).await;
+        drop(computing);
+        outcome
     }
 
     /// How long the first replica has. Only streams have one: how soon an answer comes that comes whole depends on how
@@ -50,7 +47,7 @@ impl Ingress {
     }
 
     /// The second replica to be asked, if there is one and one more attempt is not too many.
-    fn second(&self, errand: Errand<'_>, first: &Replica, course: &Course) -> Option<Chosen> {
+    fn second(&self, errand: Errand<'_>, first: ReplicaRef, course: &Course) -> Option<Chosen> {
         let second = self.choose_replica(errand, &course.tried, Some(first.claim)).ok()?;
         errand.pending.tally.may_retry(Instant::now()).then_some(second)
     }
@@ -59,12 +56,13 @@ impl Ingress {
     async fn race<'a>(
         &'a self,
         errand: Errand<'a>,
-        (first, mut first_attempt, first_sent): (Replica, Attempt<'a>, Instant),
+        (first, mut first_attempt, first_sent): (ReplicaRef, Attempt<'a>, Instant),
         second: Chosen,
         course: &mut Course,
-    ) -> Option<Opened> {
+    ) -> Option<Box<Opened>> {
         let sent = Instant::now();
-        let (mut second_attempt, second) = self.begin_attempt(second, errand);
+        let (second, mut second_attempt): (_, Attempt<'a>) =
+            (second.replica, Box::pin(self.attempt_by(second, errand)));
         let (outcome, by_second) = tokio::select! {
             outcome = first_attempt.as_mut() => (outcome, false),
             outcome = second_attempt.as_mut() => (outcome, true),
@@ -85,11 +83,11 @@ impl Ingress {
     fn settle(
         &self,
         errand: Errand<'_>,
-        replica: Replica,
-        outcome: Result<Opened, Failure>,
+        replica: ReplicaRef,
+        outcome: Result<Box<Opened>, Failure>,
         sent: Instant,
         course: &mut Course,
-    ) -> Option<Opened> {
+    ) -> Option<Box<Opened>> {
         match outcome {
             Ok(opened) => {
                 self.note_success(errand, &opened, sent);

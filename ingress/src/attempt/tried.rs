@@ -4,7 +4,7 @@ use std::fmt;
 
 use shoal_types::{ClaimId, Revision};
 
-use crate::{failure::Failure, holding::Called, routes::Replica};
+use crate::{failure::Failure, holding::Called, routes::ReplicaRef};
 
 /// Replicas that may fail one request, each once: more would turn an outage into a flood.
 const ATTEMPTS_MAX: usize = 3;
@@ -35,7 +35,7 @@ pub(super) struct Course {
 #[derive(Debug)]
 struct Attempt {
     name: String,
-    replica: Replica,
+    replica: ReplicaRef,
     failure: Failure,
 }
 
@@ -45,7 +45,7 @@ impl Tried {
     }
 
     /// `replica`, which is called `name`, gave no answer.
-    pub(super) fn add(&mut self, name: String, replica: Replica, failure: Failure) {
+    pub(super) fn add(&mut self, name: String, replica: ReplicaRef, failure: Failure) {
         self.failed.push(Attempt { name, replica, failure });
     }
 
@@ -60,8 +60,8 @@ impl Tried {
         self.failed.last().is_some_and(|attempt| !attempt.failure.is_refusal())
     }
 
-    pub(crate) fn contains(&self, replica: &Replica) -> bool {
-        self.failed.iter().any(|attempt| attempt.replica.claim == replica.claim)
+    pub(crate) fn contains(&self, claim: ClaimId) -> bool {
+        self.failed.iter().any(|attempt| attempt.replica.claim == claim)
     }
 
     pub(super) fn all_loops(&self) -> bool {

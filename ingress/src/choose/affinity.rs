@@ -36,8 +36,8 @@ impl Affinity {
             // Where there is but one, nothing is to be found out.
             RoutingPolicy::Prefix | RoutingPolicy::Session if route.replicas.len() == 1 => Self::Load,
             RoutingPolicy::Prefix | RoutingPolicy::Session => {
-                let parts = [route.endpoint.as_str(), adapter, prompt.salt.unwrap_or_default()];
-                Prefix::new(seed(&parts.map(str::as_bytes)), prompt).map_or(Self::Load, Self::Prefix)
+                let parts = [route.endpoint.as_str().as_bytes(), adapter.as_bytes(), prompt.salt.unwrap_or_default()];
+                Prefix::new(seed(&parts), prompt).map_or(Self::Load, Self::Prefix)
             }
         }
     }

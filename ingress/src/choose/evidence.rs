@@ -57,7 +57,7 @@ impl Chooser<'_> {
                 weight,
                 local: matches!(replica.place, Place::Local(Backend::Engine(_))),
                 suspect: self.circuits.avoids(replica.node, replica.claim, now),
-                tried: quest.tried.contains(replica),
+                tried: quest.tried.contains(replica.claim),
                 own,
                 load,
                 load_age_us: age.map(micros),

@@ -51,7 +51,7 @@ mod tests {
     /// `held` says.
     fn holders(blocks: usize, held: &[usize]) -> Vec<usize> {
         let body = "a".repeat(blocks * crate::choose::prefix::BLOCK);
-        let prefix = Prefix::new(1, &Prompt { body: &body, ..Prompt::default() }).unwrap();
+        let prefix = Prefix::new(1, &Prompt { body: body.as_bytes(), ..Prompt::default() }).unwrap();
         let has = |position: usize, block| prefix.blocks()[..held[position]].contains(&block);
         let mut candidates: Vec<Candidate> =
             (0..held.len()).map(|position| Candidate { position, ..Candidate::default() }).collect();
@@ -79,7 +79,8 @@ mod tests {
         let messages = |answer: &str| {
             format!(r#"[{{"role":"user","content":"{question}"}},{{"role":"assistant","content":"{answer}"}}]"#)
         };
-        let of = |answer: &str| Prefix::new(1, &Prompt { body: &messages(answer), ..Prompt::default() }).unwrap();
+        let of =
+            |answer: &str| Prefix::new(1, &Prompt { body: messages(answer).as_bytes(), ..Prompt::default() }).unwrap();
         let (short, long) = (of("a"), of(&"a".repeat(600)));
         let count = |prefix: &Prefix, held: usize| {
             let has = |_, block| prefix.blocks()[..held].contains(&block);

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::{Known, cost::price};
 use crate::{
     inflight::InFlight,
+    map::Map,
     routes::{Replica, Route},
 };
 
@@ -58,10 +59,10 @@ impl Knowledge {
         &self,
         routes: impl Iterator<Item = &'a Arc<Route>>,
         now: Instant,
-    ) -> HashMap<EndpointName, KnownRoute> {
+    ) -> Map<EndpointName, KnownRoute> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let before = std::mem::take(&mut *kept);
-        let mut bound = HashMap::new();
+        let mut bound = Map::default();
         for route in routes {
             let turn = before.turns.get(&route.endpoint).cloned().unwrap_or_default();
             kept.turns.insert(route.endpoint.clone(), Arc::clone(&turn));

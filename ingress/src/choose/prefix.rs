@@ -43,7 +43,7 @@ impl Prefix {
     /// That of `prompt`, whose hashes begin with `seed`. `None` if it has not one block: then nothing is worth finding.
     pub(crate) fn new(seed: u64, prompt: &Prompt<'_>) -> Option<Self> {
         let preamble: usize = prompt.preamble.iter().map(|part| part.len()).sum();
-        let body = prompt.body.as_bytes();
+        let body = prompt.body;
         let bytes = preamble + body.len();
         if bytes < BLOCK {
             return None;
@@ -54,7 +54,7 @@ impl Prefix {
             last = chain(last, part);
             blocks.push(last);
         };
-        prompt.preamble.iter().flat_map(|part| part.as_bytes().chunks(BLOCK)).take(BLOCKS_MAX).for_each(&mut push);
+        prompt.preamble.iter().flat_map(|part| part.chunks(BLOCK)).take(BLOCKS_MAX).for_each(&mut push);
         let before = prompt.preamble.iter().map(|part| part.len().div_ceil(BLOCK)).sum::<usize>().min(BLOCKS_MAX);
         // The last bytes are no whole block yet: they will be others when the conversation goes on.
         body.chunks_exact(BLOCK).take(BLOCKS_MAX - before).for_each(&mut push);

@@ -12,14 +12,14 @@ use crate::{
     circuits::Circuits,
     headroom::SaidFull,
     inflight::{InFlight, Serving},
-    routes::{Place, Replica, Route, Wanted},
+    routes::{Place, Replica, ReplicaRef, Route, Wanted},
     traces::TraceContext,
 };
 
 /// The replica that a request is sent to.
 #[derive(Debug)]
 pub(crate) struct Chosen {
-    pub(crate) replica: Replica,
+    pub(crate) replica: ReplicaRef,
     pub(crate) known: Arc<Known>,
     /// How it came about.
     pub(crate) choice: Choice,
@@ -151,7 +151,7 @@ impl Chooser<'_> {
         let (blocks, bytes) = quest.affinity.prompt();
         let known = Arc::clone(&known.replicas[choice.position].known);
         let computing = known.give(blocks, bytes - choice.held, now);
-        Ok(Chosen { replica: route.replicas[choice.position].clone(), known, choice, computing, serving, trace: None })
+        Ok(Chosen { replica: route.replicas[choice.position].named(), known, choice, computing, serving, trace: None })
     }
 
     /// Whether `replica` failed a moment ago, or is being tried after that by somebody else.
@@ -181,7 +181,7 @@ impl Chooser<'_> {
                 // What a gateway stands for is neither near nor for free.
                 local: matches!(replica.place, Place::Local(Backend::Engine(_))),
                 suspect: self.avoids(replica, refused, now),
-                tried: quest.tried.contains(replica),
+                tried: quest.tried.contains(replica.claim),
                 burden,
                 limit: (room > 0).then(|| own.saturating_add(room)),
                 backlog,

@@ -1,7 +1,7 @@
 //! The tallies of all endpoints.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashSet,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -9,10 +9,11 @@ use shoal_types::{Demand, EndpointName};
 use tokio::time::Instant;
 
 use super::Tally;
+use crate::map::Map;
 
 /// What clients of this ingress ask of all endpoints that they have asked.
 #[derive(Debug, Default)]
-pub(crate) struct Tallies(Mutex<HashMap<EndpointName, Arc<Tally>>>);
+pub(crate) struct Tallies(Mutex<Map<EndpointName, Arc<Tally>>>);
 
 impl Tallies {
     /// That of `endpoint`, which begins at `now` if there is none yet.
@@ -46,7 +47,7 @@ impl Tallies {
         self.lock().retain(|endpoint, _| endpoints.contains(endpoint));
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<EndpointName, Arc<Tally>>> {
+    fn lock(&self) -> MutexGuard<'_, Map<EndpointName, Arc<Tally>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -32,12 +32,11 @@ const STALE: Duration = Duration::from_secs(3);
 
 /// How far a request has come by the time that its client must be told something.
 #[derive(Debug)]
-#[allow(clippy::large_enum_variant)] // it is moved once, and most are the large one
 pub(crate) enum Begun {
     /// It has an answer.
-    Answer(Opened),
+    Answer(Box<Opened>),
     /// It is for a stream and still waits for a replica.
-    Waiting(Hold),
+    Waiting(Box<Hold>),
 }
 
 /// What a request waits for.
@@ -128,14 +127,19 @@ impl Ingress {
         {
             return Ok(Begun::Answer(opened));
         }
-        let told = Instant::now() + SILENCE;
+        Box::pin(self.hold(pending, hold)).await
+    }
+
+    /// Waits, a stream for no longer than it may be silent.
+    async fn hold(&self, pending: &Pending, mut hold: Hold) -> Result<Begun, RequestError> {
         if !pending.stream {
             return self.forward_held(pending, hold).await.map(Begun::Answer);
         }
+        let told = Instant::now() + SILENCE;
         loop {
             match timeout_at(told, self.until_called(pending, &mut hold)).await {
                 Ok(called) => called?,
-                Err(_) => return Ok(Begun::Waiting(hold)),
+                Err(_) => return Ok(Begun::Waiting(Box::new(hold))),
             }
             if let Some(opened) = self.try_forward(pending, &mut hold).await? {
                 return Ok(Begun::Answer(opened));
@@ -144,7 +148,7 @@ impl Ingress {
     }
 
     /// Waits on, however long it takes, and sends `pending` to the replica that comes.
-    pub(super) async fn forward_held(&self, pending: &Pending, mut hold: Hold) -> Result<Opened, RequestError> {
+    pub(super) async fn forward_held(&self, pending: &Pending, mut hold: Hold) -> Result<Box<Opened>, RequestError> {
         loop {
             self.until_called(pending, &mut hold).await?;
             if let Some(opened) = self.try_forward(pending, &mut hold).await? {
@@ -154,7 +158,7 @@ impl Ingress {
     }
 
     /// The answer of a replica; `None` if none is ready, and one may come, or none has room.
-    async fn try_forward(&self, pending: &Pending, hold: &mut Hold) -> Result<Option<Opened>, RequestError> {
+    async fn try_forward(&self, pending: &Pending, hold: &mut Hold) -> Result<Option<Box<Opened>>, RequestError> {
         // Before asking, so that a change in between is not missed.
         let rerouted = self.rerouted.subscribe();
         let queued = hold.queued(Instant::now());

@@ -21,7 +21,12 @@ const ANSWER_MAX: usize = 64 << 10;
 
 impl Ingress {
     /// The head of a stream whose request still waits, and a body that goes on waiting.
-    pub(crate) fn answer_late(self: Arc<Self>, pending: Pending, hold: Hold, account: Account) -> Response<ReplyBody> {
+    pub(crate) fn answer_late(
+        self: Arc<Self>,
+        pending: Box<Pending>,
+        hold: Box<Hold>,
+        account: Box<Account>,
+    ) -> Response<ReplyBody> {
         let endpoint = pending.wanted.endpoint.clone();
         let answer = Box::pin(self.late_reply(pending, hold, account));
         let mut response = Response::new(ReplyBody::Held(Box::new(HeldStream::new(&endpoint, answer))));
@@ -32,18 +37,23 @@ impl Ingress {
     }
 
     /// What follows the signs of life: a replica's stream, or an event that says why there is none.
-    async fn late_reply(self: Arc<Self>, pending: Pending, hold: Hold, mut account: Account) -> Result<Reply, Bytes> {
+    async fn late_reply(
+        self: Arc<Self>,
+        pending: Box<Pending>,
+        hold: Box<Hold>,
+        mut account: Box<Account>,
+    ) -> Result<Reply, Bytes> {
         let shape = pending.outgoing.api.errors();
-        let opened = match self.forward_held(&pending, hold).await {
+        let opened = match self.forward_held(&pending, *hold).await {
             Ok(opened) => opened,
             Err(error) => {
                 account.refused(&error);
                 return Err(error.event(shape));
             }
         };
-        account.answered(opened.head.status, &opened.replica, Instant::now());
+        account.answered(opened.head.status, opened.replica, Instant::now());
         if opened.is_token_stream() {
-            return Ok(Reply::new(self, pending, opened, account));
+            return Ok(Reply::new(self, pending, opened, account).1);
         }
         let event = told(opened, &pending, &mut account).await;
         account.finished();
@@ -52,7 +62,7 @@ impl Ingress {
 }
 
 /// An answer that is no stream, as an event.
-async fn told(mut opened: Opened, pending: &Pending, account: &mut Account) -> Bytes {
+async fn told(mut opened: Box<Opened>, pending: &Pending, account: &mut Account) -> Bytes {
     let (shape, mut answer) = (pending.outgoing.api.errors(), Vec::new());
     for held in &opened.held {
         account.passed(held);

@@ -8,9 +8,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, header};
 use http_body::Frame;
-use shoal_types::{ClaimId, NodeId, Revision};
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::{
@@ -29,7 +28,7 @@ use crate::{
     metrics::ResumeEnd,
     pending::Pending,
     resume::{Continuation, Exclusion, Follower, Generation, Splice},
-    routes::{Place, Replica},
+    routes::ReplicaRef,
     sse::Boundary,
     upstream::BrokenBody,
 };
@@ -41,24 +40,15 @@ const RESUMES_MAX: u32 = 5;
 #[derive(Debug)]
 pub(crate) struct Reply {
     phase: Phase,
-    account: Account,
+    account: Box<Account>,
     ingress: Arc<Ingress>,
     /// How its client is told of errors.
     shape: ErrorShape,
-    replica: By,
+    replica: ReplicaRef,
     kept: Kept,
     resumes: u32,
     /// The client reads trailers, and has been told of one.
     trailers: bool,
-}
-
-/// By whom an answer is.
-#[derive(Debug, Clone, Copy)]
-struct By {
-    node: NodeId,
-    claim: ClaimId,
-    revision: Revision,
-    is_local: bool,
 }
 
 /// The client's request.
@@ -81,9 +71,16 @@ enum Phase {
 }
 
 impl Reply {
-    /// Passes `opened` on, which answers `pending`.
-    pub(crate) fn new(ingress: Arc<Ingress>, pending: Pending, opened: Opened, mut account: Account) -> Self {
+    /// Passes `opened` on, which answers `pending`. Its headers are given back: they are for the client as well.
+    pub(crate) fn new(
+        ingress: Arc<Ingress>,
+        pending: Box<Pending>,
+        mut opened: Box<Opened>,
+        mut account: Box<Account>,
+    ) -> (HeaderMap, Self) {
         let look = look_at(&opened, pending.outgoing.api);
+        let headers = std::mem::take(&mut opened.head.headers);
+        let length = if matches!(look, Look::Follow(_)) { None } else { content_length(&headers) };
         let (deadline, stall) = (pending.deadline, pending.route.streams.stall);
         let shape = pending.outgoing.api.errors();
         let is_followed = matches!(look, Look::Follow(_));
@@ -92,14 +89,15 @@ impl Reply {
             false => Kept::Not(Exclusion::Api),
             true if !pending.route.streams.resume => Kept::Not(Exclusion::Off),
             true if ingress.admission.is_tight() => Kept::Not(Exclusion::Room),
-            true => Kept::Request(Box::new(pending)),
+            true => Kept::Request(pending),
         };
-        let replica = By::of(&opened.replica);
-        let passing = Passing::new(opened, look, deadline, stall);
+        let replica = opened.replica;
+        let passing = Passing::new(opened, look, length, deadline, stall);
         if passing.is_empty() {
             account.finished(); // hyper will not ask for it
         }
-        Self { phase: Phase::Passing(passing), account, ingress, shape, replica, kept, resumes: 0, trailers }
+        let phase = Phase::Passing(passing);
+        (headers, Self { phase, account, ingress, shape, replica, kept, resumes: 0, trailers })
     }
 
     /// Whether the client may be told more after the end.
@@ -229,13 +227,13 @@ impl Reply {
     fn resumed(
         &mut self,
         pending: Box<Pending>,
-        rest: Result<Box<(Opened, Splice)>, String>,
+        rest: Result<(Box<Opened>, Splice), String>,
     ) -> Result<Bytes, Aborted> {
         let Phase::Resuming(Resuming { mut follower, .. }) = std::mem::replace(&mut self.phase, Phase::Ended) else {
             return Err(Aborted);
         };
         let (opened, splice) = match rest {
-            Ok(rest) => *rest,
+            Ok(rest) => rest,
             Err(why) => {
                 let why = format!("{}, and no other one goes on with it: {why}", self.replica.lost());
                 let loss = Loss::Invalid(String::new());
@@ -244,10 +242,10 @@ impl Reply {
         };
         self.count(ResumeEnd::Resumed);
         self.resumes += 1;
-        self.account.resumed(&opened.replica);
-        self.replica = By::of(&opened.replica);
+        self.account.resumed(opened.replica);
+        self.replica = opened.replica;
         follower.go_on(splice);
-        let passing = Passing::new(opened, Look::Follow(follower), pending.deadline, pending.route.streams.stall);
+        let passing = Passing::new(opened, Look::Follow(follower), None, pending.deadline, pending.route.streams.stall);
         self.phase = Phase::Passing(passing);
         self.kept = Kept::Request(pending);
         Ok(format!(": resumed on {}\n\n", self.replica.node).into())
@@ -284,12 +282,7 @@ impl Reply {
     }
 }
 
-impl By {
-    fn of(replica: &Replica) -> Self {
-        let is_local = matches!(replica.place, Place::Local(_));
-        Self { node: replica.node, claim: replica.claim, revision: replica.revision, is_local }
-    }
-
+impl ReplicaRef {
     /// Who is to be avoided: where its node has broken the stream off or passed nonsense on, that is there.
     fn suspect(&self, loss: &Loss) -> Suspect {
         match loss {
@@ -330,4 +323,8 @@ fn look_at(opened: &Opened, api: Api) -> Look {
         Some(generation) => Look::Follow(Box::new(Follower::new(generation))),
         None => Look::Events(Boundary::default()),
     }
+}
+
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }

@@ -9,7 +9,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, header};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::{
@@ -82,22 +81,24 @@ pub(super) struct Passing {
     look: Look,
     /// Found, but not told yet.
     lost: Option<Loss>,
-    timer: Timer,
+    /// `None` where there is nothing to wait for.
+    timer: Option<Timer>,
     _serving: Serving,
 }
 
 impl Passing {
-    /// Passes `opened` on until `deadline`, as long as no silence is longer than `stall`.
-    pub(super) fn new(opened: Opened, look: Look, deadline: Instant, stall: Duration) -> Self {
-        let Opened { head, held, body, serving, .. } = opened;
+    /// Passes `opened` on until `deadline`, as long as no silence is longer than `stall`; `left` bytes of it are to come, if
+    /// that is known.
+    pub(super) fn new(opened: Box<Opened>, look: Look, left: Option<u64>, deadline: Instant, stall: Duration) -> Self {
+        let Opened { held, body, serving, .. } = *opened;
         Self {
             held: held.into(),
+            timer: body.is_some().then(|| Timer::new(deadline, stall)),
             body,
-            left: if matches!(look, Look::Follow(_)) { None } else { content_length(&head.headers) },
+            left,
             last: None,
             look,
             lost: None,
-            timer: Timer::new(deadline, stall),
             _serving: serving,
         }
     }
@@ -117,17 +118,20 @@ impl Passing {
             return Poll::Ready(Err(loss));
         }
         loop {
-            if self.timer.is_overdue() {
+            if self.timer.as_ref().is_some_and(Timer::is_overdue) {
                 return Poll::Ready(self.end_with(Loss::Deadline));
             }
             let chunk = match self.poll_chunk(cx) {
                 Poll::Ready(chunk) => chunk,
                 Poll::Pending => {
-                    let loss = ready!(self.timer.poll_loss(cx));
+                    let Some(timer) = &mut self.timer else { return Poll::Pending };
+                    let loss = ready!(timer.poll_loss(cx));
                     return Poll::Ready(self.end_with(loss));
                 }
             };
-            self.timer.bytes_came();
+            if let Some(timer) = &mut self.timer {
+                timer.bytes_came();
+            }
             let next = match chunk {
                 Some(Ok(bytes)) => self.take(bytes),
                 None => self.finish().map(Some),
@@ -165,7 +169,7 @@ impl Passing {
                 let step = follower.push(bytes);
                 match step.then {
                     Heard::More => {}
-                    Heard::Done => self.timer.ends_within(END_WITHIN),
+                    Heard::Done => self.timer.iter_mut().for_each(|timer| timer.ends_within(END_WITHIN)),
                     Heard::Broken(why) => return self.broken_after(step.pass, why).map(Some),
                 }
                 step.pass
@@ -256,8 +260,4 @@ impl Timer {
             self.sleep.as_mut().reset(self.deadline.min(now + self.stall / PARTS));
         }
     }
-}
-
-fn content_length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }

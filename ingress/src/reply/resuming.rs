@@ -31,7 +31,7 @@ const PAUSES: [Duration; 4] =
     [Duration::from_millis(250), Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
 
 /// What comes of it, and the request, to be kept for the next time.
-type Rest = Pin<Box<dyn Future<Output = (Box<Pending>, Result<Box<(Opened, Splice)>, String>)> + Send>>;
+type Rest = Pin<Box<dyn Future<Output = (Box<Pending>, Result<(Box<Opened>, Splice), String>)> + Send>>;
 
 /// A stream that waits for the replica that goes on with it.
 pub(super) struct Resuming {
@@ -51,7 +51,7 @@ pub(super) enum Waited {
     /// A sign of life for the client.
     Heartbeat(Bytes),
     /// It is over.
-    Over(Box<Pending>, Result<Box<(Opened, Splice)>, String>),
+    Over(Box<Pending>, Result<(Box<Opened>, Splice), String>),
 }
 
 /// What is to be asked, and after whom.
@@ -86,7 +86,7 @@ impl Resuming {
 }
 
 /// The rest of an answer, or why nobody gives it.
-async fn rest_of(ingress: &Ingress, pending: &Pending, ask: Ask) -> Result<Box<(Opened, Splice)>, String> {
+async fn rest_of(ingress: &Ingress, pending: &Pending, ask: Ask) -> Result<(Box<Opened>, Splice), String> {
     let Ask { body, splice, model, lost, is_chat } = ask;
     let outgoing = Outgoing { body, ..pending.outgoing.clone() };
     let begun = Begun { model: &model, lost, is_chat };
@@ -94,7 +94,7 @@ async fn rest_of(ingress: &Ingress, pending: &Pending, ask: Ask) -> Result<Box<(
     let mut pauses = PAUSES.into_iter();
     loop {
         let error = match ingress.run(errand, None).await {
-            Ok(opened) if opened.is_token_stream() => return Ok(Box::new((opened, splice))),
+            Ok(opened) if opened.is_token_stream() => return Ok((opened, splice)),
             Ok(opened) => return Err(format!("the next one answered {}", opened.head.status)),
             Err(error) => error,
         };

@@ -104,6 +104,24 @@ pub struct Replica {
     pub site: Site,
 }
 
+/// Which replica, and what is to be said of it once it has been chosen. Small, so that it is copied.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ReplicaRef {
+    pub(crate) claim: ClaimId,
+    pub(crate) revision: Revision,
+    pub(crate) node: NodeId,
+    /// By this node: an engine that runs here, or a service that it stands for.
+    pub(crate) is_local: bool,
+}
+
+impl Replica {
+    /// Which one it is.
+    pub(crate) const fn named(&self) -> ReplicaRef {
+        let Self { claim, revision, node, .. } = *self;
+        ReplicaRef { claim, revision, node, is_local: matches!(self.place, Place::Local(_)) }
+    }
+}
+
 /// How a replica is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {

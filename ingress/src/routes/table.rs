@@ -1,12 +1,15 @@
 //! All routes, and what their names mean.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use shoal_types::{Backend, ClaimId, EndpointName};
 use tokio::time::Instant;
 
 use super::{LocalReplica, Place, Route};
-use crate::choose::{Knowledge, KnownRoute};
+use crate::{
+    choose::{Knowledge, KnownRoute},
+    map::Map,
+};
 
 /// An immutable snapshot of all routes; the agent makes a new one when its view changes.
 ///
@@ -15,10 +18,10 @@ use crate::choose::{Knowledge, KnownRoute};
 #[derive(Debug, Default)]
 pub struct RoutingTable {
     routes: Vec<Arc<Route>>,
-    by_name: HashMap<String, Arc<Route>>,
-    local: HashMap<ClaimId, LocalReplica>,
+    by_name: Map<String, Arc<Route>>,
+    local: Map<ClaimId, LocalReplica>,
     /// What the ingress that uses the table knows of its replicas.
-    known: HashMap<EndpointName, KnownRoute>,
+    known: Map<EndpointName, KnownRoute>,
     complete: bool,
 }
 
@@ -33,7 +36,7 @@ impl RoutingTable {
         let bounded = |route: Route| Arc::new(Route { timeout: route.timeout.min(TIMEOUT_MAX), ..route });
         let mut routes: Vec<Arc<Route>> = routes.into_iter().map(bounded).collect();
         routes.sort_by(|a, b| a.endpoint.cmp(&b.endpoint));
-        Self { by_name: by_name(&routes), local: local(&routes), routes, known: HashMap::new(), complete: true }
+        Self { by_name: by_name(&routes), local: local(&routes), routes, known: Map::default(), complete: true }
     }
 
     /// The same table of a node that may not have heard of all endpoints yet: what it does not know may exist, so it
@@ -104,7 +107,7 @@ impl RoutingTable {
     }
 }
 
-fn by_name(routes: &[Arc<Route>]) -> HashMap<String, Arc<Route>> {
+fn by_name(routes: &[Arc<Route>]) -> Map<String, Arc<Route>> {
     let endpoints = routes.iter().map(|route| (route.endpoint.as_str(), route));
     let revisions = || routes.iter().flat_map(|route| route.revisions.iter().map(move |revision| (revision, route)));
     let models = revisions().map(|(revision, route)| (revision.model.as_str(), route));
@@ -112,14 +115,14 @@ fn by_name(routes: &[Arc<Route>]) -> HashMap<String, Arc<Route>> {
         revisions().flat_map(|(revision, route)| revision.adapters.iter().map(move |name| (name.as_str(), route)));
     let aliases =
         revisions().flat_map(|(revision, route)| revision.aliases.iter().map(move |alias| (alias.as_str(), route)));
-    let mut names = HashMap::new();
+    let mut names = Map::default();
     for (name, route) in endpoints.chain(models).chain(adapters).chain(aliases) {
         names.entry(name.to_owned()).or_insert_with(|| Arc::clone(route));
     }
     names
 }
 
-fn local(routes: &[Arc<Route>]) -> HashMap<ClaimId, LocalReplica> {
+fn local(routes: &[Arc<Route>]) -> Map<ClaimId, LocalReplica> {
     let replicas = routes.iter().flat_map(|route| route.replicas.iter().map(move |replica| (route, replica)));
     replicas
         .filter_map(|(route, replica)| match &replica.place {

@@ -56,10 +56,14 @@ impl Ingress {
     pub(super) async fn serve_client(
         self: Arc<Self>,
         door: Arc<Door>,
-        stream: TcpStream,
+        stream: std::net::TcpStream,
         client: IpAddr,
         _permit: OwnedSemaphorePermit,
     ) {
+        let stream = match TcpStream::from_std(stream) {
+            Ok(stream) => stream,
+            Err(error) => return tracing::warn!(%error, "a client's connection cannot be waited for"),
+        };
         let Timeouts { head, stall, .. } = self.config.timeouts;
         let stopping = self.stopping.clone();
         match &door.handshakes {

@@ -181,7 +181,7 @@ impl Ingress {
 
     /// The whole body, or why this node does not take it.
     async fn receive_body(&self, reader: &mut FrameReader) -> Result<Result<Admitted, String>, FarEndError> {
-        let mut gathering = self.admission.gather();
+        let mut gathering = self.admission.gather(0);
         let receive = async {
             while let Some(piece) = reader.raw().await? {
                 if let Err(refused) = gathering.push(piece) {

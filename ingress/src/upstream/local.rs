@@ -67,7 +67,8 @@ pub(crate) async fn send(
     {
         return answer_of(backend, head).map(|head| (head, body));
     }
-    let connection = pool.connect(backend).await?;
+    // In a box, as all that is seldom done on the way of a request: its future is copied about, and whole.
+    let connection = Box::pin(pool.connect(backend)).await?;
     let (head, body) = exchange(pool, backend, connection, request)
         .await
         .map_err(|source| EngineError::Http { backend: backend.clone(), source })?;

@@ -1,7 +1,7 @@
 //! Connections to local engines and to the services of gateways: kept while they are idle, closed the moment their request is given up.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashSet,
     future::Future,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -23,6 +23,7 @@ use tokio_rustls::rustls::ClientConfig;
 use tokio_util::task::TaskTracker;
 
 use super::{body::RequestBody, local::EngineError, service};
+use crate::{map::Map, within::within, workers};
 
 /// How long an idle connection may take to get ready. It is ready once the end of the last answer has been seen, so this
 /// is for those whose engine answered before it had read the request.
@@ -45,14 +46,17 @@ impl Connection {
     }
 
     async fn is_usable(&mut self) -> bool {
-        !self.sender.is_closed() && timeout(READY_WITHIN, self.sender.ready()).await.is_ok_and(|ready| ready.is_ok())
+        !self.sender.is_closed() && within(READY_WITHIN, self.sender.ready()).await.is_ok_and(|ready| ready.is_ok())
     }
 }
+
+type Idle = Mutex<Map<Backend, Vec<Connection>>>;
 
 /// Idle connections by backend, and the tasks that drive all connections.
 #[derive(Debug)]
 pub(crate) struct EnginePool {
-    idle: Mutex<HashMap<Backend, Vec<Connection>>>,
+    /// By worker: a connection is used by the one that drives it.
+    idle: Box<[Idle]>,
     idle_max: usize,
     connect_timeout: Duration,
     tls: Option<Arc<ClientConfig>>,
@@ -60,9 +64,15 @@ pub(crate) struct EnginePool {
 }
 
 impl EnginePool {
-    /// A pool that keeps at most `idle_max` connections per backend.
-    pub(crate) fn new(idle_max: usize, connect_timeout: Duration, tls: Option<Arc<ClientConfig>>) -> Self {
-        Self { idle: Mutex::default(), idle_max, connect_timeout, tls, tasks: TaskTracker::new() }
+    /// A pool that keeps at most `idle_max` connections per backend for each of `workers`, and for whoever is none.
+    pub(crate) fn new(
+        workers: usize,
+        idle_max: usize,
+        connect_timeout: Duration,
+        tls: Option<Arc<ClientConfig>>,
+    ) -> Self {
+        let idle = (0..=workers).map(|_| Idle::default()).collect();
+        Self { idle, idle_max, connect_timeout, tls, tasks: TaskTracker::new() }
     }
 
     /// A kept connection to `backend` that is still open; the one used last, as it is the least likely to be stale.
@@ -76,7 +86,7 @@ impl EnginePool {
     }
 
     fn pop(&self, backend: &Backend) -> Option<Connection> {
-        self.lock().get_mut(backend)?.pop()
+        self.mine().get_mut(backend)?.pop()
     }
 
     /// Keeps `connection`, on which an answer has just come to its end, for the next request to `backend`.
@@ -84,7 +94,7 @@ impl EnginePool {
         if connection.sender.is_closed() || self.tasks.is_closed() {
             return;
         }
-        let mut idle = self.lock();
+        let mut idle = self.mine();
         let kept = idle.entry(backend.clone()).or_default();
         if kept.len() < self.idle_max {
             kept.push(connection);
@@ -132,17 +142,22 @@ impl EnginePool {
 
     /// Forgets backends that are not in `in_use`.
     pub(crate) fn retain(&self, in_use: &HashSet<&Backend>) {
-        self.lock().retain(|backend, _| in_use.contains(backend));
+        self.idle.iter().for_each(|idle| lock(idle).retain(|backend, _| in_use.contains(backend)));
     }
 
     /// Closes what is idle and waits until no connection is left.
     pub(crate) async fn close(&self) {
         self.tasks.close();
-        self.lock().clear();
+        self.idle.iter().for_each(|idle| lock(idle).clear());
         self.tasks.wait().await;
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Backend, Vec<Connection>>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Those of the worker whose thread this is.
+    fn mine(&self) -> MutexGuard<'_, Map<Backend, Vec<Connection>>> {
+        lock(self.idle.get(workers::current()).unwrap_or(&self.idle[0]))
     }
+}
+
+fn lock(idle: &Idle) -> MutexGuard<'_, Map<Backend, Vec<Connection>>> {
+    idle.lock().unwrap_or_else(PoisonError::into_inner)
 }

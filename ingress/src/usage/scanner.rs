@@ -82,43 +82,61 @@ impl Scanner {
         &[]
     }
 
-    /// Takes the next byte after a name. Returns what is left of `bytes`.
+    /// Takes what follows a name. Returns what is left of `bytes`.
     fn follow<'a>(&mut self, at: At, bytes: &'a [u8], found: &mut impl FnMut(&[u8])) -> &'a [u8] {
-        let Some((&byte, rest)) = bytes.split_first() else { return bytes };
-        self.at = match (at, byte) {
-            (At::Name | At::Colon, b' ' | b'\t' | b'\r' | b'\n') => at,
-            (At::Name, b':') => At::Colon,
-            (At::Colon, b'{') => {
-                self.value.clear();
-                At::Value(1)
+        match (at, bytes) {
+            (At::Value(_) | At::Text(_) | At::Escape(_), _) => self.take(at, bytes, found),
+            (At::Name | At::Colon, [b' ' | b'\t' | b'\r' | b'\n', rest @ ..]) => rest,
+            (At::Name, [b':', rest @ ..]) => {
+                self.at = At::Colon;
+                rest
+            }
+            (At::Colon, [b'{', ..]) => {
+                self.at = At::Value(0);
+                bytes
             }
             (At::Seeking(_) | At::Name | At::Colon, _) => {
                 self.at = At::default();
-                return bytes;
+                bytes
             }
-            (At::Value(depth), b'"') => At::Text(depth),
-            (At::Value(depth), b'{') => At::Value(depth + 1),
-            (At::Value(depth), b'}') => At::Value(depth - 1),
-            (At::Text(depth), b'"') => At::Value(depth),
-            (At::Text(depth), b'\\') => At::Escape(depth),
-            (At::Escape(depth), _) => At::Text(depth),
-            (At::Value(_) | At::Text(_), _) => at,
-        };
-        if matches!(self.at, At::Value(_) | At::Text(_) | At::Escape(_)) {
-            self.keep(byte, found);
+        }
+    }
+
+    /// Takes what belongs to the value, which is within no braces before its first byte and after its last one. Nothing is
+    /// copied if all of it has come at once.
+    fn take<'a>(&mut self, mut at: At, bytes: &'a [u8], found: &mut impl FnMut(&[u8])) -> &'a [u8] {
+        let room = &bytes[..bytes.len().min(VALUE_MAX - self.value.len())];
+        let last = room.iter().position(|&byte| {
+            at = at.after(byte);
+            matches!(at, At::Value(0))
+        });
+        let (part, rest) = bytes.split_at(last.map_or(room.len(), |last| last + 1));
+        if last.is_none() || !self.value.is_empty() {
+            self.value.extend_from_slice(part);
+        }
+        let is_over = last.is_some() || self.value.len() >= VALUE_MAX;
+        if last.is_some() {
+            found(if self.value.is_empty() { part } else { &self.value });
+        }
+        self.at = at;
+        if is_over {
+            *self = Self::default();
         }
         rest
     }
+}
 
-    fn keep(&mut self, byte: u8, found: &mut impl FnMut(&[u8])) {
-        self.value.push(byte);
-        let complete = matches!(self.at, At::Value(0));
-        if complete {
-            found(&self.value);
-        }
-        if complete || self.value.len() >= VALUE_MAX {
-            self.at = At::default();
-            self.value = Vec::new();
+impl At {
+    /// Where a value stands after its next `byte`.
+    const fn after(self, byte: u8) -> Self {
+        match (self, byte) {
+            (Self::Value(depth), b'"') => Self::Text(depth),
+            (Self::Value(depth), b'{') => Self::Value(depth + 1),
+            (Self::Value(depth), b'}') => Self::Value(depth - 1),
+            (Self::Text(depth), b'"') => Self::Value(depth),
+            (Self::Text(depth), b'\\') => Self::Escape(depth),
+            (Self::Escape(depth), _) => Self::Text(depth),
+            (at, _) => at,
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Identifiers. All are values that compare, hash and print; none can be made from text without being checked.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::LazyLock};
 
-use data_encoding::Specification;
+use data_encoding::{Encoding, Specification};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
@@ -35,12 +35,15 @@ const ID_LEN: usize = 16;
 /// Characters of its base32 form.
 const ID_TEXT_LEN: usize = 26;
 
-pub(crate) fn base32() -> data_encoding::Encoding {
-    let mut spec = Specification::new();
-    spec.symbols.push_str("abcdefghijklmnopqrstuvwxyz234567");
-    // The alphabet is a constant that satisfies every condition of the specification.
-    #[allow(clippy::expect_used)]
-    spec.encoding().expect("32 distinct ASCII symbols")
+pub(crate) fn base32() -> &'static Encoding {
+    static BASE32: LazyLock<Encoding> = LazyLock::new(|| {
+        let mut spec = Specification::new();
+        spec.symbols.push_str("abcdefghijklmnopqrstuvwxyz234567");
+        // The alphabet is a constant that satisfies every condition of the specification.
+        #[allow(clippy::expect_used)]
+        spec.encoding().expect("32 distinct ASCII symbols")
+    });
+    &BASE32
 }
 
 macro_rules! key_hash_id {

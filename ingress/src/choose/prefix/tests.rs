@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn prefix(body: &str) -> Option<Prefix> {
-    Prefix::new(1, &Prompt { body, ..Prompt::default() })
+    Prefix::new(1, &Prompt { body: body.as_bytes(), ..Prompt::default() })
 }
 
 /// A list of messages: the roles take turns after the system's.
@@ -28,7 +28,7 @@ fn a_prefix_is_capped_and_the_rest_goes_where_it_goes() {
     let (one, other) = (prefix(&long).unwrap(), prefix(&format!("{long}b")).unwrap());
     assert_eq!((one.blocks().len(), one.blocks()), (BLOCKS_MAX, other.blocks()));
     assert_eq!((one.root(), other.bytes()), (other.root(), long.len() + 1));
-    let prompt = Prompt { preamble: ["t", &long, ""], body: "[]", salt: None };
+    let prompt = Prompt { preamble: [b"t", long.as_bytes(), b""], body: b"[]", salt: None };
     assert_eq!(Prefix::new(1, &prompt).unwrap().blocks().len(), BLOCKS_MAX);
 }
 
@@ -60,8 +60,9 @@ fn a_first_turn_that_is_mostly_shared_has_the_home_of_what_is_shared() {
 
 #[test]
 fn what_comes_before_the_messages_comes_before_them() {
-    let of = |tools, system| {
-        Prefix::new(1, &Prompt { preamble: [tools, system, ""], body: &messages(600, &["a"]), salt: None }).unwrap()
+    let of = |tools: &str, system: &str| {
+        let (preamble, body) = ([tools, system, ""].map(str::as_bytes), messages(600, &["a"]));
+        Prefix::new(1, &Prompt { preamble, body: body.as_bytes(), salt: None }).unwrap()
     };
     let tools = "t".repeat(BLOCK + 1);
     let (one, other) = (of(&tools, "x"), of(&tools, "y"));
@@ -73,7 +74,7 @@ fn what_comes_before_the_messages_comes_before_them() {
 #[test]
 fn another_seed_is_another_prompt() {
     let body = "a".repeat(BLOCK);
-    let of = |seed| Prefix::new(seed, &Prompt { body: &body, ..Prompt::default() }).unwrap();
+    let of = |seed| Prefix::new(seed, &Prompt { body: body.as_bytes(), ..Prompt::default() }).unwrap();
     assert_ne!((of(1).blocks(), of(1).root()), (of(2).blocks(), of(2).root()));
 }
 
@@ -93,9 +94,9 @@ proptest! {
     #[test]
     fn any_text_is_hashed_without_panic(body: String, times in 1..40_usize, preamble: [String; 3]) {
         let body = body.repeat(times) + "\"user\" \"role\" {}";
-        let preamble = preamble.each_ref().map(String::as_str);
+        let preamble = preamble.each_ref().map(String::as_bytes);
         for body in [&body, &format!("[{body}")] {
-            let prompt = Prompt { preamble, body, salt: None };
+            let prompt = Prompt { preamble, body: body.as_bytes(), salt: None };
             let bytes = body.len() + preamble.iter().map(|part| part.len()).sum::<usize>();
             prop_assert_eq!(Prefix::new(1, &prompt).is_some(), bytes >= BLOCK);
         }
