@@ -2,7 +2,6 @@
 //! it came.
 
 mod form;
-mod members;
 
 use std::{borrow::Cow, ops::Range, str};
 
@@ -11,10 +10,12 @@ use memchr::memchr;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::api::Format;
+use crate::{
+    api::Format,
+    members::{Member, members},
+};
 
 pub(crate) use form::FormError;
-use members::{Member, members};
 
 /// Why a body cannot be routed.
 #[derive(Debug, thiserror::Error)]

@@ -27,77 +27,85 @@ pub(crate) const URI_MAX: usize = 8 << 10;
 /// Longest request id that is taken over from a client, in bytes.
 const REQUEST_ID_MAX: usize = 128;
 
-/// Headers that concern one connection only (RFC 9110 section 7.6.1), and `Keep-Alive` and `Proxy-Connection`, which
-/// are older than that rule.
-const HOP_BY_HOP: [HeaderName; 9] = [
-    header::CONNECTION,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    header::TE,
-    header::TRAILER,
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-];
+/// Whether `header` concerns one connection only (RFC 9110 section 7.6.1); `Keep-Alive` and `Proxy-Connection` are older than
+/// that rule.
+fn is_hop_by_hop(header: &str) -> bool {
+    matches!(
+        header,
+        "connection"
+            | "transfer-encoding"
+            | "upgrade"
+            | "te"
+            | "trailer"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "keep-alive"
+            | "proxy-connection"
+    )
+}
 
-/// Request headers that are not the engine's business: credentials are for this gateway (`api-key` is Azure's way of
-/// sending one, `x-api-key` Anthropic's), the length is that of the body
-/// as sent, `Expect` has been answered, and a compressed stream could not be looked into.
-const NOT_FOR_ENGINES: [HeaderName; 8] = [
-    header::AUTHORIZATION,
-    HeaderName::from_static("api-key"),
-    HeaderName::from_static("x-api-key"),
-    header::COOKIE,
-    header::HOST,
-    header::CONTENT_LENGTH,
-    header::EXPECT,
-    header::ACCEPT_ENCODING,
-];
+/// Whether `header` of a request is the engine's business: credentials are for this gateway (`api-key` is Azure's way of sending
+/// one, `x-api-key` Anthropic's), the length is that of the body as sent, `Expect` has been answered, and a compressed stream
+/// could not be looked into.
+fn is_for_engines(header: &str) -> bool {
+    !matches!(
+        header,
+        "authorization" | "api-key" | "x-api-key" | "cookie" | "host" | "content-length" | "expect" | "accept-encoding"
+    )
+}
 
-/// Request headers that are not for a service either: whose account a client means is for its own key to say, and who
-/// it is concerns nobody outside.
-const NOT_FOR_SERVICES: [HeaderName; 7] = [
-    HeaderName::from_static("openai-organization"),
-    HeaderName::from_static("openai-project"),
-    header::FORWARDED,
-    HeaderName::from_static("x-forwarded-for"),
-    HeaderName::from_static("x-forwarded-host"),
-    HeaderName::from_static("x-forwarded-proto"),
-    HeaderName::from_static("x-real-ip"),
-];
+/// Whether `header` of a request is for a service as well as for an engine: whose account a client means is for the service's
+/// own key to say, and who it is concerns nobody outside.
+fn is_for_services(header: &str) -> bool {
+    !matches!(
+        header,
+        "openai-organization"
+            | "openai-project"
+            | "forwarded"
+            | "x-forwarded-for"
+            | "x-forwarded-host"
+            | "x-forwarded-proto"
+            | "x-real-ip"
+    )
+}
 
-/// Headers of a service's answer that are between it and this node, or would tell a client something about this host.
-const NOT_FROM_SERVICES: [HeaderName; 4] =
-    [header::SET_COOKIE, header::WWW_AUTHENTICATE, header::ALT_SVC, header::STRICT_TRANSPORT_SECURITY];
+/// Whether `header` of a service's answer is for clients, and neither between it and this node nor about this host.
+fn is_from_services(header: &str) -> bool {
+    !matches!(header, "set-cookie" | "www-authenticate" | "alt-svc" | "strict-transport-security")
+}
 
 /// Removes what concerns one connection only, including what `Connection` names.
 pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    strip(headers, &[&HOP_BY_HOP]);
+    remove_named_by_connection(headers);
+    keep(headers, |header| !is_hop_by_hop(header));
 }
 
 /// What an engine is sent of a request's headers.
 pub(crate) fn for_engine(mut headers: HeaderMap) -> HeaderMap {
-    strip(&mut headers, &[&HOP_BY_HOP, &NOT_FOR_ENGINES]);
+    remove_named_by_connection(&mut headers);
+    keep(&mut headers, |header| !is_hop_by_hop(header) && is_for_engines(header));
     headers
 }
 
-/// Removes what one of `lists` names, and what `Connection` does. Looks at the few headers that there are, as looking each
-/// name of a list up costs more.
-fn strip(headers: &mut HeaderMap, lists: &[&[HeaderName]]) {
-    let of_connection = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
-    let of_connection = of_connection.flat_map(|value| value.split(','));
-    let named: Vec<HeaderName> = of_connection.filter_map(|name| name.trim().parse().ok()).collect();
-    let listed = headers.keys().filter(|name| lists.iter().any(|list| list.contains(name)));
-    let gone: Vec<HeaderName> = listed.cloned().chain(named).collect();
-    for name in gone {
+fn remove_named_by_connection(headers: &mut HeaderMap) {
+    let values = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    let named: Vec<HeaderName> =
+        values.flat_map(|value| value.split(',')).filter_map(|name| name.trim().parse().ok()).collect();
+    for name in named {
+        headers.remove(name);
+    }
+}
+
+/// Removes what does not pass `passes`. Looks at the few headers that there are: to look up each that there could be costs more.
+fn keep(headers: &mut HeaderMap, passes: impl Fn(&str) -> bool) {
+    while let Some(name) = headers.keys().find(|name| !passes(name.as_str())).cloned() {
         headers.remove(name);
     }
 }
 
 /// What a gateway's service is sent of the headers that an engine would be, and one hop more.
 pub(crate) fn for_service(mut headers: HeaderMap) -> HeaderMap {
-    strip(&mut headers, &[&NOT_FOR_SERVICES]);
+    keep(&mut headers, is_for_services);
     let hops = hops(&headers).saturating_add(1);
     headers.insert(HOPS, HeaderValue::from(u16::from(hops)));
     headers
@@ -105,7 +113,7 @@ pub(crate) fn for_service(mut headers: HeaderMap) -> HeaderMap {
 
 /// Removes what a client is not told of a service's answer.
 pub(crate) fn strip_service(headers: &mut HeaderMap) {
-    strip(headers, &[&NOT_FROM_SERVICES]);
+    keep(headers, is_from_services);
 }
 
 /// Through how many gateways a request with these headers has come. A count that cannot be read is not taken for small.

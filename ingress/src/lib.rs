@@ -31,6 +31,7 @@ mod inflight;
 mod ingress;
 mod keys;
 mod map;
+mod members;
 mod metrics;
 mod models;
 mod observer;

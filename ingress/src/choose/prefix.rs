@@ -3,7 +3,9 @@
 //! Bytes are hashed, not tokens: two prompts that begin with the same bytes begin with the same tokens, and no tokenizer
 //! is needed to see that. Engines cache blocks of 16 tokens or more; 64 are enough to tell who has most of a prompt.
 
-use memchr::{memchr, memmem, memrchr};
+use std::sync::LazyLock;
+
+use memchr::{memchr, memmem::Finder, memrchr};
 
 use super::hash::chain;
 use crate::head::Prompt;
@@ -16,6 +18,9 @@ const BLOCKS_MAX: usize = 2_048;
 const ROOT: usize = 1_024;
 /// The part of a prompt that it must have in common with other conversations to be sent where they are.
 const SHARED: (usize, usize) = (4, 5);
+
+static USER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"user\""));
+static ROLE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"role\""));
 
 /// The hashes of a prompt's blocks, each with all before it, so that two prompts have the same first `n` if they begin
 /// with the same `n` blocks.
@@ -106,10 +111,10 @@ impl Opening {
     fn of(body: &[u8]) -> Self {
         let body = &body[..body.len().min(BLOCK * BLOCKS_MAX)];
         let is_list = memchr(b'[', &body[..body.len().min(1)]).is_some();
-        let Some(user) = memmem::find(body, b"\"user\"").filter(|_| is_list) else {
+        let Some(user) = USER.find(body).filter(|_| is_list) else {
             return Self { shared: 0, root: body.len().min(ROOT), goes_on: false };
         };
-        let next = memmem::find(&body[user..], b"\"role\"").map(|next| user + next);
+        let next = ROLE.find(&body[user..]).map(|next| user + next);
         let after = next.unwrap_or(body.len());
         let end = memrchr(b'}', &body[user..after]).map_or(after, |end| user + end + 1);
         Self { shared: memrchr(b'{', &body[..user]).unwrap_or(0), root: end, goes_on: next.is_some() }

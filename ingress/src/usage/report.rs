@@ -1,6 +1,8 @@
 //! What engines write into `usage`, in the shapes of OpenAI's chat and responses APIs and of Anthropic's messages.
 
-use serde::Deserialize;
+use std::str;
+
+use crate::members::{Member, members};
 
 /// What an answer has said of its tokens so far; later words count.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -10,32 +12,71 @@ pub(super) struct Report {
     pub(super) cached: Option<u32>,
 }
 
-#[derive(Deserialize)]
+/// What one object says.
+#[derive(Default)]
 struct Fields {
     prompt_tokens: Option<u64>,
     completion_tokens: Option<u64>,
     total_tokens: Option<u64>,
-    prompt_tokens_details: Option<Details>,
+    /// Of either kind of details.
+    cached_tokens: Option<u64>,
     input_tokens: Option<u64>,
     output_tokens: Option<u64>,
-    input_tokens_details: Option<Details>,
     /// Anthropic's, which its `input_tokens` do not include.
     cache_read_input_tokens: Option<u64>,
     cache_creation_input_tokens: Option<u64>,
 }
 
-#[derive(Deserialize)]
-struct Details {
-    cached_tokens: Option<u64>,
+impl Fields {
+    /// Those of `usage`; `None` if it is none.
+    fn read(usage: &[u8]) -> Option<Self> {
+        let mut fields = Self::default();
+        for member in members(usage) {
+            let Member { name, value } = member.ok()?;
+            let value = &usage[value];
+            let field = match name {
+                b"prompt_tokens" => &mut fields.prompt_tokens,
+                b"completion_tokens" => &mut fields.completion_tokens,
+                b"total_tokens" => &mut fields.total_tokens,
+                b"input_tokens" => &mut fields.input_tokens,
+                b"output_tokens" => &mut fields.output_tokens,
+                b"cache_read_input_tokens" => &mut fields.cache_read_input_tokens,
+                b"cache_creation_input_tokens" => &mut fields.cache_creation_input_tokens,
+                b"prompt_tokens_details" | b"input_tokens_details" if value != b"null" => {
+                    fields.cached_tokens = cached(value)?.or(fields.cached_tokens);
+                    continue;
+                }
+                _ => continue,
+            };
+            *field = number(value)?;
+        }
+        Some(fields)
+    }
+}
+
+/// What `details` say of the cache.
+fn cached(details: &[u8]) -> Option<Option<u64>> {
+    let mut cached = None;
+    for member in members(details) {
+        let Member { name, value } = member.ok()?;
+        if name == b"cached_tokens" {
+            cached = number(&details[value])?;
+        }
+    }
+    Some(cached)
+}
+
+/// A number, or nothing said; `None` if it is neither.
+fn number(value: &[u8]) -> Option<Option<u64>> {
+    if value == b"null" { Some(None) } else { str::from_utf8(value).ok()?.parse().ok().map(Some) }
 }
 
 impl Report {
     /// Adds what the object `usage` says. One that is no usage says nothing.
     pub(super) fn add(&mut self, usage: &[u8]) {
-        let Ok(fields) = serde_json::from_slice::<Fields>(usage) else { return };
+        let Some(fields) = Fields::read(usage) else { return };
         let completion = fields.completion_tokens.or(fields.output_tokens);
-        let details = fields.prompt_tokens_details.or(fields.input_tokens_details);
-        let cached = details.and_then(|details| details.cached_tokens).or(fields.cache_read_input_tokens);
+        let cached = fields.cached_tokens.or(fields.cache_read_input_tokens);
         let apart =
             fields.cache_read_input_tokens.unwrap_or(0).saturating_add(fields.cache_creation_input_tokens.unwrap_or(0));
         let input = fields.input_tokens.map(|input| input.saturating_add(apart));

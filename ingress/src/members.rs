@@ -9,19 +9,19 @@ use memchr::{memchr2, memchr3};
 
 /// One member of an object.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Member<'a> {
+pub(crate) struct Member<'a> {
     /// Between its quotes. Has no escapes.
-    pub(super) name: &'a [u8],
+    pub(crate) name: &'a [u8],
     /// Where in the body its value stands, without the space around it.
-    pub(super) value: Range<usize>,
+    pub(crate) value: Range<usize>,
 }
 
 /// What is found where a member should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Unclear;
+pub(crate) struct Unclear;
 
 /// The members of the object that is `body`, in their order, until something is unclear.
-pub(super) fn members<'a>(body: &'a [u8]) -> impl Iterator<Item = Result<Member<'a>, Unclear>> {
+pub(crate) fn members<'a>(body: &'a [u8]) -> impl Iterator<Item = Result<Member<'a>, Unclear>> {
     let mut scanner = Scanner { body, at: 0 };
     let mut place = Place::Before;
     std::iter::from_fn(move || {
