@@ -29,6 +29,10 @@ mod web;
 
 use std::process::ExitCode;
 
+/// Requests allocate and free some dozen small things each, on threads that share nothing.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     cli::main()
 }
