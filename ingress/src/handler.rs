@@ -206,7 +206,7 @@ impl Ingress {
         mut account: Box<Account>,
     ) -> Response<ReplyBody> {
         let status = opened.head.status;
-        let node = if opened.replica.is_local { self.name.clone() } else { name(opened.replica.node) };
+        let node = if opened.replica.node == self.node { self.name.clone() } else { name(opened.replica.node) };
 
         account.answered(status, opened.replica, Instant::now());
         let (mut headers, reply) = Reply::new(self, pending, opened, account);
