@@ -129,6 +129,16 @@ PAGES = {
 }
 
 
+@contextlib.contextmanager
+def told(*tabs):
+    """What went wrong in a tab is told even where a check fails before it is looked at."""
+    try:
+        yield
+    except BaseException:
+        print(*(line for tab in tabs for line in tab.wrong), sep="\n", file=sys.stderr)
+        raise
+
+
 def administrator(browser, report, shots, node=0):
     tab = Browser(browser, report["nodes"][node]["dashboard"], shots)
     tab.sign_in("0123456789abcdef0123456789abcdef")
@@ -246,13 +256,14 @@ def main(shoal, chromium, shots):
         tab.page.get_by_role("button", name="5 min", exact=True).click()
         # Charts with a few points in them.
         tab.page.wait_for_timeout(float(os.environ.get("SHOAL_DASHBOARD_WATCH", "12")) * 1000)
-        every_page(tab)
-        every_page_narrow_and_dark(tab)
-        talks(tab)
-        changes_a_spec(tab)
-        goes_by_keyboard(tab)
-        visitor = with_a_key(browser, report, key, shots)
-        sees_a_node_die(tab, report)
+        with told(tab):
+            every_page(tab)
+            every_page_narrow_and_dark(tab)
+            talks(tab)
+            changes_a_spec(tab)
+            goes_by_keyboard(tab)
+            visitor = with_a_key(browser, report, key, shots)
+            sees_a_node_die(tab, report)
         for client in clients:
             client.stop.set()
         wrong = tab.wrong + visitor.wrong

@@ -32,6 +32,7 @@ export function percent(share) {
 /** A time in milliseconds. */
 export function millis(value) {
   if (!known(value)) return DASH;
+  if (value === 0) return "0";
   if (value < 1) return `${value.toFixed(2)} ms`;
   if (value < 10) return `${value.toFixed(1)} ms`;
   if (value < 1000) return `${value.toFixed(0)} ms`;

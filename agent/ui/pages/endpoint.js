@@ -87,7 +87,7 @@ function replicas({ name, update }) {
       const data = traffic(metadata.name);
       return [
         panel(undefined, table(columns, status.replicas.map(row), "None."), status.reason && h("p", { class: "note" }, `Why so many: ${status.reason}.`)),
-        h("div", { class: "columns" },
+        h("div", { class: "charts" },
           lineChart({ id: "endpoint-requests", title: "Requests per second", bars: data.bars, format: count, lines: [{ label: "all", tone: "one", values: rates(data, requests) }, { label: "failed", tone: "three", values: rates(data, (bar) => bar.failed) }] }),
           lineChart({ id: "endpoint-queue", title: "Requests at the same time", bars: data.bars, format: count, lines: [{ label: "running", tone: "one", values: values(data, (bar) => bar.inflight) }, { label: "waiting", tone: "two", values: values(data, (bar) => bar.held) }] })),
         rollout(asked, steer),
@@ -121,7 +121,7 @@ function latency({ name }) {
       const times = (share) => values(data, (bar) => quantile(bar.ttft, share));
       return [
         heatMap({ id: "heat", title: "Time to first token of streams: the darker, the more", bars: data.bars, format: millis }),
-        h("div", { class: "columns" },
+        h("div", { class: "charts" },
           lineChart({ id: "endpoint-ttft", title: "Time to first token", bars: data.bars, format: millis, lines: [{ label: "p50", tone: "one", values: times(0.5) }, { label: "p95", tone: "two", values: times(0.95) }, { label: "p99", tone: "three", values: times(0.99) }] }),
           lineChart({ id: "endpoint-tokens", title: "Tokens per second", bars: data.bars, format: count, lines: [{ label: "output", tone: "one", values: rates(data, (bar) => bar.output) }, { label: "input", tone: "four", values: rates(data, (bar) => bar.input) }] })),
       ];

@@ -84,7 +84,7 @@ function charts() {
   const data = traffic();
   const { bars } = data;
   const times = (share) => values(data, (bar) => quantile(bar.ttft, share));
-  return h("div", { class: "columns" },
+  return h("div", { class: "charts" },
     lineChart({ id: "requests", title: "Requests per second", bars, format: count, lines: [{ label: "all", tone: "one", values: rates(data, requests) }] }),
     lineChart({ id: "ttft", title: "Time to first token", bars, format: millis, lines: [{ label: "p50", tone: "one", values: times(0.5) }, { label: "p95", tone: "two", values: times(0.95) }] }),
     lineChart({ id: "tokens", title: "Tokens per second", bars, format: count, lines: [{ label: "output", tone: "one", values: rates(data, (bar) => bar.output) }, { label: "input", tone: "four", values: rates(data, (bar) => bar.input) }] }),

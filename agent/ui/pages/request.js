@@ -37,7 +37,11 @@ function about(one, names) {
 
 function decision(made, index, one, names) {
   const chosen = made.considered[made.chosen];
-  const name = (claim) => names[claim.node] ?? claim.node.slice(0, 8);
+  const name = (claim) => {
+    // NODE.GENERATION.COUNTER
+    const [node] = claim.split(".");
+    return names[node] ?? node.slice(0, 8);
+  };
   const rows = made.considered.map((replica) => [
     replica === chosen ? h("b", {}, "chosen") : "", name(replica.claim), replica.local ? "this node" : "", replica.own,
     replica.load === null || replica.load === undefined ? "?" : `${replica.load}${replica.loadAgeUs ? ` (${micros(replica.loadAgeUs)} ago)` : ""}`,
