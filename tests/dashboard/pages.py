@@ -1,6 +1,7 @@
 """Every page of the dashboard, in a browser, with a mesh that lives: `pages.py SHOAL CHROMIUM SHOTS`."""
 
 import contextlib
+import http.client
 import json
 import os
 import random
@@ -73,7 +74,7 @@ class Clients(threading.Thread):
                     "messages": [{"role": "user", "content": "word " * random.randrange(5, 200)}]}
             request = urllib.request.Request(f"{self.urls[count % len(self.urls)]}/chat/completions", json.dumps(body).encode(),
                                              {"content-type": "application/json"})
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, http.client.HTTPException):
                 urllib.request.urlopen(request, timeout=20).read()
 
 

@@ -270,6 +270,26 @@ mod tests {
         assert!(matches!(bound, Err(AdminError::InTheClear(_))), "{bound:?}");
     }
 
+    #[tokio::test]
+    async fn the_playground_is_for_the_token_and_for_keys_and_the_ingress_never_sees_the_token() {
+        let token: Arc<str> = "0123456789abcdef0123456789abcdef".into();
+        let seen = |request: Request| async move { bearer(&request).to_owned() };
+        let ask = async |token: Option<&Arc<str>>, shown: &str| {
+            let router = Router::new().route("/", axum::routing::get(seen));
+            let mut router = with_token_or_key(router, token.map(Arc::clone));
+            let request = Request::builder().header("authorization", format!("Bearer {shown}"));
+            let answer =
+                tower_service::Service::call(&mut router, request.body(axum::body::Body::empty()).unwrap()).await;
+            let (head, body) = answer.unwrap().into_parts();
+            let body = axum::body::to_bytes(body, 1024).await.unwrap();
+            (head.status.as_u16(), String::from_utf8(body.to_vec()).unwrap())
+        };
+        assert_eq!(ask(Some(&token), &token).await, (200, String::new()));
+        assert_eq!(ask(Some(&token), "sk-shoal-key").await, (200, "sk-shoal-key".to_owned()));
+        assert_eq!(ask(Some(&token), "guess").await.0, 403);
+        assert_eq!(ask(None, "").await.0, 403, "without a token nobody is trusted");
+    }
+
     #[test]
     fn only_the_whole_token_is_the_token() {
         let request = |value: &str| Request::builder().header("authorization", value).body(axum::body::Body::empty());

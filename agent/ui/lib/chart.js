@@ -110,7 +110,7 @@ function path({ tone, values }, x, y) {
       : s("polyline", { points: run.join(" "), class: `line ${tone}` }));
 }
 
-/** How often which times were seen: the darker, the more. */
+/** How often which times were seen: the stronger, the more. */
 export function heatMap({ id, title, bars, format, height = 190 }) {
   const used = bars.flatMap((bar) => (bar.ttft ?? []).map((number, bucket) => (number > 0 ? bucket : -1))).filter((bucket) => bucket >= 0);
   const low = Math.max(0, Math.min(...used, 8) - 1);

@@ -120,7 +120,7 @@ function latency({ name }) {
       const data = traffic(name);
       const times = (share) => values(data, (bar) => quantile(bar.ttft, share));
       return [
-        heatMap({ id: "heat", title: "Time to first token of streams: the darker, the more", bars: data.bars, format: millis }),
+        heatMap({ id: "heat", title: "Time to first token of streams: the stronger, the more", bars: data.bars, format: millis }),
         h("div", { class: "charts" },
           lineChart({ id: "endpoint-ttft", title: "Time to first token", bars: data.bars, format: millis, lines: [{ label: "p50", tone: "one", values: times(0.5) }, { label: "p95", tone: "two", values: times(0.95) }, { label: "p99", tone: "three", values: times(0.99) }] }),
           lineChart({ id: "endpoint-tokens", title: "Tokens per second", bars: data.bars, format: count, lines: [{ label: "output", tone: "one", values: rates(data, (bar) => bar.output) }, { label: "input", tone: "four", values: rates(data, (bar) => bar.input) }] })),

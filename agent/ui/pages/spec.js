@@ -79,7 +79,7 @@ const versionText = ({ time, counter, node }) => `${time}.${counter}.${node}`;
 function forecast({ endpoint, change, replicas, starts, ends, evicts, unplaced }) {
   const CHANGES = { created: "is new", revised: "needs new processes", adjusted: "changes without new processes", unchanged: "stays as it is" };
   return h("div", {}, h("h3", {}, `${endpoint} ${CHANGES[change] ?? change}; it would have ${plural(replicas, "replica")}.`),
-    h("ul", {}, starts.map(({ node, replicas }) => h("li", {}, `starts ${replicas} on ${node}`)), ends.map(({ name }) => h("li", {}, `${name} ends once its successor serves`)),
+    h("ul", {}, starts.map(({ node, replicas }) => h("li", {}, `starts ${replicas} on ${node}`)), ends.map(({ name }) => h("li", {}, `${name} ends, once enough others serve`)),
       evicts.map(({ name, endpoint: other }) => h("li", {}, `${name} of ${other} gives way`)), unplaced > 0 && h("li", {}, `no room for ${plural(unplaced, "replica")}`)));
 }
 
