@@ -1,7 +1,10 @@
 //! The admin API: what the command line talks to.
 
+mod gather;
+mod history;
 mod keys;
 mod listen;
+mod live;
 mod logs;
 mod model;
 mod placement;
@@ -21,4 +24,4 @@ pub(crate) use model::{
 pub(crate) use placement::{PastRevisionStatus, RolloutAction};
 pub(crate) use problem::{Code, Problem};
 pub(crate) use requests::{RequestsFound, TakenRequest};
-pub(crate) use routes::Admin;
+pub(crate) use routes::{Admin, OwnAddresses};

@@ -29,16 +29,17 @@ use tracing::{info, warn};
 
 use self::lock::StateLock;
 use crate::{
-    admin::{Admin, AdminListeners, Code, Problem},
+    admin::{Admin, AdminListeners, Code, OwnAddresses, Problem},
     capacity::CapacityRequests,
     census,
     cli::{AgentArgs, IDENTITY_DIR, join_with, read_token},
-    config::Config,
+    config::{AuthMode, Config},
+    history::History,
     inventory::{GpuInventory, ReadingsWatch, host, host_addresses, host_name},
     keys::{KeyKeeper, UsageBook},
     memory::MemoryFile,
     metrics::Metrics,
-    node::NodeControl,
+    node::{NodeControl, NodeParts},
     notices::{Notices, SigtermConfig, Termination, judge_sigterm},
     peer::{self, PeerClient},
     replicas::{Parts, Replicas, shutdown, streams_end_in, taken_away},
@@ -176,24 +177,32 @@ impl Daemon {
             Mesh::start(mesh_config, Arc::clone(&identity), facts).await.map_err(|error| failed(&error))?;
         let mesh = Arc::new(mesh);
 
-        let requests = Requests::new(&config, mesh.me()).map_err(|error| failed(&error))?;
+        let history = History::default();
+        let requests = Requests::new(&config, mesh.me(), history.clone()).map_err(|error| failed(&error))?;
         let ingress_config = settings::ingress(&config, gateway_tls, tls, requests.telling());
         let ingress = Ingress::new(ingress_config, mesh.me(), Arc::new(MeshDial(Arc::clone(&mesh))));
         let usage = UsageBook::open(&config.state_dir());
         // Before the first request comes.
         let keys = KeyKeeper::new(Arc::clone(&mesh), Arc::clone(&ingress), usage.clone());
         let (inbox, commands) = mpsc::channel(INBOX);
-        let control = NodeControl::new(
-            inbox,
-            Arc::clone(&supervisor),
-            readings.clone(),
-            inventory.faults(),
-            Arc::clone(&ingress),
-            usage.clone(),
-        );
+        let parts = NodeParts {
+            supervisor: Arc::clone(&supervisor),
+            readings: readings.clone(),
+            faults: inventory.faults(),
+            ingress: Arc::clone(&ingress),
+            usage: usage.clone(),
+            history: history.clone(),
+            mesh: Arc::clone(&mesh),
+        };
+        let control = NodeControl::new(inbox, parts);
         let peers = PeerClient::new(Arc::clone(&mesh), control.clone());
 
         let (tasks, closing) = (TaskTracker::new(), CancellationToken::new());
+        let addresses = OwnAddresses {
+            ingress: settings::ingress_url(&config.ingress, listener.local_addr().unwrap_or(listen)),
+            key_needed: config.ingress.auth() == AuthMode::Keys,
+            dashboard: admin_listeners.address().map(|address| format!("http://{address}/ui/")),
+        };
         info!(node = %mesh.me(), ingress = ?listener.local_addr().ok(), "Node is up");
         let file = MemoryFile::new(&config.state_dir());
         let memory = watch::Sender::new(Arc::new(file.read()));
@@ -238,12 +247,16 @@ impl Daemon {
             peers,
             metrics,
             identity,
+            ingress: Arc::clone(&ingress),
+            addresses,
+            viewers: Admin::room_for_viewers(),
             ending: daemon.ending.clone(),
         };
         daemon.tasks.spawn(Notices::new(&config.notices).keep(notices, daemon.stop.clone()));
         daemon.tasks.spawn(inventory.keep(known_gpus, daemon.stop.clone()));
         daemon.tasks.spawn(file.keep(memory.subscribe(), daemon.stop.clone()));
         daemon.tasks.spawn(keys.keep(daemon.stop.clone()));
+        daemon.tasks.spawn(history.keep(Arc::clone(&ingress), daemon.stop.clone()));
         daemon.tasks.spawn(reports.keep(daemon.stop.clone()));
         daemon.tasks.spawn(requests.keep(daemon.stop.clone()));
         daemon.tasks.spawn(unplaced::keep(mesh.view(), memory.subscribe(), daemon.stop.clone()));

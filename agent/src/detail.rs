@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 use shoal_engine_supervisor::StoredModel;
-use shoal_types::GpuId;
+use shoal_mesh::PeerStatus;
+use shoal_types::{GpuId, NodeId};
 
 use crate::inventory::GpuReading;
 
@@ -14,6 +15,27 @@ pub(crate) struct NodeDetail {
     pub(crate) gpus: Vec<GpuDetail>,
     /// Models on its disk, where its configuration has a place for them.
     pub(crate) models: Vec<StoredModel>,
+    /// Its connections to other nodes; one that has had nothing to say for a while may have been closed.
+    #[serde(default)]
+    pub(crate) links: Vec<Link>,
+}
+
+/// A connection to another node.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Link {
+    /// To whom.
+    pub(crate) node: NodeId,
+    /// Round trip in milliseconds, as QUIC estimates it.
+    pub(crate) rtt_ms: f64,
+}
+
+impl Link {
+    /// That to `peer`, if there is one.
+    pub(crate) fn of(peer: &PeerStatus) -> Option<Self> {
+        let rtt = peer.rtt.filter(|_| peer.connected)?;
+        Some(Self { node: peer.node, rtt_ms: rtt.as_secs_f64() * 1e3 })
+    }
 }
 
 /// One GPU, closely. What the driver did not say is `None`.

@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep};
 use self::{
     gpus::NodeGpus,
     home::Home,
-    layout::{EXAMPLE, NodeLayout, free_ports},
+    layout::{EXAMPLE, NodeLayout, free_ports, prepare_admin_token},
     process::NodeProcess,
     report::Report,
 };
@@ -86,6 +86,7 @@ impl<'a> DevMesh<'a> {
 
     /// Starts the nodes and the example, and says so.
     async fn bring_up(&mut self, args: &DevArgs) -> Result<(), Problem> {
+        prepare_admin_token(self.home)?;
         let (mesh_ports, gpus) = (free_ports(args.nodes)?, NodeGpus::new(args)?);
         for (index, mesh_port) in (0..args.nodes).zip(mesh_ports) {
             let http_port = args.http_base.checked_add(index).ok_or_else(|| {
@@ -116,7 +117,11 @@ impl<'a> DevMesh<'a> {
         let endpoints: Vec<EndpointStatus> = client.get("/v1/endpoints").await?;
         let example = endpoints.iter().find(is_example);
         let example = example.ok_or_else(|| Problem::new(Code::Failed, "somebody has deleted the example endpoint"))?;
-        Ok(Report::new(self.home, &self.nodes, example, elapsed))
+        let mut dashboards = Vec::with_capacity(self.nodes.len());
+        for node in &self.nodes {
+            dashboards.push(node.client().get::<MeshStatus>("/v1/status").await?.dashboard);
+        }
+        Ok(Report::new(self.home, &self.nodes, dashboards, example, elapsed))
     }
 
     async fn start_node(&mut self, layout: NodeLayout, detach: bool) -> Result<(), Problem> {

@@ -2,17 +2,33 @@
 
 use std::{io, sync::Arc};
 
+use http::HeaderMap;
 use shoal_engine_supervisor::{Launch, LogReader, Supervisor};
 use shoal_ingress::{Ingress, RequestRecord};
-use shoal_types::{ClaimId, Departure, GpuId};
+use shoal_mesh::Mesh;
+use shoal_types::{ClaimId, Departure, GpuId, KeyId, UnixMillis};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
-    detail::{GpuDetail, NodeDetail},
+    detail::{GpuDetail, Link, NodeDetail},
+    history::{History, Point},
     inventory::{ClearError, GpuFaults, GpuReading},
     keys::{UsageBook, UsageRow},
     replicas::Command,
+    requests::RequestSummary,
 };
+
+/// What it is made of.
+#[derive(Debug)]
+pub(crate) struct NodeParts {
+    pub(crate) supervisor: Arc<Supervisor>,
+    pub(crate) readings: watch::Receiver<Vec<GpuReading>>,
+    pub(crate) faults: GpuFaults,
+    pub(crate) ingress: Arc<Ingress>,
+    pub(crate) usage: UsageBook,
+    pub(crate) history: History,
+    pub(crate) mesh: Arc<Mesh>,
+}
 
 /// Asks the replica loop; cheap to clone.
 #[derive(Debug, Clone)]
@@ -23,18 +39,30 @@ pub(crate) struct NodeControl {
     faults: GpuFaults,
     ingress: Arc<Ingress>,
     usage: UsageBook,
+    history: History,
+    mesh: Arc<Mesh>,
 }
 
 impl NodeControl {
-    pub(crate) const fn new(
-        inbox: mpsc::Sender<Command>,
-        supervisor: Arc<Supervisor>,
-        readings: watch::Receiver<Vec<GpuReading>>,
-        faults: GpuFaults,
-        ingress: Arc<Ingress>,
-        usage: UsageBook,
-    ) -> Self {
-        Self { inbox, supervisor, readings, faults, ingress, usage }
+    /// Of the parts of this node, whose replica loop has its commands from `inbox`.
+    pub(crate) fn new(inbox: mpsc::Sender<Command>, parts: NodeParts) -> Self {
+        let NodeParts { supervisor, readings, faults, ingress, usage, history, mesh } = parts;
+        Self { inbox, supervisor, readings, faults, ingress, usage, history, mesh }
+    }
+
+    /// The steps of this node's ingress that ended after `after`, the newest last.
+    pub(crate) fn history(&self, after: UnixMillis) -> Vec<Arc<Point>> {
+        self.history.since(after)
+    }
+
+    /// The latest requests that this node's ingress took, the newest first, at most `limit`.
+    pub(crate) fn latest_requests(&self, limit: usize) -> Vec<RequestSummary> {
+        self.ingress.latest_requests(limit).iter().map(|record| RequestSummary::from(record.as_ref())).collect()
+    }
+
+    /// The key that a request with `headers` shows, if it is good.
+    pub(crate) fn shown_key(&self, headers: &HeaderMap) -> Option<KeyId> {
+        self.ingress.shown_key(headers)
     }
 
     /// Requests with this id that this node's ingress took lately, the newest first.
@@ -52,6 +80,7 @@ impl NodeControl {
         NodeDetail {
             gpus: self.readings.borrow().iter().map(GpuDetail::from).collect(),
             models: self.supervisor.models(),
+            links: self.mesh.peers().iter().filter_map(Link::of).collect(),
         }
     }
 

@@ -1,14 +1,14 @@
-//! What nodes ask of each other beside gossip, specs and requests: drains, logs, what clients used, and whether a replica
-//! serves.
+//! What nodes ask of each other beside gossip, specs and requests: drains, logs, what clients used and did, and whether a
+//! replica serves.
 
 use std::{io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use shoal_ingress::RequestRecord;
 use shoal_mesh::{InboundStream, Mesh, RecvStream, SendStream, Stream, StreamKind};
-use shoal_types::{ClaimId, GpuId, NodeId};
+use shoal_types::{ClaimId, GpuId, NodeId, UnixMillis};
 use tokio::{io::AsyncWriteExt as _, time::timeout};
 use tokio_util::io::ReaderStream;
 use tracing::debug;
@@ -16,8 +16,10 @@ use tracing::debug;
 use crate::{
     admin::{Code, LogQuery, Problem, local_logs},
     detail::NodeDetail,
+    history::Point,
     keys::UsageRow,
     node::NodeControl,
+    requests::RequestSummary,
 };
 
 /// For one question and its answer.
@@ -46,6 +48,14 @@ enum Question {
     KeyUsage {
         since: u32,
     },
+    /// Steps of its ingress that ended after this. Answered by `History`, as often as it takes.
+    History {
+        after: UnixMillis,
+    },
+    /// So many of the latest requests that its ingress took; answered by `LatestRequests`.
+    LatestRequests {
+        limit: u32,
+    },
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -59,11 +69,19 @@ enum Reply {
     Requests(String),
     /// Some [`UsageRow`]s in JSON; the last has none.
     KeyUsage(String),
+    /// Some [`Point`]s in JSON; the last has none.
+    History(String),
+    /// A list of [`RequestSummary`] in JSON.
+    LatestRequests(String),
 }
 
 /// Rows of usage in one frame, some 150 bytes each.
 const ROWS_PER_FRAME: usize = 2_000;
-/// Frames of usage that are read of one node: more than a book can fill.
+/// Requests in one frame, of at most 1 KiB each.
+const REQUESTS_MAX: usize = 500;
+/// Points of a history in one frame, of at most 12 KiB each.
+const POINTS_PER_FRAME: usize = 60;
+/// Frames of one answer that are read: more than a book of usage, or an hour, can fill.
 const FRAMES_MAX: usize = 100;
 
 /// Asks other nodes; cheap to clone.
@@ -121,16 +139,44 @@ impl PeerClient {
 
     /// What clients of another node's ingress used on day `since` and later.
     pub(crate) async fn key_usage(&self, node: NodeId, since: u32) -> Result<Vec<UsageRow>, Problem> {
+        let json = |reply: Reply| if let Reply::KeyUsage(json) = reply { Ok(json) } else { Err(reply) };
+        self.read_pages(node, &Question::KeyUsage { since }, json).await
+    }
+
+    /// The steps of another node's ingress that ended after `after`.
+    pub(crate) async fn history(&self, node: NodeId, after: UnixMillis) -> Result<Vec<Arc<Point>>, Problem> {
+        let json = |reply: Reply| if let Reply::History(json) = reply { Ok(json) } else { Err(reply) };
+        self.read_pages(node, &Question::History { after }, json).await
+    }
+
+    /// The latest requests that another node's ingress took, at most `limit`.
+    pub(crate) async fn latest_requests(&self, node: NodeId, limit: usize) -> Result<Vec<RequestSummary>, Problem> {
+        let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+        match self.exchange(node, &Question::LatestRequests { limit }).await? {
+            (Reply::LatestRequests(json), _) => serde_json::from_str(&json).map_err(|error| {
+                Problem::new(Code::Failed, format!("node {} tells of requests in other words: {error}", node.short()))
+            }),
+            (reply, _) => Err(unasked(node, &reply)),
+        }
+    }
+
+    /// The answer to `question` in frames with some items each, of which the last has none; `json` is what is in a frame.
+    async fn read_pages<T: DeserializeOwned>(
+        &self,
+        node: NodeId,
+        question: &Question,
+        json: impl Fn(Reply) -> Result<String, Reply>,
+    ) -> Result<Vec<T>, Problem> {
         let failed = |why: String| Problem::new(Code::Failed, format!("node {} answers in part: {why}", node.short()));
-        let (mut reply, mut recv) = self.exchange(node, &Question::KeyUsage { since }).await?;
-        let mut rows: Vec<UsageRow> = Vec::new();
+        let (mut reply, mut recv) = self.exchange(node, question).await?;
+        let mut items: Vec<T> = Vec::new();
         for _ in 0..FRAMES_MAX {
-            let Reply::KeyUsage(json) = &reply else { return Err(unasked(node, &reply)) };
-            let some: Vec<UsageRow> = serde_json::from_str(json).map_err(|error| failed(error.to_string()))?;
+            let json = json(reply).map_err(|reply| unasked(node, &reply))?;
+            let some: Vec<T> = serde_json::from_str(&json).map_err(|error| failed(error.to_string()))?;
             if some.is_empty() {
-                return Ok(rows);
+                return Ok(items);
             }
-            rows.extend(some);
+            items.extend(some);
             let next = timeout(DEADLINE, recv.read_frame()).await;
             reply =
                 next.map_err(|_| failed("it took too long".to_owned()))?.map_err(|error| failed(error.to_string()))?;
@@ -184,7 +230,12 @@ fn unasked(node: NodeId, reply: &Reply) -> Problem {
     match reply {
         Reply::Failed(why) => Problem::new(Code::Failed, format!("node {} refuses: {why}", node.short())),
         Reply::NoLog => Problem::new(Code::NotFound, "the replica has no log on its node"),
-        Reply::Done | Reply::Detail(_) | Reply::Requests(_) | Reply::KeyUsage(_) => {
+        Reply::Done
+        | Reply::Detail(_)
+        | Reply::Requests(_)
+        | Reply::KeyUsage(_)
+        | Reply::History(_)
+        | Reply::LatestRequests(_) => {
             Problem::new(Code::Failed, format!("node {} answers what was not asked", node.short()))
         }
     }
@@ -248,12 +299,15 @@ async fn answer_question(control: &NodeControl, writes: bool, Stream { mut send,
             send.write_frame(&reply).await.map_err(io::Error::other)?;
         }
         Question::KeyUsage { since } => {
-            let rows = control.key_usage(since);
-            for some in rows.chunks(ROWS_PER_FRAME).chain([[].as_slice()]) {
-                let json = serde_json::to_string(some)?;
-                let sent = timeout(DEADLINE, send.write_frame(&Reply::KeyUsage(json))).await.map_err(|_| late())?;
-                sent.map_err(io::Error::other)?;
-            }
+            write_pages(&mut send, &control.key_usage(since), ROWS_PER_FRAME, Reply::KeyUsage).await?;
+        }
+        Question::History { after } => {
+            write_pages(&mut send, &control.history(after), POINTS_PER_FRAME, Reply::History).await?;
+        }
+        Question::LatestRequests { limit } => {
+            let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(REQUESTS_MAX);
+            let json = serde_json::to_string(&control.latest_requests(limit))?;
+            send.write_frame(&Reply::LatestRequests(json)).await.map_err(io::Error::other)?;
         }
         Question::Logs { claim, tail, follow, previous } => {
             let query = LogQuery { tail: usize::try_from(tail).unwrap_or(usize::MAX), follow, previous };
@@ -267,6 +321,20 @@ async fn answer_question(control: &NodeControl, writes: bool, Stream { mut send,
         }
     }
     send.shutdown().await
+}
+
+/// `items` in frames of at most `size`, and an empty one.
+async fn write_pages<T: Serialize>(
+    send: &mut SendStream,
+    items: &[T],
+    size: usize,
+    reply: impl Fn(String) -> Reply,
+) -> io::Result<()> {
+    for some in items.chunks(size).chain([[].as_slice()]) {
+        let sent = timeout(DEADLINE, send.write_frame(&reply(serde_json::to_string(some)?))).await;
+        sent.map_err(|_| late())?.map_err(io::Error::other)?;
+    }
+    Ok(())
 }
 
 /// Copies until the log ends or its reader goes.

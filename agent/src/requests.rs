@@ -1,6 +1,6 @@
-//! What a node tells of single requests: lines of an access log, spans of traces.
+//! What a node tells of single requests: lines of an access log, spans of traces; and its history, which counts them.
 //!
-//! Requests do not wait for either. They leave what happened in a queue; one task writes what is in it, and what finds the
+//! Requests do not wait for the first two. They leave what happened in a queue; one task writes what is in it, and what finds the
 //! queue full is counted and forgotten.
 
 mod access_log;
@@ -8,6 +8,7 @@ mod exporter;
 mod line;
 mod otlp;
 mod span;
+mod summary;
 
 use std::sync::Arc;
 
@@ -18,9 +19,11 @@ use shoal_types::{NodeId, UnixMillis};
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub(crate) use self::summary::RequestSummary;
 use self::{access_log::AccessLog, exporter::Exporter, span::Span};
 use crate::{
     config::{Config, IngressConfig, TelemetryConfig},
+    history::History,
     inventory::host_name,
 };
 
@@ -30,6 +33,7 @@ const QUEUE: usize = 8192;
 /// Where requests are told; given to the ingress.
 #[derive(Debug)]
 struct Told {
+    history: History,
     log: Option<Feed<Arc<RequestRecord>>>,
     traces: Option<Feed<Traced>>,
 }
@@ -58,6 +62,7 @@ impl<T> Feed<T> {
 
 impl Observer for Told {
     fn request(&self, record: &Arc<RequestRecord>) {
+        self.history.count(record);
         if let Some(log) = &self.log {
             log.add(Arc::clone(record));
         }
@@ -94,15 +99,15 @@ pub(crate) struct Requests {
 }
 
 impl Requests {
-    /// What `config` wants to be told, by `node`.
+    /// What `config` wants to be told, by `node`; `history` always is.
     ///
     /// # Errors
     /// If standard output is wanted and closed, or TLS to a collector cannot be set up.
-    pub(crate) fn new(config: &Config, node: NodeId) -> Result<Self, RequestsError> {
+    pub(crate) fn new(config: &Config, node: NodeId, history: History) -> Result<Self, RequestsError> {
         let (log_dropped, spans_dropped) = (Counter::default(), Counter::default());
         let IngressConfig { access_log, .. } = &config.ingress;
         let TelemetryConfig { otlp } = &config.telemetry;
-        let (mut told, mut log, mut exporter) = (Told { log: None, traces: None }, None, None);
+        let (mut told, mut log, mut exporter) = (Told { history, log: None, traces: None }, None, None);
         if let Some(wanted) = access_log {
             let (queue, records) = mpsc::channel(QUEUE);
             told.log = Some(Feed { queue, dropped: log_dropped.clone() });
@@ -120,9 +125,8 @@ impl Requests {
 
     /// How the ingress is to tell.
     pub(crate) fn telling(&self) -> Telling {
-        let is_heard = self.told.log.is_some() || self.told.traces.is_some();
-        let observer = is_heard.then(|| Arc::clone(&self.told) as Arc<dyn Observer>);
-        Telling { clock: clock::now, sample: self.sample, traces: self.told.traces.is_some(), observer }
+        let observer = Arc::clone(&self.told) as Arc<dyn Observer>;
+        Telling { clock: clock::now, sample: self.sample, traces: self.told.traces.is_some(), observer: Some(observer) }
     }
 
     /// Makes `registry` show what was not told.

@@ -245,6 +245,7 @@ impl Account {
             error: self.error.map(str::to_owned),
             queued_us: queued,
             first_byte_us: self.first_byte.map(|at| micros(at - self.arrival.at)),
+            first_token_us: went.first_token.filter(|_| self.stream).map(micros),
             took_us: micros(went.took),
             tokens: went.usage.into(),
             received: self.prompt as u64,

@@ -71,6 +71,8 @@ pub(crate) const ENGINE_REFUSED: HeaderValue = HeaderValue::from_static("engine-
 pub(crate) enum RequestError {
     #[error("there is no {method} {path} here; the API is at /v1, GET /v1/models lists what is served")]
     NoSuchRoute { method: http::Method, path: String },
+    #[error("the dashboard is at /ui of this node's admin listener, by default http://127.0.0.1:7701/ui/")]
+    DashboardElsewhere,
     #[error(
         "this gateway asks for a key: send it as `Authorization: Bearer sk-shoal-...`; `shoal key create` makes one"
     )]
@@ -189,7 +191,9 @@ impl Terms {
 impl RequestError {
     const fn terms(&self) -> Terms {
         match self {
-            Self::NoSuchRoute { .. } => Terms::of_client(StatusCode::NOT_FOUND, "route_not_found"),
+            Self::NoSuchRoute { .. } | Self::DashboardElsewhere => {
+                Terms::of_client(StatusCode::NOT_FOUND, "route_not_found")
+            }
             Self::NoKey | Self::UnknownKey => Terms::of_client(StatusCode::UNAUTHORIZED, "invalid_api_key"),
             Self::NotAllowed { .. } => {
                 Terms { param: Some("model"), ..Terms::of_client(StatusCode::FORBIDDEN, "endpoint_not_allowed") }

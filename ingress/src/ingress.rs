@@ -10,7 +10,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue};
 use prometheus_client::registry::Registry;
 use shoal_types::{ClaimId, Demand, KeyId, KeyRecord, KeyUse, NodeId};
 use tokio::{
@@ -20,7 +20,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    IngressConfig, KeyUsage, RequestRecord, RoutingTable,
+    Auth, IngressConfig, KeyUsage, RequestRecord, RoutingTable,
     admission::Admission,
     choose::Knowledge,
     circuits::Circuits,
@@ -178,6 +178,16 @@ impl Ingress {
     /// far as they are among the last 4,096.
     pub fn requests(&self, id: &str) -> Vec<Arc<RequestRecord>> {
         self.records.find(id)
+    }
+
+    /// The requests of clients that have ended here lately, the newest first, at most `limit`.
+    pub fn latest_requests(&self, limit: usize) -> Vec<Arc<RequestRecord>> {
+        self.records.latest(limit)
+    }
+
+    /// The key that a request with `headers` shows, if it is good.
+    pub fn shown_key(&self, headers: &HeaderMap) -> Option<KeyId> {
+        self.keys.load().identify(headers, Auth::Keys).ok()??.caller().key
     }
 
     /// Makes `registry` show the ingress's metrics, as `shoal_ingress_…` and `gen_ai_server_…`.

@@ -17,6 +17,8 @@ const ALLOWED: &str = "GET, HEAD";
 enum Page<'a> {
     Live,
     Ready,
+    /// Where people look for the dashboard.
+    Dashboard,
     Models,
     /// One model, by its name as the path has it.
     Model(&'a str),
@@ -27,6 +29,7 @@ impl<'a> Page<'a> {
         match path {
             "/livez" => Some(Self::Live),
             "/readyz" => Some(Self::Ready),
+            "/ui" | "/ui/" => Some(Self::Dashboard),
             "/v1/models" => Some(Self::Models),
             path => path.strip_prefix("/v1/models/").map(Self::Model),
         }
@@ -51,6 +54,7 @@ impl Ingress {
             Page::Live => Ok(plain(StatusCode::OK, "ok")),
             Page::Ready if self.is_ready() => Ok(plain(StatusCode::OK, "ok")),
             Page::Ready => Ok(plain(StatusCode::SERVICE_UNAVAILABLE, "stopping")),
+            Page::Dashboard => Err(RequestError::DashboardElsewhere),
             Page::Models => Ok(json(models::list(&self.routes.load(), |name| allows(key, name)))),
             Page::Model(name) => {
                 let name = models::unescape(name);
@@ -63,7 +67,7 @@ impl Ingress {
 
 /// Whether what is at `path` is shown to whoever asks: health is asked for by those who have no key.
 pub(crate) fn is_open(path: &str) -> bool {
-    matches!(Page::of(path), Some(Page::Live | Page::Ready))
+    matches!(Page::of(path), Some(Page::Live | Page::Ready | Page::Dashboard))
 }
 
 /// That what is at `path` is asked with other methods.

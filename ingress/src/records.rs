@@ -68,6 +68,11 @@ impl Records {
         self.recent.find(id)
     }
 
+    /// The latest requests, the newest first, at most `limit`.
+    pub(crate) fn latest(&self, limit: usize) -> Vec<Arc<RequestRecord>> {
+        self.recent.latest(limit)
+    }
+
     fn observer(&self) -> Option<&dyn Observer> {
         self.telling.observer.as_deref()
     }

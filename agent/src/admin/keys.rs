@@ -9,21 +9,19 @@ use std::{
 use axum::{
     Json,
     extract::{Path, Query, State},
+    http::HeaderMap,
 };
-use futures_util::{StreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 use shoal_ingress::KeyCounts;
 use shoal_mesh::clock;
-use shoal_types::{EndpointName, KeyGrant, KeyId, KeyName, KeyStatus, NodeId, UnixMillis};
+use shoal_types::{EndpointName, KeyGrant, KeyId, KeyName, KeyStatus, UnixMillis};
 
 use super::{
+    gather::MissingNode,
     problem::{Code, Problem},
     routes::{Admin, Answer, Shared},
 };
 use crate::keys::{UsageRow, day_of, day_text};
-
-/// Nodes that are asked at once what was used at them.
-const ASKED_AT_ONCE: usize = 32;
 
 /// A key to be made.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -89,16 +87,6 @@ pub(crate) struct UsageSum {
     pub(crate) counts: KeyCounts,
 }
 
-/// A node that did not say what was used at it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct MissingNode {
-    /// What people call it.
-    pub(crate) node: String,
-    /// Why.
-    pub(crate) reason: String,
-}
-
 pub(super) async fn list(State(admin): Shared) -> Answer<Vec<KeyStatus>> {
     Ok(Json(admin.mesh.keys().await?))
 }
@@ -162,8 +150,28 @@ fn find(keys: &[KeyStatus], which: &str) -> Result<KeyId, Problem> {
 pub(super) async fn usage(State(admin): Shared, Query(query): Query<UsageQuery>) -> Answer<UsageReport> {
     let keys = admin.mesh.keys().await?;
     let only = query.key.map(|which| by_any_name(&keys, &which)).transpose()?;
-    let since = day_of(clock::now()).saturating_sub(query.days.unwrap_or(1).saturating_sub(1));
-    let (rows, missing) = gather(&admin, since).await;
+    report(&admin, keys, only, query.days).await
+}
+
+/// What the key that the request shows has used.
+pub(super) async fn own_usage(
+    State(admin): Shared,
+    Query(query): Query<UsageQuery>,
+    headers: HeaderMap,
+) -> Answer<UsageReport> {
+    let key = admin.control.shown_key(&headers).ok_or_else(|| Problem::new(Code::Forbidden, "the key is not good"))?;
+    report(&admin, admin.mesh.keys().await?, Some(BTreeSet::from([key])), query.days).await
+}
+
+/// What the keys `only`, or all, used during the last `days`.
+async fn report(
+    admin: &Arc<Admin>,
+    keys: Vec<KeyStatus>,
+    only: Option<BTreeSet<KeyId>>,
+    days: Option<u32>,
+) -> Answer<UsageReport> {
+    let since = day_of(clock::now()).saturating_sub(days.unwrap_or(1).saturating_sub(1));
+    let (rows, missing) = gather(admin, since).await;
     let mut sums: BTreeMap<(u32, KeyId, EndpointName), KeyCounts> = BTreeMap::new();
     for UsageRow { day, key, endpoint, counts } in rows {
         if only.as_ref().is_none_or(|only| only.contains(&key)) {
@@ -194,29 +202,10 @@ fn by_any_name(keys: &[KeyStatus], which: &str) -> Result<BTreeSet<KeyId>, Probl
 
 /// The rows of all nodes, and the nodes that have given none.
 async fn gather(admin: &Arc<Admin>, since: u32) -> (Vec<UsageRow>, Vec<MissingNode>) {
-    let view = admin.view();
-    let others: Vec<(NodeId, String, bool)> = view
-        .nodes
-        .values()
-        .filter(|node| node.id != view.me)
-        .map(|node| (node.id, node.facts.name.clone(), node.is_alive()))
-        .collect();
-    let ask = |(node, name, alive): (NodeId, String, bool)| async move {
-        let missing = |reason: String| MissingNode { node: name.clone(), reason };
-        if !alive {
-            return Err(missing("it is not there".to_owned()));
-        }
-        admin.peers.key_usage(node, since).await.map_err(|problem| missing(problem.message))
-    };
-    let mut answers = stream::iter(others).map(ask).buffer_unordered(ASKED_AT_ONCE);
-    let (mut rows, mut missing) = (admin.control.key_usage(since), Vec::new());
-    while let Some(answer) = answers.next().await {
-        match answer {
-            Ok(theirs) => rows.extend(theirs),
-            Err(node) => missing.push(node),
-        }
-    }
-    missing.sort_by(|a, b| a.node.cmp(&b.node));
+    let ask = |admin: Arc<Admin>, node| async move { admin.peers.key_usage(node, since).await };
+    let (theirs, missing) = admin.ask_others(ask).await;
+    let mut rows = admin.control.key_usage(since);
+    rows.extend(theirs.into_iter().flat_map(|(_, rows)| rows));
     (rows, missing)
 }
 

@@ -1,4 +1,5 @@
-//! Who may reach the admin API: whoever may open the socket, and over TCP whoever has the token.
+//! Who may reach the admin API: whoever may open the socket, and over TCP whoever has the token. The dashboard's files are for
+//! all, what it shows is not.
 
 use std::{
     fs, io,
@@ -15,16 +16,17 @@ use axum::{
     middleware::{self, Next},
     response::{IntoResponse as _, Response},
 };
+use shoal_types::KEY_PREFIX;
 use tokio::net::{TcpListener, UnixListener};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::info;
 
 use super::{
     problem::{Code, Problem},
-    routes::{Admin, api_router, open_router},
+    routes::{Admin, api_router, key_router, open_router},
     serve::serve,
 };
-use crate::config::AdminConfig;
+use crate::{config::AdminConfig, dashboard};
 
 /// Least length of the admin token: 128 bits in hexadecimal.
 const TOKEN_MIN: usize = 32;
@@ -117,6 +119,9 @@ impl AdminListeners {
             let _ = fs::remove_file(path);
         });
         let Some(tcp) = self.tcp else { return };
+        let with_key = with_token_or_key(dashboard::playground(Arc::clone(admin)), self.token.clone());
+        let with_key = with_key.merge(key_router(Arc::clone(admin)));
+        let open = open.merge(dashboard::files()).merge(with_key);
         let over_tcp = match self.token {
             Some(token) => guarded(api, token).merge(open),
             None => open,
@@ -174,10 +179,33 @@ fn guarded(api: Router, token: Arc<str>) -> Router {
     api.layer(middleware::from_fn(check))
 }
 
+/// `router` for whoever has the token, which then goes no further, or shows a key of a client, which the ingress looks at.
+fn with_token_or_key(router: Router, token: Option<Arc<str>>) -> Router {
+    let check = move |mut request: Request, next: Next| {
+        let token = token.clone();
+        async move {
+            let trusted = token.is_some_and(|token| authorised(&request, &token));
+            if trusted {
+                request.headers_mut().remove(header::AUTHORIZATION);
+            }
+            if trusted || shows_key(&request) { next.run(request).await } else { unauthorised() }
+        }
+    };
+    router.layer(middleware::from_fn(check))
+}
+
+/// Without a key an ingress on loopback serves anybody there, this listener perhaps others, too.
+fn shows_key(request: &Request) -> bool {
+    bearer(request).starts_with(KEY_PREFIX)
+}
+
 fn authorised(request: &Request, token: &str) -> bool {
+    same_in_constant_time(bearer(request).as_bytes(), token.as_bytes())
+}
+
+fn bearer(request: &Request) -> &str {
     let sent = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let sent = sent.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
-    same_in_constant_time(sent.as_bytes(), token.as_bytes())
+    sent.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default()
 }
 
 /// Compares without telling by its duration how much is right.
@@ -240,6 +268,26 @@ mod tests {
         };
         let bound = AdminListeners::bind(&config, dir.path().join("s")).await;
         assert!(matches!(bound, Err(AdminError::InTheClear(_))), "{bound:?}");
+    }
+
+    #[tokio::test]
+    async fn the_playground_is_for_the_token_and_for_keys_and_the_ingress_never_sees_the_token() {
+        let token: Arc<str> = "0123456789abcdef0123456789abcdef".into();
+        let seen = |request: Request| async move { bearer(&request).to_owned() };
+        let ask = async |token: Option<&Arc<str>>, shown: &str| {
+            let router = Router::new().route("/", axum::routing::get(seen));
+            let mut router = with_token_or_key(router, token.map(Arc::clone));
+            let request = Request::builder().header("authorization", format!("Bearer {shown}"));
+            let answer =
+                tower_service::Service::call(&mut router, request.body(axum::body::Body::empty()).unwrap()).await;
+            let (head, body) = answer.unwrap().into_parts();
+            let body = axum::body::to_bytes(body, 1024).await.unwrap();
+            (head.status.as_u16(), String::from_utf8(body.to_vec()).unwrap())
+        };
+        assert_eq!(ask(Some(&token), &token).await, (200, String::new()));
+        assert_eq!(ask(Some(&token), "sk-shoal-key").await, (200, "sk-shoal-key".to_owned()));
+        assert_eq!(ask(Some(&token), "guess").await.0, 403);
+        assert_eq!(ask(None, "").await.0, 403, "without a token nobody is trusted");
     }
 
     #[test]

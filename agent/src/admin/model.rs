@@ -20,6 +20,15 @@ pub(crate) struct MeshStatus {
     pub(crate) version: String,
     /// Until when its certificate is good.
     pub(crate) certificate_expires: UnixMillis,
+    /// Below which clients find its API, such as `http://127.0.0.1:8080`.
+    #[serde(default)]
+    pub(crate) ingress: String,
+    /// Whether they must show a key there.
+    #[serde(default)]
+    pub(crate) key_needed: bool,
+    /// Where its dashboard is, if it listens for browsers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) dashboard: Option<String>,
     /// All nodes known.
     pub(crate) nodes: Vec<NodeStatus>,
     /// All endpoints.

@@ -6,21 +6,22 @@ use axum::{
     Json, Router,
     body::Body,
     extract::{Path, Query, State},
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
     routing::{delete, get, post},
 };
 use futures_util::StreamExt;
 use serde::Deserialize;
+use shoal_ingress::Ingress;
 use shoal_mesh::{Identity, Mesh, MeshError, StoreError, TokenLimits, TokenStatus, clock};
 use shoal_placement::{Memory, Scene};
 use shoal_types::{Claim, Endpoint, EndpointName, GpuId, Hlc, NodeId, NodeView, SpecError, View, parse_endpoints};
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    keys,
+    history, keys, live,
     logs::{self, LogQuery},
     model::{
         AppliedStatus, ApplyOutcome, DrainRequest, EndpointStatus, MeshStatus, NodeStatus, ReplicaStatus, TokenCreated,
@@ -32,6 +33,9 @@ use super::{
 };
 use crate::{detail::NodeDetail, metrics::Metrics, node::NodeControl, peer::PeerClient};
 
+/// What documents are as people write them.
+const YAML: &str = "application/yaml";
+
 /// What the routes work on.
 #[derive(Debug)]
 pub(crate) struct Admin {
@@ -41,8 +45,30 @@ pub(crate) struct Admin {
     pub(crate) peers: PeerClient,
     pub(crate) metrics: Metrics,
     pub(crate) identity: Arc<Identity>,
+    pub(crate) ingress: Arc<Ingress>,
+    pub(crate) addresses: OwnAddresses,
+    /// Room for those who look on.
+    pub(crate) viewers: Arc<Semaphore>,
     /// Cancelled once the daemon ends.
     pub(crate) ending: CancellationToken,
+}
+
+impl Admin {
+    /// Room for those who look on.
+    pub(crate) fn room_for_viewers() -> Arc<Semaphore> {
+        Arc::new(Semaphore::new(live::VIEWERS_MAX))
+    }
+}
+
+/// Where this node can be asked.
+#[derive(Debug, Clone)]
+pub(crate) struct OwnAddresses {
+    /// Below which clients find the API, such as `http://127.0.0.1:8080`.
+    pub(crate) ingress: String,
+    /// Whether they must show a key there.
+    pub(crate) key_needed: bool,
+    /// Where the dashboard is, if the admin API listens for browsers.
+    pub(crate) dashboard: Option<String>,
 }
 
 pub(super) type Shared = State<Arc<Admin>>;
@@ -52,17 +78,20 @@ pub(super) type Answer<T> = Result<Json<T>, Problem>;
 pub(crate) fn api_router(admin: Arc<Admin>) -> Router {
     Router::new()
         .route("/v1/status", get(status))
+        .route("/v1/live", get(live::live))
+        .route("/v1/history", get(history::history))
         .route("/v1/nodes", get(nodes))
         .route("/v1/nodes/{node}/drain", post(drain))
         .route("/v1/nodes/{node}", delete(revoke_node))
         .route("/v1/nodes/{node}/detail", get(detail))
         .route("/v1/nodes/{node}/gpus/{gpu}/fault", delete(clear_fault))
         .route("/v1/endpoints", get(endpoints).post(apply))
-        .route("/v1/endpoints/{name}", delete(delete_endpoint))
+        .route("/v1/endpoints/{name}", get(endpoint).delete(delete_endpoint))
         .route("/v1/endpoints/{name}/why", get(placement::why))
         .route("/v1/endpoints/{name}/rollout", get(placement::rollout).post(placement::steer))
         .route("/v1/endpoints/{name}/rollout/history", get(placement::history))
         .route("/v1/plan", post(placement::dry_run))
+        .route("/v1/requests", get(requests::list))
         .route("/v1/requests/{id}/why", get(requests::why))
         .route("/v1/replicas", get(replicas))
         .route("/v1/replicas/{replica}/logs", get(replica_logs))
@@ -72,6 +101,11 @@ pub(crate) fn api_router(admin: Arc<Admin>) -> Router {
         .route("/v1/key-usage", get(keys::usage))
         .route("/v1/keys/{key}", delete(keys::revoke))
         .with_state(admin)
+}
+
+/// What whoever has a key may ask: what that one has used.
+pub(crate) fn key_router(admin: Arc<Admin>) -> Router {
+    Router::new().route("/ui/v1/key-usage", get(keys::own_usage)).with_state(admin)
 }
 
 /// What anybody may ask: health and metrics.
@@ -91,6 +125,29 @@ impl Admin {
     /// What placement decides by, now.
     pub(super) fn scene<'a>(&self, view: &'a View, memory: &'a Memory) -> Scene<'a> {
         Scene { view, memory, now: clock::now() }
+    }
+
+    /// The whole mesh in one screen.
+    pub(super) fn status(&self) -> MeshStatus {
+        let view = self.view();
+        let nodes = self.nodes();
+        let memory = self.memory.borrow().clone();
+        let endpoints = view::endpoints(&self.scene(&view, &memory));
+        let refusals = self.mesh.peers().into_iter().filter_map(|peer| Some((peer.node, peer.refusal?))).collect();
+        let problems = view::problems(&nodes, &endpoints, &refusals, clock::now());
+        let own = view.nodes.get(&view.me);
+        MeshStatus {
+            mesh: view.mesh.to_string(),
+            node: own.map_or_else(|| view.me.short(), |node| node.facts.name.clone()),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            certificate_expires: self.identity.not_after(),
+            ingress: self.addresses.ingress.clone(),
+            key_needed: self.addresses.key_needed,
+            dashboard: self.addresses.dashboard.clone(),
+            nodes,
+            endpoints,
+            problems,
+        }
     }
 
     fn nodes(&self) -> Vec<NodeStatus> {
@@ -118,22 +175,7 @@ impl Admin {
 }
 
 async fn status(State(admin): Shared) -> Json<MeshStatus> {
-    let view = admin.view();
-    let nodes = admin.nodes();
-    let memory = admin.memory.borrow().clone();
-    let endpoints = view::endpoints(&admin.scene(&view, &memory));
-    let refusals = admin.mesh.peers().into_iter().filter_map(|peer| Some((peer.node, peer.refusal?))).collect();
-    let problems = view::problems(&nodes, &endpoints, &refusals, clock::now());
-    let own = view.nodes.get(&view.me);
-    Json(MeshStatus {
-        mesh: view.mesh.to_string(),
-        node: own.map_or_else(|| view.me.short(), |node| node.facts.name.clone()),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        certificate_expires: admin.identity.not_after(),
-        nodes,
-        endpoints,
-        problems,
-    })
+    Json(admin.status())
 }
 
 async fn nodes(State(admin): Shared) -> Json<Vec<NodeStatus>> {
@@ -197,6 +239,24 @@ async fn apply_one(admin: &Admin, endpoint: Endpoint, expect: Option<Hlc>) -> Re
         (true, false) => ApplyOutcome::Created,
     };
     Ok(AppliedStatus { name, outcome, version: applied.record.version })
+}
+
+/// As JSON with how it is, or as the document that was applied where that is asked for (`Accept: application/yaml`).
+async fn endpoint(State(admin): Shared, Path(name): Path<String>, headers: HeaderMap) -> Result<Response, Problem> {
+    let (view, memory) = (admin.view(), admin.memory.borrow().clone());
+    let found = view::endpoints(&admin.scene(&view, &memory))
+        .into_iter()
+        .find(|one| one.endpoint.metadata.name.as_str() == name)
+        .ok_or_else(|| {
+            Problem::new(Code::NotFound, format!("there is no endpoint `{name}`")).hint("shoal get endpoints")
+        })?;
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    if !accept.trim_start().starts_with(YAML) {
+        return Ok(Json(found).into_response());
+    }
+    let text = serde_saphyr::to_string(&found.endpoint)
+        .map_err(|error| Problem::new(Code::Failed, format!("cannot print the spec: {error}")))?;
+    Ok(([(header::CONTENT_TYPE, YAML)], text).into_response())
 }
 
 async fn delete_endpoint(State(admin): Shared, Path(name): Path<String>) -> Answer<()> {

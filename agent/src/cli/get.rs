@@ -65,10 +65,11 @@ pub(super) async fn status(client: &Client, args: OutputArgs) -> Result<(), Prob
     if matches!(args.output, Output::Table | Output::Wide) {
         let health = if status.problems.is_empty() { "healthy" } else { "needs attention" };
         let head = format!("mesh {} seen from {} (shoal {}): {health}", status.mesh, status.node, status.version);
+        let dashboard = status.dashboard.as_ref().map(|url| format!("dashboard {url}\n")).unwrap_or_default();
         let nodes = NodeStatus::table(&status.nodes, wide);
         let endpoints = EndpointStatus::table(&status.endpoints, wide);
         let problems: String = status.problems.iter().map(|problem| format!("! {problem}\n")).collect();
-        out(&format!("{head}\n{problems}\n{nodes}\n{endpoints}"))?;
+        out(&format!("{head}\n{dashboard}{problems}\n{nodes}\n{endpoints}"))?;
     } else {
         args.output.print(&status, |_| Table::new(&[], &[], false))?;
     }

@@ -1,6 +1,6 @@
 //! From arguments and configuration to the settings of the parts.
 
-use std::{collections::BTreeMap, num::NonZero, path::PathBuf, sync::Arc, thread};
+use std::{collections::BTreeMap, net::SocketAddr, num::NonZero, path::PathBuf, sync::Arc, thread};
 
 use rustls::ClientConfig;
 use shoal_engine_supervisor::{
@@ -16,6 +16,7 @@ use crate::{
     admin::{Code, Problem},
     cli::AgentArgs,
     config::{self, AuthMode, Config, ConfigError},
+    inventory::host_name,
 };
 
 /// The file, overridden by flags and environment.
@@ -109,6 +110,16 @@ fn program(config: config::ProgramConfig, default: &str) -> ProgramConfig {
         allowed_args: config.allowed_args,
         allowed_env: config.allowed_env,
         env: config.env,
+    }
+}
+
+/// Below which clients find the API on `address`; by the host's name where that is any address of it.
+pub(super) fn ingress_url(config: &config::IngressConfig, address: SocketAddr) -> String {
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
+    if address.ip().is_unspecified() {
+        format!("{scheme}://{}:{}", host_name(), address.port())
+    } else {
+        format!("{scheme}://{address}")
     }
 }
 

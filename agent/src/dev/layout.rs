@@ -1,8 +1,10 @@
 //! Where the files of a node of `shoal dev` are, and what is in its configuration.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Write as _},
     net::UdpSocket,
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -15,6 +17,7 @@ pub(super) const EXAMPLE: &str = include_str!("example.yaml");
 /// Files and addresses of one node.
 #[derive(Debug, Clone)]
 pub(super) struct NodeLayout {
+    home: PathBuf,
     dir: PathBuf,
     index: u16,
     spot: bool,
@@ -32,7 +35,7 @@ impl NodeLayout {
     ) -> Result<Self, Problem> {
         // The first two thirds are at home, the rest is rented.
         let spot = u32::from(index) * 3 >= u32::from(nodes) * 2;
-        let layout = Self { dir: home.join(format!("node-{index}")), index, spot, http_port };
+        let layout = Self { home: home.to_owned(), dir: home.join(format!("node-{index}")), index, spot, http_port };
         layout.write(mesh_port, gpus).map_err(|error| {
             Problem::new(Code::Failed, format!("cannot write the files of {}: {error}", layout.name()))
         })?;
@@ -55,10 +58,11 @@ impl NodeLayout {
         let (cluster, zone, capacity, price) = self.standing();
         let (name, http) = (self.name(), self.http());
         let (state, socket, gpus) = (self.state_dir(), self.socket(), gpus.config_text(&self.dir));
+        let admin_token = admin_token(&self.home);
         format!(
             "node:\n  name: {name}\n  labels: {{cluster: {cluster}, zone: {zone}, capacityType: {capacity}, price: {price}}}\n\
              stateDir: {state:?}\nmesh: {{listen: \"127.0.0.1:{mesh_port}\", gossipInterval: 200ms}}\n\
-             ingress: {{listen: \"{http}\"}}\nadmin: {{socket: {socket:?}, listen: null}}\n\
+             ingress: {{listen: \"{http}\"}}\nadmin: {{socket: {socket:?}, listen: \"127.0.0.1:0\", tokenFile: {admin_token:?}}}\n\
              {gpus}# Nothing outlives a mesh that is killed by more than this.\n\
              engines: {{sim: true, orphanGrace: 2s}}\nplacement: {{settle: 1200ms, step: 600ms}}\n"
         )
@@ -69,10 +73,7 @@ impl NodeLayout {
     }
 
     pub(super) fn write_token(&self, token: &str) -> Result<(), Problem> {
-        use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
-        let mut options = fs::OpenOptions::new();
-        let file = options.write(true).create(true).truncate(true).mode(0o600).open(self.token());
-        file.and_then(|mut file| file.write_all(token.as_bytes()))
+        write_secret(&self.token(), token)
             .map_err(|error| Problem::new(Code::Failed, format!("cannot write the token of {}: {error}", self.name())))
     }
 
@@ -118,6 +119,29 @@ impl NodeLayout {
     fn mesh_port_file(&self) -> PathBuf {
         self.dir.join("mesh-port")
     }
+}
+
+/// The file with the token of the admin API of all nodes in `home`, by which the dashboard is opened.
+pub(super) fn admin_token(home: &Path) -> PathBuf {
+    home.join("admin-token")
+}
+
+/// Makes that token, unless there is one from before.
+pub(super) fn prepare_admin_token(home: &Path) -> Result<(), Problem> {
+    let path = admin_token(home);
+    if path.exists() {
+        return Ok(());
+    }
+    let token = format!("{:032x}", rand::random::<u128>());
+    write_secret(&path, &token)
+        .map_err(|error| Problem::new(Code::Failed, format!("cannot write {}: {error}", path.display())))
+}
+
+/// For the owner's eyes only.
+fn write_secret(path: &Path, secret: &str) -> io::Result<()> {
+    let mut options = fs::OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(secret.as_bytes())
 }
 
 /// UDP ports that are free now. All are held at once, so that they differ.

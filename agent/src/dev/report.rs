@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 use serde::Serialize;
 use shoal_types::Liveness;
 
-use super::process::NodeProcess;
+use super::{layout::admin_token, process::NodeProcess};
 use crate::{
     admin::{Code, EndpointStatus, Problem},
     cli::{DevArgs, out},
@@ -20,6 +20,8 @@ pub(super) struct Report {
     endpoint: String,
     model: String,
     ready_secs: f64,
+    /// The file with what opens the dashboards.
+    admin_token: String,
     nodes: Vec<ReportedNode>,
 }
 
@@ -29,6 +31,8 @@ struct ReportedNode {
     name: String,
     place: String,
     url: String,
+    /// Its dashboard.
+    dashboard: Option<String>,
     socket: String,
     pid: Option<i32>,
     log: String,
@@ -40,17 +44,24 @@ struct ReportedNode {
 }
 
 impl Report {
-    /// `nodes` serve `endpoint`, after `elapsed`.
-    pub(super) fn new(home: &Path, nodes: &[NodeProcess], endpoint: &EndpointStatus, elapsed: Duration) -> Self {
+    /// `nodes`, with these dashboards, serve `endpoint`, after `elapsed`.
+    pub(super) fn new(
+        home: &Path,
+        nodes: &[NodeProcess],
+        dashboards: Vec<Option<String>>,
+        endpoint: &EndpointStatus,
+        elapsed: Duration,
+    ) -> Self {
         let serving = endpoint
             .status
             .replicas
             .iter()
             .filter(|replica| replica.state.serves() && replica.liveness == Liveness::Alive);
-        let node = |node: &NodeProcess| ReportedNode {
+        let node = |(node, dashboard): (&NodeProcess, Option<String>)| ReportedNode {
             name: node.layout.name(),
             place: node.layout.place(),
             url: format!("http://{}/v1", node.layout.http()),
+            dashboard,
             socket: node.layout.socket().display().to_string(),
             pid: node.pid(),
             log: node.layout.log().display().to_string(),
@@ -64,7 +75,8 @@ impl Report {
             endpoint: endpoint.endpoint.metadata.name.to_string(),
             model: endpoint.endpoint.spec.model.clone(),
             ready_secs: elapsed.as_secs_f64(),
-            nodes: nodes.iter().map(node).collect(),
+            admin_token: admin_token(home).display().to_string(),
+            nodes: nodes.iter().zip(dashboards).map(node).collect(),
         }
     }
 
@@ -84,6 +96,7 @@ impl Report {
         let url = self.nodes.first().map(|node| node.url.as_str()).unwrap_or_default();
         let socket = quoted(self.nodes.first().map(|node| node.socket.as_str()).unwrap_or_default());
         let Self { endpoint, dir, ready_secs, .. } = self;
+        let dashboard = self.dashboard();
         let (break_it, gpus, stop) = (self.break_it(), self.gpus(), self.stop(program, args));
         let program = quoted(program);
         format!(
@@ -97,12 +110,21 @@ impl Report {
              for chunk in client.chat.completions.create(model=\"{endpoint}\", stream=True,\n          \
              messages=[{{\"role\": \"user\", \"content\": \"Hello\"}}]):\n      \
              print(chunk.choices[0].delta.content or \"\", end=\"\")\n\n\
+             {dashboard}\
              Look inside:   export SHOAL_SOCKET={socket}; {program} status\n\
              {break_it}{gpus}\
              Files:         {dir}\n\
              Stop:          {stop}",
             urls.join("\n"),
         )
+    }
+
+    /// Where the dashboard is, and what opens it.
+    fn dashboard(&self) -> String {
+        let url = self.nodes.first().and_then(|node| node.dashboard.as_ref());
+        url.map_or_else(String::new, |url| {
+            format!("Dashboard:     {url}   (sign in with what is in {})\n", quoted(&self.admin_token))
+        })
     }
 
     /// How to kill a node that serves, and not the one that the other lines talk to; nothing if there is none.
@@ -145,6 +167,7 @@ mod tests {
             name: format!("node-{index}"),
             place: String::new(),
             url: format!("http://127.0.0.1:{}/v1", 8080 + index),
+            dashboard: Some("http://127.0.0.1:7701/ui/".to_owned()),
             socket: format!("/my mesh/node-{index}/admin.sock"),
             pid: i32::try_from(100 + index).ok(),
             log: String::new(),
@@ -156,6 +179,7 @@ mod tests {
             endpoint: "hello".to_owned(),
             model: String::new(),
             ready_secs: 1.0,
+            admin_token: "/my mesh/admin-token".to_owned(),
             nodes: replicas.iter().enumerate().map(node).collect(),
         }
     }
@@ -186,6 +210,7 @@ mod tests {
         let stop = |detach, dir| {
             let text = report(&[1]).text("/opt/my shoal", &args(detach, dir));
             assert!(text.contains("SHOAL_SOCKET='/my mesh/node-0/admin.sock'; '/opt/my shoal' status\n"), "{text}");
+            assert!(text.contains("http://127.0.0.1:7701/ui/   (sign in with what is in '/my mesh/admin-token')"));
             text.split_once("Stop:").unwrap().1.trim().to_owned()
         };
         assert_eq!(stop(false, Some("my mesh")), "Ctrl-C");

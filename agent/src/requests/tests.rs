@@ -49,7 +49,7 @@ fn config(log: Option<&Path>, otlp: Option<String>) -> Config {
 
 /// Tells `records`, and stops.
 async fn tell(config: &Config, records: &[Arc<RequestRecord>]) -> (u64, u64) {
-    let requests = Requests::new(config, node(1)).unwrap();
+    let requests = Requests::new(config, node(1), History::default()).unwrap();
     let (observer, counts) =
         (requests.telling().observer, (requests.log_dropped.clone(), requests.spans_dropped.clone()));
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());

@@ -39,15 +39,25 @@ impl Recent {
 
     /// The requests with this id, the newest first.
     pub(crate) fn find(&self, id: &str) -> Vec<Arc<RequestRecord>> {
-        let now = Instant::now();
         let records = self.lock();
-        let young = records.iter().rev().take_while(|(at, _)| *at + KEPT_FOR >= now);
-        young.filter(|(_, record)| record.id == id).map(|(_, record)| Arc::clone(record)).take(SAME_ID_MAX).collect()
+        let same = young(&records).filter(|record| record.id == id);
+        same.take(SAME_ID_MAX).map(Arc::clone).collect()
+    }
+
+    /// The newest, newest first, at most `limit`.
+    pub(crate) fn latest(&self, limit: usize) -> Vec<Arc<RequestRecord>> {
+        young(&self.lock()).take(limit).map(Arc::clone).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<(Instant, Arc<RequestRecord>)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Those that are not too old, the newest first.
+fn young(records: &VecDeque<(Instant, Arc<RequestRecord>)>) -> impl Iterator<Item = &Arc<RequestRecord>> {
+    let now = Instant::now();
+    records.iter().rev().take_while(move |(at, _)| *at + KEPT_FOR >= now).map(|(_, record)| record)
 }
 
 #[cfg(test)]
@@ -65,11 +75,13 @@ mod tests {
         assert_eq!(recent.lock().len(), RECORDS_MAX);
         assert!(recent.find("0").is_empty());
         assert_eq!(recent.find("1").len(), 1);
+        let latest: Vec<_> = recent.latest(2).iter().map(|record| record.id.clone()).collect();
+        assert_eq!(latest, [RECORDS_MAX.to_string(), (RECORDS_MAX - 1).to_string()]);
         for _ in 0..20 {
             recent.add(Arc::new(record("same")));
         }
         assert_eq!(recent.find("same").len(), SAME_ID_MAX);
         tokio::time::advance(KEPT_FOR + Duration::from_secs(1)).await;
-        assert!(recent.find("same").is_empty());
+        assert!(recent.find("same").is_empty() && recent.latest(1).is_empty());
     }
 }

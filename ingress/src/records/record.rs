@@ -45,6 +45,9 @@ pub struct RequestRecord {
     pub queued_us: Option<u64>,
     /// When the first bytes of an answer came.
     pub first_byte_us: Option<u64>,
+    /// When the first token of a stream came.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub first_token_us: Option<u64>,
     /// When it ended.
     pub took_us: u64,
     /// What it took.

@@ -24,6 +24,7 @@ pub(crate) fn record(id: &str) -> RequestRecord {
         error: None,
         queued_us: Some(10),
         first_byte_us: Some(30_000),
+        first_token_us: Some(31_000),
         took_us: 500_000,
         tokens: Tokens { input: 7, output: 4, cached: 2, exact: true },
         received: 100,

@@ -82,6 +82,18 @@ impl Ingress {
         }
     }
 
+    /// Serves a client within this program, which speaks HTTP/1.1 on `stream`, until it or this ingress ends it. It shows a
+    /// key as all do, and is told of as `client`. Cancelling ends its requests.
+    pub async fn serve_within<S>(self: Arc<Self>, stream: S, client: IpAddr)
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let http = http1(&self.config.limits, &self.config.timeouts);
+        if let Err(error) = self.serve_http1(&http, stream, client).await {
+            tracing::debug!(%error, "a connection within this program ended");
+        }
+    }
+
     async fn serve_http<S>(self: Arc<Self>, door: &Door, protocol: Protocol, stream: S, client: IpAddr)
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
