@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Starts `shoal dev` from the release build and streams a completion through every node.
+# Starts `shoal dev` and streams a completion through every node: `smoke.sh [SHOAL]`, by default the release build.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-cargo build --release --locked
-shoal=target/release/shoal
+shoal=${1:-target/release/shoal}
+[ $# -gt 0 ] || cargo build --release --locked
 dir=$(mktemp -d)
 stop() { "$shoal" dev stop --dir "$dir/mesh" 2>/dev/null || true; rm -rf "$dir"; }
 trap stop EXIT

@@ -138,11 +138,11 @@ mod tests {
     #[tokio::test]
     async fn what_runs_at_once_is_spread_over_all_threads_and_ends_with_them() {
         let (workers, tasks, gate) = (Workers::start(3).unwrap(), TaskTracker::new(), Arc::new(Semaphore::new(0)));
-        let (told, mut numbers) = mpsc::unbounded_channel();
+        let (told, mut numbers) = mpsc::channel(3);
         for _ in 0..3 {
             let (told, gate) = (told.clone(), Arc::clone(&gate));
             workers.spawn(&tasks, async move {
-                told.send(current()).unwrap();
+                told.send(current()).await.unwrap();
                 let _ = gate.acquire().await;
             });
         }
@@ -160,8 +160,8 @@ mod tests {
     #[tokio::test]
     async fn without_threads_all_runs_where_it_is_spawned_from() {
         let (workers, tasks) = (Workers::start(0).unwrap(), TaskTracker::new());
-        let (told, mut numbers) = mpsc::unbounded_channel();
-        workers.spawn(&tasks, async move { told.send(current()).unwrap() });
+        let (told, mut numbers) = mpsc::channel(3);
+        workers.spawn(&tasks, async move { told.send(current()).await.unwrap() });
         assert_eq!(numbers.recv().await, Some(0));
         workers.end().await;
     }
