@@ -152,7 +152,7 @@ fn string_end(body: &[u8], mut at: usize) -> Option<usize> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use proptest::{collection::vec, prelude::*};
     use serde_json::value::RawValue;
 
@@ -177,7 +177,7 @@ mod tests {
     }
 
     /// A JSON value as text, with whitespace wherever it may be.
-    fn json() -> impl Strategy<Value = String> {
+    pub(crate) fn json() -> impl Strategy<Value = String> {
         let string = any::<String>().prop_map(|text| serde_json::to_string(&text).unwrap());
         let scalar = Just("null".to_owned());
         let leaf = prop_oneof![scalar, any::<f64>().prop_map(|n| serde_json::to_string(&n).unwrap()), string.clone()];

@@ -93,6 +93,8 @@ impl Worker {
                 Ok(runtime) => {
                     let _ = told.send(Ok(runtime.handle().clone()));
                     runtime.block_on(stop.cancelled());
+                    // A name that is still being looked up is not waited for.
+                    runtime.shutdown_background();
                 }
                 Err(error) => {
                     let _ = told.send(Err(error));

@@ -97,7 +97,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::api::Api;
+    use crate::{api::Api, members::tests::json};
 
     fn sent(body: RequestBody) -> Bytes {
         let announced = body.size_hint().exact();
@@ -178,19 +178,6 @@ mod tests {
             let request = Outgoing { body: Bytes::copy_from_slice(body.as_bytes()), ..outgoing() };
             assert!(with_model(&request, "x").is_err(), "{body}");
         }
-    }
-
-    /// A JSON value as text, with whitespace wherever it may be.
-    fn json() -> impl Strategy<Value = String> {
-        let string = any::<String>().prop_map(|text| serde_json::to_string(&text).unwrap());
-        let leaf = prop_oneof![Just("null".to_owned()), any::<i64>().prop_map(|n| n.to_string()), string.clone()];
-        leaf.prop_recursive(3, 16, 4, move |inner| {
-            let member = (string.clone(), inner.clone()).prop_map(|(name, value)| format!("{name} :\n{value}"));
-            prop_oneof![
-                vec(inner, 0..4).prop_map(|list| format!("[ {} ]", list.join(" , "))),
-                vec(member, 0..4).prop_map(|members| format!("{{\t{}}}", members.join(", "))),
-            ]
-        })
     }
 
     proptest! {

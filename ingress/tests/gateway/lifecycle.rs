@@ -46,6 +46,27 @@ async fn a_replica_is_drained_when_its_last_answer_has_ended() {
     assert_eq!(far.ingress.inflight(claim(2)), 0);
 }
 
+/// As the daemon serves: each connection on a thread of its own, with its own connections to engines.
+#[tokio::test]
+async fn threads_for_clients_serve_them_and_end_with_the_ingress() {
+    let mut engine = Engine::start();
+    let config = IngressConfig { workers: 2, ..IngressConfig::default() };
+    let node = Node::start_with(config, [local(1, engine.address(), 0)]).await;
+    let mut clients = [node.client().await, node.client().await];
+    for _ in 0..3 {
+        for client in &mut clients {
+            let respond = async { engine.call().await.answer(200, "application/json", "{}") };
+            let (mut answer, ()) = tokio::join!(client.chat(), respond);
+            assert_eq!(answer.rest().await, ("{}".to_owned(), true));
+        }
+    }
+    assert_eq!(engine.connections(), 2, "one for each thread, and both are used again");
+    let ingress = node.ingress.clone();
+    node.stop();
+    soon("the ingress to end", node.stopped()).await;
+    assert_eq!(ingress.inflight(claim(1)), 0);
+}
+
 #[tokio::test]
 async fn a_stop_lets_answers_finish_and_takes_nothing_new() {
     let mut engine = Engine::start();
