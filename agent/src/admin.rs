@@ -1,5 +1,8 @@
 //! The admin API: what the command line talks to.
 
+mod access;
+mod endpoints;
+mod events;
 mod gather;
 mod history;
 mod keys;
@@ -7,13 +10,16 @@ mod listen;
 mod live;
 mod logs;
 mod model;
+mod nodes;
 mod placement;
 mod problem;
 mod requests;
 mod routes;
 mod serve;
+mod tokens;
 mod view;
 
+pub(crate) use events::EventList;
 pub(crate) use keys::{KeyCreated, KeyRequest, UsageReport};
 pub(crate) use listen::AdminListeners;
 pub(crate) use logs::{LogQuery, local as local_logs};

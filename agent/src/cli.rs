@@ -4,6 +4,7 @@ mod apply;
 mod args;
 mod client;
 mod describe;
+mod events;
 mod get;
 mod identity;
 mod key;
@@ -87,6 +88,7 @@ async fn run(connection: Connection, verb: Verb) -> Result<ExitCode, Problem> {
         Verb::Apply(args) => apply::apply(&client, args).await,
         Verb::Get(args) => get::run(&client, args).await,
         Verb::Describe(args) => describe::run(&client, args).await,
+        Verb::Events(args) => events::run(&client, args).await,
         Verb::Delete(args) => apply::delete(&client, args).await,
         Verb::Logs(args) => logs::run(&client, args).await,
         Verb::Drain(args) => node::drain(&client, args).await,

@@ -5,6 +5,7 @@ mod connection;
 mod dev;
 mod endpoint;
 mod engine;
+mod events;
 mod get;
 mod identity;
 mod key;
@@ -23,6 +24,7 @@ pub(super) use self::{
     connection::Connection,
     endpoint::{ApplyArgs, DeleteArgs, LogsArgs, PlanArgs, RolloutTarget, RolloutUndo, RolloutVerb, WhyArgs},
     engine::EngineVerb,
+    events::EventArgs,
     get::{DescribeArgs, GetArgs, Resource},
     identity::{InitArgs, JoinArgs, TokenCreateArgs, TokenVerb},
     key::{KeyCreateArgs, KeyUsageArgs, KeyVerb},

@@ -3,9 +3,9 @@
 use clap::{Parser, Subcommand};
 
 use super::{
-    AgentArgs, ApplyArgs, ConfigVerb, Connection, DeleteArgs, DescribeArgs, DevArgs, DrainArgs, EngineVerb, GetArgs,
-    InitArgs, JoinArgs, KeyVerb, LogsArgs, NodeArgs, OutputArgs, PlanArgs, RolloutVerb, SimEngineArgs, TokenVerb,
-    UndrainArgs, WhyArgs,
+    AgentArgs, ApplyArgs, ConfigVerb, Connection, DeleteArgs, DescribeArgs, DevArgs, DrainArgs, EngineVerb, EventArgs,
+    GetArgs, InitArgs, JoinArgs, KeyVerb, LogsArgs, NodeArgs, OutputArgs, PlanArgs, RolloutVerb, SimEngineArgs,
+    TokenVerb, UndrainArgs, WhyArgs,
 };
 use crate::simulate::SimulateArgs;
 
@@ -52,6 +52,8 @@ pub(crate) enum Verb {
     Get(GetArgs),
     /// Show all about one node, endpoint or replica, and why it is as it is
     Describe(DescribeArgs),
+    /// Show what happened, to whom, why, and who did it
+    Events(EventArgs),
     /// Delete endpoints
     Delete(DeleteArgs),
     /// Show what a replica's engine prints
