@@ -11,6 +11,7 @@ mod api;
 mod departure;
 mod dev;
 mod engines;
+mod events;
 mod gpus;
 mod join;
 mod keys;

@@ -151,7 +151,7 @@ mod tests {
     use std::sync::Arc;
 
     use serde_json::{Value, json};
-    use shoal_types::{MeshId, NodeId, UnixMillis};
+    use shoal_types::{Hlc, MeshId, NodeId, Revision, UnixMillis};
 
     use super::*;
 
@@ -181,6 +181,10 @@ mod tests {
             nodes: nodes.into_iter().map(|node| (node.id, Arc::new(node))).collect(),
             endpoints: BTreeMap::new(),
         }
+    }
+
+    fn first() -> Revision {
+        Revision(Hlc { time: UnixMillis::default(), counter: 0, node: id(1) })
     }
 
     fn told(before: &View, after: &View) -> Vec<(String, String, String)> {
@@ -215,8 +219,8 @@ mod tests {
     fn a_replica_tells_each_state_and_why() {
         let with = |state: &str, reason: Option<&str>| {
             let claim = json!({
-                "id": {"node": id(1), "generation": 1, "number": 1}, "endpoint": "llama",
-                "revision": {"time": 0, "counter": 0, "node": id(1)}, "state": state, "since": 0, "gpus": 1,
+                "id": ClaimId { node: id(1), generation: UnixMillis::from_millis(1), counter: 1 }, "endpoint": "llama",
+                "revision": first(), "state": state, "since": 0, "gpus": 1,
                 "reason": reason, "progress": null, "leaving": null,
             });
             let claim: Claim = serde_json::from_value(claim).unwrap();
@@ -264,10 +268,9 @@ mod tests {
         assert_eq!(word(phase(step(1)), RolloutPhase::RolledBack), Some(Reason::RolledBack));
         assert_eq!(word(phase(step(1)), RolloutPhase::Complete), Some(Reason::RolloutComplete));
         let with = |replicas: u32| {
-            let version = json!({"time": 0, "counter": 0, "node": id(1)});
-            let share = json!({"revision": version, "replicas": replicas, "weight": 100});
+            let share = json!({"revision": first(), "replicas": replicas, "weight": 100});
             let mandate = json!({
-                "endpoint": "llama", "epoch": 1, "version": version, "shares": [share],
+                "endpoint": "llama", "epoch": 1, "version": first().0, "shares": [share],
                 "rollout": {"phase": "complete"}, "reason": "inflight 64 of 32", "since": 0,
             });
             view([node(1, "a", &json!({"mandates": {"llama": mandate}}))])
