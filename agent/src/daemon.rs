@@ -172,8 +172,12 @@ impl Daemon {
         let supervisor = Arc::new(supervisor);
         let facts = facts(&config, &identity, &inventory, &supervisor, &listener);
         let (events, event_keeper) = Events::open(&config.state_dir(), &facts.name);
-        let kept = supervisor.adopted().len();
-        let started = format!("shoal {} has started, and goes on with {kept} replicas", facts.version);
+        let with = match supervisor.adopted().len() {
+            0 => String::new(),
+            1 => ", and goes on with a replica".to_owned(),
+            kept => format!(", and goes on with {kept} replicas"),
+        };
+        let started = format!("shoal {} has started{with}", facts.version);
         events.tell(Draft::new(Reason::DaemonStarted, Subject::node(&facts.name), started));
         let name = facts.name.clone();
         let mesh_config = MeshConfig {
