@@ -18,8 +18,8 @@ pub(crate) use keys::{KeyCreated, KeyRequest, UsageReport};
 pub(crate) use listen::AdminListeners;
 pub(crate) use logs::{LogQuery, local as local_logs};
 pub(crate) use model::{
-    AppliedStatus, DrainRequest, EndpointHealth, EndpointStatus, MeshStatus, NodeStatus, ReplicaStatus, TokenCreated,
-    TokenRequest,
+    AppliedStatus, ApplyOutcome, DrainRequest, EndpointHealth, EndpointStatus, MeshStatus, NodeStatus, ReplicaStatus,
+    TokenCreated, TokenRequest,
 };
 pub(crate) use placement::{PastRevisionStatus, RolloutAction};
 pub(crate) use problem::{Code, Problem};

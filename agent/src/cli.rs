@@ -4,17 +4,26 @@ mod apply;
 mod args;
 mod client;
 mod describe;
+mod export;
 mod get;
 mod identity;
+mod jsonpath;
 mod key;
+mod listed;
 mod logs;
+mod named;
 mod node;
 mod output;
 mod rollout;
+mod scale;
 mod schema;
+mod select;
 mod table;
+mod target;
 mod token;
 mod wait;
+mod wait_for;
+mod watch;
 mod why;
 mod why_request;
 
@@ -27,6 +36,7 @@ pub(crate) use args::{AgentArgs, DevArgs, DevGpus, DevVerb, EngineExecArgs, Engi
 use args::{Cli, Command, Connection, EngineVerb, Verb};
 pub(crate) use client::Client;
 pub(crate) use identity::{IDENTITY_DIR, join_with, read_token};
+pub(crate) use named::Named;
 pub(crate) use output::{Output, note, out};
 pub(crate) use table::Table;
 pub(crate) use wait::ready as wait_until_ready;
@@ -88,6 +98,9 @@ async fn run(connection: Connection, verb: Verb) -> Result<ExitCode, Problem> {
         Verb::Get(args) => get::run(&client, args).await,
         Verb::Describe(args) => describe::run(&client, args).await,
         Verb::Delete(args) => apply::delete(&client, args).await,
+        Verb::Export(args) => export::run(&client, args).await,
+        Verb::Scale(args) => scale::run(&client, args).await,
+        Verb::Wait(args) => wait_for::run(&client, args).await,
         Verb::Logs(args) => logs::run(&client, args).await,
         Verb::Drain(args) => node::drain(&client, args).await,
         Verb::Undrain(args) => node::undrain(&client, args).await,

@@ -21,7 +21,10 @@ pub(crate) use self::{
 };
 pub(super) use self::{
     connection::Connection,
-    endpoint::{ApplyArgs, DeleteArgs, LogsArgs, PlanArgs, RolloutTarget, RolloutUndo, RolloutVerb, WhyArgs},
+    endpoint::{
+        ApplyArgs, DeleteArgs, ExportArgs, LogsArgs, PlanArgs, RolloutTarget, RolloutUndo, RolloutVerb, ScaleArgs,
+        WaitFor, WaitForArgs, WhyArgs,
+    },
     engine::EngineVerb,
     get::{DescribeArgs, GetArgs, Resource},
     identity::{InitArgs, JoinArgs, TokenCreateArgs, TokenVerb},

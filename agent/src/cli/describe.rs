@@ -1,16 +1,19 @@
 //! `shoal describe`: all about one thing, and why it is as it is.
 
-use std::{fmt::Write as _, time::Duration};
+use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 
 use shoal_engine_supervisor::StoredModel;
-use shoal_types::{Departure, Gpu, GpuUse};
+use shoal_mesh::TokenStatus;
+use shoal_types::{Departure, Gpu, GpuUse, KeyStatus};
 
 use super::{
     args::{DescribeArgs, Resource},
     client::Client,
-    get::{list, node_state, replica_state},
-    output::out,
+    get::list,
+    listed::{Listed, node_state, replica_state},
+    output::Output,
     table::{Table, age, or_dash},
+    target::Targets,
 };
 use crate::{
     admin::{Code, EndpointStatus, NodeStatus, Problem, ReplicaStatus},
@@ -18,26 +21,51 @@ use crate::{
 };
 
 pub(super) async fn run(client: &Client, args: DescribeArgs) -> Result<(), Problem> {
-    let name = Some(args.name.as_str());
-    let text = match args.resource {
-        Resource::Nodes => nodes(client, name).await,
-        Resource::Endpoints => join(list::<EndpointStatus>(client, name).await?, endpoint),
-        Resource::Replicas => join(list::<ReplicaStatus>(client, name).await?, |one| Ok(replica(one))),
-    };
-    out(&text?)
-}
-
-async fn nodes(client: &Client, name: Option<&str>) -> Result<String, Problem> {
-    let mut texts = Vec::new();
-    for one in list::<NodeStatus>(client, name).await? {
-        // Only the node itself knows the rest, and it may be gone.
-        let detail = client.get::<NodeDetail>(&format!("/v1/nodes/{}/detail", one.id)).await;
-        texts.push(node(&one) + &detail.map_or_else(|problem| format!("Closely:      {problem}\n"), |d| closely(&d)));
+    let targets = Targets::parse(&args.target)?;
+    let (name, output) = (targets.only()?, &args.output.output);
+    match targets.resource {
+        Resource::Nodes => node_closely(client, name, output).await,
+        Resource::Endpoints => print(&list::<EndpointStatus>(client, &[name]).await?, output, endpoint),
+        Resource::Replicas => print(&list::<ReplicaStatus>(client, &[name]).await?, output, |one| Ok(replica(one))),
+        Resource::Keys => print(&list::<KeyStatus>(client, &[name]).await?, output, listed),
+        Resource::Tokens => print(&list::<TokenStatus>(client, &[name]).await?, output, listed),
     }
-    Ok(texts.join("\n"))
 }
 
-fn join<T>(list: Vec<T>, describe: impl Fn(&T) -> Result<String, Problem>) -> Result<String, Problem> {
+/// What there is to say is in its row.
+fn listed<T: Listed>(one: &T) -> Result<String, Problem> {
+    Ok(T::table(std::slice::from_ref(one), true).to_string())
+}
+
+async fn node_closely(client: &Client, name: &str, output: &Output) -> Result<(), Problem> {
+    let list = list::<NodeStatus>(client, &[name]).await?;
+    let mut details = BTreeMap::new();
+    for one in &list {
+        // Only the node itself knows the rest, and it may be gone.
+        details.insert(one.id, client.get::<NodeDetail>(&format!("/v1/nodes/{}/detail", one.id)).await);
+    }
+    let closely = |one: &NodeStatus| match details.get(&one.id) {
+        Some(Ok(detail)) => closely(detail),
+        Some(Err(problem)) => format!("Closely:      {problem}\n"),
+        None => String::new(),
+    };
+    print(&list, output, |one| Ok(node(one) + &closely(one)))
+}
+
+/// One thing is one value; a name may mean several, such as the beginning of nodes' ids.
+fn print<T: Listed>(
+    list: &[T],
+    output: &Output,
+    describe: impl Fn(&T) -> Result<String, Problem>,
+) -> Result<(), Problem> {
+    let text = join(list, describe)?;
+    match list {
+        [one] => output.print(one, |_| text),
+        list => output.print(list, |_| text),
+    }
+}
+
+fn join<T>(list: &[T], describe: impl Fn(&T) -> Result<String, Problem>) -> Result<String, Problem> {
     let texts: Result<Vec<String>, Problem> = list.iter().map(describe).collect();
     Ok(texts?.join("\n"))
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use shoal_types::EndpointName;
 use tokio::time::{Instant, sleep};
 
-use super::{client::Client, get::replica_state, table::or_dash};
+use super::{args::WaitArgs, client::Client, listed::replica_state, output::note, table::or_dash};
 use crate::admin::{AppliedStatus, Code, EndpointHealth, EndpointStatus, NodeStatus, Problem, ReplicaStatus};
 
 /// Time between two looks.
@@ -15,6 +15,11 @@ const UNPLACEABLE_GRACE: Duration = Duration::from_secs(10);
 
 /// Takes lines of progress.
 pub(crate) type Progress<'a> = &'a mut (dyn FnMut(&str) + Send);
+
+/// Waits for what was applied, where that is asked for.
+pub(super) async fn if_wanted(client: &Client, applied: &[AppliedStatus], wait: &WaitArgs) -> Result<(), Problem> {
+    if wait.wait { ready(client, applied, wait.timeout, &mut |line| note(line)).await } else { Ok(()) }
+}
 
 /// Waits until all replicas of what was applied serve, at that version or a later one.
 pub(crate) async fn ready(
@@ -54,24 +59,39 @@ pub(crate) async fn ready(
 }
 
 /// Waits until no replica of `names` is left but such as have failed.
-pub(super) async fn gone(client: &Client, names: &[EndpointName], limit: Duration) -> Result<(), Problem> {
-    until(limit, "replicas are left", "shoal get replicas", async || {
-        let replicas: Vec<ReplicaStatus> = client.get("/v1/replicas").await?;
-        Ok(replicas.iter().filter(|replica| names.contains(&replica.endpoint)).all(ReplicaStatus::is_over))
-    })
-    .await
+pub(super) async fn gone(
+    client: &Client,
+    names: &[EndpointName],
+    limit: Duration,
+    progress: Progress<'_>,
+) -> Result<(), Problem> {
+    let start = Instant::now();
+    let mut shown = BTreeMap::new();
+    loop {
+        let mut replicas: Vec<ReplicaStatus> = client.get("/v1/replicas").await?;
+        replicas.retain(|replica| names.contains(&replica.endpoint) && !replica.is_over());
+        if replicas.is_empty() {
+            return Ok(());
+        }
+        replicas.iter().for_each(|replica| show(replica, start.elapsed(), &mut shown, progress));
+        if start.elapsed() > limit {
+            let problem = format!("{} replica(s) are left after {limit:?}", replicas.len());
+            return Err(Problem::new(Code::Timeout, problem).hint("shoal get replicas"));
+        }
+        sleep(POLL).await;
+    }
 }
 
 /// Waits until node `name` has no replica but such as have failed.
 pub(super) async fn empty(client: &Client, name: &str, limit: Duration) -> Result<(), Problem> {
     until(limit, "the node still has replicas", "shoal get replicas", async || {
-        let nodes: Vec<NodeStatus> = super::get::list(client, Some(name)).await?;
+        let nodes: Vec<NodeStatus> = super::get::list(client, &[name]).await?;
         Ok(nodes.iter().flat_map(|node| &node.replicas).all(ReplicaStatus::is_over))
     })
     .await
 }
 
-async fn until(
+pub(super) async fn until(
     limit: Duration,
     otherwise: &str,
     hint: &str,

@@ -1,11 +1,11 @@
 //! Verbs about endpoints and their replicas.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use shoal_types::{EndpointName, Hlc};
 
-use super::{OutputArgs, WaitArgs};
+use super::{OutputArgs, WaitArgs, values::duration};
 
 #[derive(Debug, Args)]
 pub(crate) struct ApplyArgs {
@@ -31,6 +31,59 @@ pub(crate) struct DeleteArgs {
     pub(crate) filename: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) wait: WaitArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    /// `endpoint NAME...` or `endpoint/NAME...`
+    #[arg(num_args = 1.., value_name = "endpoint NAME", required_unless_present = "all")]
+    pub(crate) target: Vec<String>,
+    /// All endpoints
+    #[arg(long, conflicts_with = "target")]
+    pub(crate) all: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("number").required(true).multiple(true))]
+pub(crate) struct ScaleArgs {
+    /// `endpoint NAME...` or `endpoint/NAME...`
+    #[arg(num_args = 1.., required = true, value_name = "endpoint NAME")]
+    pub(crate) target: Vec<String>,
+    /// Exactly so many
+    #[arg(long, group = "number", value_name = "N", conflicts_with_all = ["min", "max"])]
+    pub(crate) replicas: Option<u32>,
+    /// Never fewer than so many
+    #[arg(long, group = "number", value_name = "N")]
+    pub(crate) min: Option<u32>,
+    /// Never more than so many
+    #[arg(long, group = "number", value_name = "N")]
+    pub(crate) max: Option<u32>,
+    #[command(flatten)]
+    pub(crate) wait: WaitArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+/// What `shoal wait` waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WaitFor {
+    /// All wanted replicas serve; a node is there and takes replicas
+    Ready,
+    /// It and all its replicas are gone; a node has left
+    Deleted,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WaitForArgs {
+    /// `endpoint NAME...` or `node NAME...`, or with a slash
+    #[arg(num_args = 1.., required = true, value_name = "RESOURCE NAME")]
+    pub(crate) target: Vec<String>,
+    /// Until when
+    #[arg(long = "for", value_enum, default_value_t = WaitFor::Ready)]
+    pub(crate) until: WaitFor,
+    /// Longest wait
+    #[arg(long, default_value = "10m", value_parser = duration)]
+    pub(crate) timeout: Duration,
 }
 
 #[derive(Debug, Args)]

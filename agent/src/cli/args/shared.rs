@@ -19,7 +19,7 @@ pub(crate) struct WaitArgs {
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct OutputArgs {
-    /// How to print
-    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    /// How to print: table, wide, json, yaml, name or jsonpath=TEMPLATE
+    #[arg(short, long, default_value = "table", value_name = "FORMAT")]
     pub(crate) output: Output,
 }

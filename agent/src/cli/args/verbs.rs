@@ -3,9 +3,9 @@
 use clap::{Parser, Subcommand};
 
 use super::{
-    AgentArgs, ApplyArgs, ConfigVerb, Connection, DeleteArgs, DescribeArgs, DevArgs, DrainArgs, EngineVerb, GetArgs,
-    InitArgs, JoinArgs, KeyVerb, LogsArgs, NodeArgs, OutputArgs, PlanArgs, RolloutVerb, SimEngineArgs, TokenVerb,
-    UndrainArgs, WhyArgs,
+    AgentArgs, ApplyArgs, ConfigVerb, Connection, DeleteArgs, DescribeArgs, DevArgs, DrainArgs, EngineVerb, ExportArgs,
+    GetArgs, InitArgs, JoinArgs, KeyVerb, LogsArgs, NodeArgs, OutputArgs, PlanArgs, RolloutVerb, ScaleArgs,
+    SimEngineArgs, TokenVerb, UndrainArgs, WaitForArgs, WhyArgs,
 };
 use crate::simulate::SimulateArgs;
 
@@ -48,12 +48,18 @@ pub(crate) enum Verb {
     Key(KeyVerb),
     /// Create or change endpoints from YAML
     Apply(ApplyArgs),
-    /// Show nodes, endpoints or replicas
+    /// Show nodes, endpoints, replicas, keys or tokens
     Get(GetArgs),
     /// Show all about one node, endpoint or replica, and why it is as it is
     Describe(DescribeArgs),
     /// Delete endpoints
     Delete(DeleteArgs),
+    /// Print endpoints as YAML that `apply` takes
+    Export(ExportArgs),
+    /// Change how many replicas endpoints have, and nothing else
+    Scale(ScaleArgs),
+    /// Wait until endpoints or nodes are ready, or gone; exit 124 if they are not in time
+    Wait(WaitForArgs),
     /// Show what a replica's engine prints
     Logs(LogsArgs),
     /// Move everything off a node, replacements first
