@@ -1,5 +1,6 @@
 //! The admin API: what the command line talks to.
 
+mod doctor;
 mod gather;
 mod history;
 mod keys;
@@ -14,6 +15,8 @@ mod routes;
 mod serve;
 mod view;
 
+pub(crate) use doctor::{PathToPeer, Paths};
+pub(crate) use history::MeshHistory;
 pub(crate) use keys::{KeyCreated, KeyRequest, UsageReport};
 pub(crate) use listen::AdminListeners;
 pub(crate) use logs::{LogQuery, local as local_logs};
@@ -23,5 +26,5 @@ pub(crate) use model::{
 };
 pub(crate) use placement::{PastRevisionStatus, RolloutAction};
 pub(crate) use problem::{Code, Problem};
-pub(crate) use requests::{RequestsFound, TakenRequest};
+pub(crate) use requests::{LatestRequest, LatestRequests, RequestsFound, TakenRequest};
 pub(crate) use routes::{Admin, OwnAddresses};

@@ -21,7 +21,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    history, keys, live,
+    doctor, history, keys, live,
     logs::{self, LogQuery},
     model::{
         AppliedStatus, ApplyOutcome, DrainRequest, EndpointStatus, MeshStatus, NodeStatus, ReplicaStatus, TokenCreated,
@@ -80,6 +80,7 @@ pub(crate) fn api_router(admin: Arc<Admin>) -> Router {
         .route("/v1/status", get(status))
         .route("/v1/live", get(live::live))
         .route("/v1/history", get(history::history))
+        .route("/v1/paths", get(doctor::paths))
         .route("/v1/nodes", get(nodes))
         .route("/v1/nodes/{node}/drain", post(drain))
         .route("/v1/nodes/{node}", delete(revoke_node))

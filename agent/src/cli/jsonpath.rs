@@ -15,7 +15,7 @@ pub(crate) struct Template(Vec<Part>);
 enum Part {
     Text(String),
     Value(Path),
-    Range(Path, Vec<Part>),
+    Range(Path, Vec<Self>),
 }
 
 /// One path, such as `.status.ready` or `$.items[?(@.state=="alive")].name`.

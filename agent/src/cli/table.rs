@@ -26,15 +26,20 @@ impl Table {
         self.rows.extend(other.rows.into_iter().skip(1));
     }
 
+    /// Its heads and its rows.
+    pub(super) fn into_parts(self) -> (Vec<String>, Vec<Vec<String>>) {
+        let mut rows = self.rows.into_iter();
+        (rows.next().unwrap_or_default(), rows.collect())
+    }
+
     /// The cells of the rows but for those below the heads `without`.
     pub(super) fn cells_without(self, without: &[&str]) -> Vec<String> {
-        let mut rows = self.rows.into_iter();
-        let heads = rows.next().unwrap_or_default();
+        let (heads, rows) = self.into_parts();
         let kept = |row: Vec<String>| {
             let cells = row.into_iter().zip(&heads);
             cells.filter(|(_, head)| !without.contains(&head.as_str())).map(|(cell, _)| cell).collect::<Vec<_>>()
         };
-        rows.flat_map(kept).collect()
+        rows.into_iter().flat_map(kept).collect()
     }
 
     /// As text whose columns are at least as wide as `widths`, which then says how wide they have become.

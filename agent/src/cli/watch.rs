@@ -103,7 +103,7 @@ mod tests {
 
         fn table(list: &[Self], _: bool) -> Table {
             let mut table = Table::new(&["NAME", "STATE", "NEWS"], &[], false);
-            for Fish(name, state, news) in list {
+            for Self(name, state, news) in list {
                 table.row([name.clone(), state.clone(), news.to_string()]);
             }
             table

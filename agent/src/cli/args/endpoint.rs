@@ -3,9 +3,11 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
+use clap_complete::ArgValueCompleter;
 use shoal_types::{EndpointName, Hlc};
 
 use super::{OutputArgs, WaitArgs, values::duration};
+use crate::cli::complete;
 
 #[derive(Debug, Args)]
 pub(crate) struct ApplyArgs {
@@ -24,7 +26,7 @@ pub(crate) struct ApplyArgs {
 #[derive(Debug, Args)]
 pub(crate) struct DeleteArgs {
     /// `endpoint NAME...` or `endpoint/NAME...`
-    #[arg(num_args = 1.., value_name = "endpoint NAME", required_unless_present = "filename")]
+    #[arg(num_args = 1.., value_name = "endpoint NAME", required_unless_present = "filename", add = ArgValueCompleter::new(complete::targets))]
     pub(crate) target: Vec<String>,
     /// Delete the endpoints of this YAML file
     #[arg(short, long, value_name = "PATH", conflicts_with = "target")]
@@ -36,7 +38,7 @@ pub(crate) struct DeleteArgs {
 #[derive(Debug, Args)]
 pub(crate) struct ExportArgs {
     /// `endpoint NAME...` or `endpoint/NAME...`
-    #[arg(num_args = 1.., value_name = "endpoint NAME", required_unless_present = "all")]
+    #[arg(num_args = 1.., value_name = "endpoint NAME", required_unless_present = "all", add = ArgValueCompleter::new(complete::targets))]
     pub(crate) target: Vec<String>,
     /// All endpoints
     #[arg(long, conflicts_with = "target")]
@@ -47,7 +49,7 @@ pub(crate) struct ExportArgs {
 #[command(group = ArgGroup::new("number").required(true).multiple(true))]
 pub(crate) struct ScaleArgs {
     /// `endpoint NAME...` or `endpoint/NAME...`
-    #[arg(num_args = 1.., required = true, value_name = "endpoint NAME")]
+    #[arg(num_args = 1.., required = true, value_name = "endpoint NAME", add = ArgValueCompleter::new(complete::targets))]
     pub(crate) target: Vec<String>,
     /// Exactly so many
     #[arg(long, group = "number", value_name = "N", conflicts_with_all = ["min", "max"])]
@@ -76,7 +78,7 @@ pub(crate) enum WaitFor {
 #[derive(Debug, Args)]
 pub(crate) struct WaitForArgs {
     /// `endpoint NAME...` or `node NAME...`, or with a slash
-    #[arg(num_args = 1.., required = true, value_name = "RESOURCE NAME")]
+    #[arg(num_args = 1.., required = true, value_name = "RESOURCE NAME", add = ArgValueCompleter::new(complete::targets))]
     pub(crate) target: Vec<String>,
     /// Until when
     #[arg(long = "for", value_enum, default_value_t = WaitFor::Ready)]
@@ -89,7 +91,7 @@ pub(crate) struct WaitForArgs {
 #[derive(Debug, Args)]
 pub(crate) struct WhyArgs {
     /// `endpoint/NAME`, or `request`
-    #[arg(value_name = "endpoint/NAME | request")]
+    #[arg(value_name = "endpoint/NAME | request", add = ArgValueCompleter::new(complete::endpoint_targets))]
     pub(crate) target: String,
     /// Of the request: what its answer's header `x-request-id` says
     pub(crate) id: Option<String>,
@@ -123,12 +125,14 @@ pub(crate) enum RolloutVerb {
 #[derive(Debug, Args)]
 pub(crate) struct RolloutEndpoint {
     /// Name of the endpoint
+    #[arg(add = ArgValueCompleter::new(complete::endpoints))]
     pub(crate) endpoint: EndpointName,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct RolloutTarget {
     /// Name of the endpoint
+    #[arg(add = ArgValueCompleter::new(complete::endpoints))]
     pub(crate) endpoint: EndpointName,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
@@ -137,6 +141,7 @@ pub(crate) struct RolloutTarget {
 #[derive(Debug, Args)]
 pub(crate) struct RolloutUndo {
     /// Name of the endpoint
+    #[arg(add = ArgValueCompleter::new(complete::endpoints))]
     pub(crate) endpoint: EndpointName,
     /// Revision to go back to, as `history` shows it; default the one before
     #[arg(long, value_name = "REVISION")]
@@ -146,6 +151,7 @@ pub(crate) struct RolloutUndo {
 #[derive(Debug, Args)]
 pub(crate) struct LogsArgs {
     /// A replica, or an endpoint, of which the newest replica is shown
+    #[arg(add = ArgValueCompleter::new(complete::replicas))]
     pub(crate) name: String,
     /// Go on with new lines
     #[arg(short, long)]

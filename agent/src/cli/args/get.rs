@@ -1,9 +1,10 @@
 //! `shoal get` and `describe`.
 
 use clap::Args;
+use clap_complete::ArgValueCompleter;
 
 use super::OutputArgs;
-use crate::cli::{jsonpath::Path, select::Label};
+use crate::cli::{complete, jsonpath::Path, select::Label};
 
 /// What can be listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +39,7 @@ impl Resource {
 #[derive(Debug, Args)]
 pub(crate) struct GetArgs {
     /// nodes (no), endpoints (ep), replicas (rep), keys or tokens; all, or those that are named: `node NAME...`, `node/NAME...`
-    #[arg(num_args = 1.., required = true, value_name = "RESOURCE [NAME]")]
+    #[arg(num_args = 1.., required = true, value_name = "RESOURCE [NAME]", add = ArgValueCompleter::new(complete::targets))]
     pub(crate) target: Vec<String>,
     /// Only nodes or endpoints with such labels: KEY=VALUE, KEY!=VALUE, KEY; several by commas
     #[arg(short = 'l', long = "selector", value_delimiter = ',', value_name = "LABELS")]
@@ -56,7 +57,7 @@ pub(crate) struct GetArgs {
 #[derive(Debug, Args)]
 pub(crate) struct DescribeArgs {
     /// A node, endpoint or replica: `node NAME` or `node/NAME`
-    #[arg(num_args = 1.., required = true, value_name = "RESOURCE NAME")]
+    #[arg(num_args = 1.., required = true, value_name = "RESOURCE NAME", add = ArgValueCompleter::new(complete::targets))]
     pub(crate) target: Vec<String>,
     #[command(flatten)]
     pub(crate) output: OutputArgs,

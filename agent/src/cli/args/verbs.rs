@@ -3,9 +3,10 @@
 use clap::{Parser, Subcommand};
 
 use super::{
-    AgentArgs, ApplyArgs, ConfigVerb, Connection, DeleteArgs, DescribeArgs, DevArgs, DrainArgs, EngineVerb, ExportArgs,
-    GetArgs, InitArgs, JoinArgs, KeyVerb, LogsArgs, NodeArgs, OutputArgs, PlanArgs, RolloutVerb, ScaleArgs,
-    SimEngineArgs, TokenVerb, UndrainArgs, WaitForArgs, WhyArgs,
+    AgentArgs, ApplyArgs, BugreportArgs, ConfigVerb, Connection, ContextVerb, DeleteArgs, DescribeArgs, DevArgs,
+    DoctorArgs, DrainArgs, EngineVerb, ExplainArgs, ExportArgs, GetArgs, InitArgs, JoinArgs, KeyVerb, LogsArgs,
+    NodeArgs, OutputArgs, PageOf, PlanArgs, RolloutVerb, ScaleArgs, Shell, SimEngineArgs, TokenVerb, TopArgs,
+    UndrainArgs, WaitForArgs, WhyArgs,
 };
 use crate::simulate::SimulateArgs;
 
@@ -77,13 +78,35 @@ pub(crate) enum Verb {
     Rollout(RolloutVerb),
     /// Show the mesh in one screen; exit 1 if it needs attention
     Status(OutputArgs),
+    /// Show nodes, endpoints and requests as they change
+    Top(TopArgs),
+    /// Look for what is wrong with this host and its ways to others; exit 1 if something is
+    Doctor(DoctorArgs),
+    /// Write what somebody who helps would ask for to a file
+    Bugreport(BugreportArgs),
+    /// Explain a field of an endpoint, or of a node's configuration
+    Explain(ExplainArgs),
     /// Print JSON Schemas for editors
     #[command(subcommand)]
     Config(ConfigVerb),
+    /// Print what a shell reads to complete verbs, flags and names
+    Completion {
+        /// Of which shell
+        shell: Shell,
+    },
+    /// Name meshes that are talked to from elsewhere, and choose one
+    #[command(subcommand)]
+    Context(ContextVerb),
     /// Run a whole mesh of real daemons on this host, to try shoal
     Dev(DevArgs),
     /// Run the spot policy, and others, against a trace of capacity
     Simulate(SimulateArgs),
+    /// Write a page of the documentation that is made of the program
+    #[command(hide = true)]
+    Reference {
+        /// Which
+        of: PageOf,
+    },
     /// The simulated engine, as the daemon starts it
     #[command(hide = true)]
     SimEngine(SimEngineArgs),
