@@ -44,7 +44,7 @@ use args::{Cli, Command, Connection, EngineVerb, Verb};
 pub(crate) use client::Client;
 pub(crate) use identity::{IDENTITY_DIR, join_with, read_token};
 pub(crate) use named::Named;
-pub(crate) use output::{Output, note, out};
+pub(crate) use output::{Output, note, out, wants_colours};
 pub(crate) use table::Table;
 pub(crate) use wait::ready as wait_until_ready;
 

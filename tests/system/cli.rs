@@ -47,7 +47,11 @@ async fn every_exit_code_means_what_the_help_says() {
     node.run_ok(&["scale", "endpoint/hello", "--replicas", "2"]);
     let again = endpoint("hello", 1, "10ms");
     assert_eq!(code(node, &["apply", "-f", "-", "--expect", &stale], &again), Some(6), "since {stale}");
-    assert_eq!(code(node, &["apply", "-f", "-", "--wait"], &too_large("large")), Some(2), "no node has room");
+    let unplaced = node.run(&["apply", "-f", "-", "--wait"], &too_large("large"));
+    assert_eq!(unplaced.status.code(), Some(2), "no node has room");
+    for part in ["error[not-ready]", "needs  per replica: 8 GPUs", "tried  1 node (node-0)", "try    shoal why"] {
+        assert!(stderr(&unplaced).contains(part), "{part}: {}", stderr(&unplaced));
+    }
     assert_eq!(code(node, &["status"], ""), Some(1), "which needs attention");
     let late = node.run(&["wait", "endpoint/hello", "--for", "deleted", "--timeout", "1s"], "");
     assert_eq!(late.status.code(), Some(124), "{}", stderr(&late));
@@ -190,6 +194,7 @@ async fn a_watch_tells_what_changes_and_a_shell_completes_names() {
     assert!(complete(&["shoal", "get", "endp"], &socket).0.contains("endpoints"));
     assert!(complete(&["shoal", "get", "endpoint", "com"], &socket).0.contains("completed"));
     assert!(complete(&["shoal", "describe", "endpoint/"], &socket).0.contains("endpoint/completed"));
+    assert!(complete(&["shoal", "explain", "endpoint.spec.rep"], &socket).0.contains("endpoint.spec.replicas"));
     assert!(complete(&["shoal", "drain", "no"], &socket).0.contains("node-0"));
     assert!(complete(&["shoal", "rollout", "status", ""], &socket).0.contains("completed"));
     assert_eq!(complete(&["shoal", "drain", "no"], Path::new("/nonexistent")), (String::new(), String::new()));

@@ -33,6 +33,8 @@ use crate::{
 
 /// Most of one part, in bytes.
 const PART_MAX: usize = 8 << 20;
+/// Most of all parts together.
+const REPORT_MAX: usize = 64 << 20;
 /// Endpoints whose placement is told.
 const ENDPOINTS_MAX: usize = 100;
 /// Lines of the daemon's log.
@@ -141,7 +143,9 @@ async fn journal() -> Result<String, Problem> {
 
 impl Report {
     fn add(&mut self, name: &str, part: Result<String, Problem>) {
+        let taken: usize = self.parts.iter().map(|(_, text)| text.len()).sum();
         match part {
+            Ok(_) if taken > REPORT_MAX => self.missing.push((name.to_owned(), "the report is full".to_owned())),
             Ok(text) => {
                 let mut text = hide_in_text(&text);
                 if text.len() > PART_MAX {

@@ -16,6 +16,7 @@ use super::{
     listed::Listed,
     named::Named as _,
     output::{Output, out},
+    schema::fields_below,
 };
 use crate::admin::{Code, EndpointStatus, NodeStatus, Problem, ReplicaStatus};
 
@@ -82,6 +83,13 @@ pub(super) fn replicas(current: &OsStr) -> Candidates {
 
 pub(super) fn contexts(current: &OsStr) -> Candidates {
     current.to_str().map(|current| starting(current, Contexts::names())).unwrap_or_default()
+}
+
+/// Fields of documents, a step at a time.
+pub(super) fn fields(current: &OsStr) -> Candidates {
+    let Some(current) = current.to_str() else { return Vec::new() };
+    let (above, _) = current.rsplit_once('.').unwrap_or_default();
+    starting(current, fields_below(above))
 }
 
 pub(super) fn formats(current: &OsStr) -> Candidates {

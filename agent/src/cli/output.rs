@@ -114,6 +114,11 @@ pub(super) fn out_bytes(bytes: &[u8]) -> Result<bool, Problem> {
     }
 }
 
+/// Whether the user has anything against colours (<https://no-color.org>).
+pub(crate) fn wants_colours() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
 /// Writes a line of progress or advice to standard error.
 pub(crate) fn note(text: &str) {
     // Not `eprintln!`, which panics where nobody listens any more.

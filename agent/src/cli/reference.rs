@@ -117,6 +117,27 @@ mod tests {
     use std::{fs, path::Path};
 
     use super::*;
+    use crate::admin::Code;
+
+    #[test]
+    fn every_exit_code_is_written_down() {
+        let written = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/cli.md")).unwrap();
+        let help = Cli::command().render_help().to_string();
+        for code in [
+            Code::Failed,
+            Code::NotReady,
+            Code::Unreachable,
+            Code::Forbidden,
+            Code::NotFound,
+            Code::Conflict,
+            Code::Invalid,
+            Code::Timeout,
+        ] {
+            let row = format!("| {} | `{code}` |", code.exit_code());
+            assert!(written.contains(&row), "docs/cli.md has no row {row}");
+            assert!(help.contains(&format!(" {} ", code.exit_code())), "{help}");
+        }
+    }
 
     #[test]
     fn the_pages_are_those_of_this_program() {

@@ -33,16 +33,29 @@ fn schema(of: SchemaOf) -> Value {
 
 pub(super) fn explain(args: &ExplainArgs) -> Result<(), Problem> {
     let kind = args.path.split('.').next().unwrap_or_default();
-    let of = match kind {
-        "endpoint" | "endpoints" | "ep" => SchemaOf::Endpoint,
-        "config" | "node" => SchemaOf::Node,
-        other => {
-            return Err(Problem::new(Code::NotFound, format!("there is nothing to explain of `{other}`"))
-                .hint("shoal explain endpoint[.FIELD], or shoal explain config[.FIELD] for the file of a node"));
-        }
-    };
+    let of = document(kind).ok_or_else(|| {
+        Problem::new(Code::NotFound, format!("there is nothing to explain of `{kind}`"))
+            .hint("shoal explain endpoint[.FIELD], or shoal explain config[.FIELD] for the file of a node")
+    })?;
+    out(&explain::explain(Field::whole(&schema(of)), &args.path)?)
+}
+
+fn document(kind: &str) -> Option<SchemaOf> {
+    match kind {
+        "endpoint" | "endpoints" | "ep" => Some(SchemaOf::Endpoint),
+        "config" | "node" => Some(SchemaOf::Node),
+        _ => None,
+    }
+}
+
+/// The paths one step below `path`, such as `endpoint.spec.model` below `endpoint.spec`; the documents below nothing.
+pub(super) fn fields_below(path: &str) -> Vec<String> {
+    let mut names = path.split('.');
+    let Some(of) = names.next().and_then(document) else { return vec!["endpoint".to_owned(), "config".to_owned()] };
     let schema = schema(of);
-    out(&explain::explain(Field::whole(&schema), &args.path)?)
+    let below = names.try_fold(Field::whole(&schema), |field, name| field.fields().remove(name));
+    let fields = below.map(|field| field.fields()).unwrap_or_default();
+    fields.into_keys().map(|name| format!("{path}.{name}")).collect()
 }
 
 /// `docs/endpoint-reference.md`.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgMatches, Args, parser::ValueSource};
 use clap_complete::ArgValueCompleter;
 
+use super::values::host_port;
 use crate::{
     admin::Problem,
     cli::{client::Client, complete, contexts::Contexts},
@@ -18,7 +19,7 @@ pub(crate) struct Connection {
     #[arg(long, global = true, env = "SHOAL_SOCKET", value_name = "PATH")]
     pub(crate) socket: Option<PathBuf>,
     /// Admin TCP address of the daemon to talk to, instead of the socket; several by commas are tried in turn
-    #[arg(long, global = true, env = "SHOAL_ADDR", value_delimiter = ',', value_name = "HOST:PORT")]
+    #[arg(long, global = true, env = "SHOAL_ADDR", value_delimiter = ',', value_parser = host_port, value_name = "HOST:PORT")]
     addr: Vec<String>,
     /// File with the admin token for --addr
     #[arg(long, global = true, env = "SHOAL_ADMIN_TOKEN_FILE", requires = "addr", value_name = "PATH")]

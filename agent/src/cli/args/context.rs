@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use clap_complete::ArgValueCompleter;
 
-use super::OutputArgs;
+use super::{OutputArgs, values::host_port};
 use crate::cli::complete;
 
 #[derive(Debug, Subcommand)]
@@ -33,7 +33,7 @@ pub(crate) struct ContextSetArgs {
     /// What it is called
     pub(crate) name: String,
     /// Admin TCP address of a node; may be repeated: they are tried in this order
-    #[arg(long = "address", required = true, value_delimiter = ',', value_name = "HOST:PORT")]
+    #[arg(long = "address", required = true, value_delimiter = ',', value_parser = host_port, value_name = "HOST:PORT")]
     pub(crate) addresses: Vec<String>,
     /// File with the admin token of those nodes
     #[arg(long, value_name = "PATH")]

@@ -1,6 +1,9 @@
 //! `shoal config`.
 
 use clap::{Args, Subcommand, ValueEnum};
+use clap_complete::ArgValueCompleter;
+
+use crate::cli::complete;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigVerb {
@@ -23,7 +26,7 @@ pub(crate) enum SchemaOf {
 #[derive(Debug, Args)]
 pub(crate) struct ExplainArgs {
     /// Such as endpoint, endpoint.spec.replicas, or config.mesh for the file of a node
-    #[arg(value_name = "endpoint[.FIELD] | config[.FIELD]")]
+    #[arg(value_name = "endpoint[.FIELD] | config[.FIELD]", add = ArgValueCompleter::new(complete::fields))]
     pub(crate) path: String,
 }
 

@@ -12,7 +12,8 @@ use crate::simulate::SimulateArgs;
 
 const EXIT_CODES: &str = "Exit codes: 0 done; 1 failed, or degraded (status); 2 accepted, but not ready; \
 3 daemon or node not reachable; 4 not allowed; 5 not found; 6 changed by somebody else meanwhile; \
-64 wrong usage or document; 124 time-out.";
+64 wrong usage or document; 124 time-out. `plan` has \
+its own, see its help.";
 
 /// Serve LLMs from GPU hosts in many clusters, with no controller.
 #[derive(Debug, Parser)]

@@ -56,7 +56,7 @@ pub(super) fn table(findings: &[Finding]) -> Table {
         };
         table.row([level.to_owned(), finding.check.to_owned(), finding.message.clone()]);
         if let Some(hint) = &finding.hint {
-            table.row([String::new(), String::new(), format!("  try  {hint}")]);
+            table.row([String::new(), String::new(), format!("  try    {hint}")]);
         }
     }
     table

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use super::page::Snapshot;
 use crate::{
     admin::Problem,
-    cli::{args::TopPage, table::age},
+    cli::{args::TopPage, output::wants_colours, table::age},
 };
 
 /// Longest wait for a key before the screen is drawn anew.
@@ -41,8 +41,7 @@ pub(super) struct Screen {
 
 impl Screen {
     pub(super) fn new(page: TopPage, looks: Looks) -> Self {
-        let colours = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Self { page, offset: 0, looks, latest: None, problem: None, colours }
+        Self { page, offset: 0, looks, latest: None, problem: None, colours: wants_colours() }
     }
 
     /// Draws until a key ends it. Blocks.
