@@ -1,6 +1,7 @@
 //! The admin API: what the command line talks to.
 
 mod access;
+mod doctor;
 mod endpoints;
 mod events;
 mod gather;
@@ -19,15 +20,17 @@ mod serve;
 mod tokens;
 mod view;
 
+pub(crate) use doctor::{PathToPeer, Paths};
 pub(crate) use events::EventList;
+pub(crate) use history::MeshHistory;
 pub(crate) use keys::{KeyCreated, KeyRequest, UsageReport};
 pub(crate) use listen::AdminListeners;
 pub(crate) use logs::{LogQuery, local as local_logs};
 pub(crate) use model::{
-    AppliedStatus, DrainRequest, EndpointHealth, EndpointStatus, MeshStatus, NodeStatus, ReplicaStatus, TokenCreated,
-    TokenRequest,
+    AppliedStatus, ApplyOutcome, DrainRequest, EndpointHealth, EndpointStatus, MeshStatus, NodeStatus, ReplicaStatus,
+    TokenCreated, TokenRequest,
 };
 pub(crate) use placement::{PastRevisionStatus, RolloutAction};
 pub(crate) use problem::{Code, Problem};
-pub(crate) use requests::{RequestsFound, TakenRequest};
+pub(crate) use requests::{LatestRequest, LatestRequests, RequestsFound, TakenRequest};
 pub(crate) use routes::{Admin, OwnAddresses};

@@ -2,33 +2,50 @@
 
 mod apply;
 mod args;
+mod bugreport;
 mod client;
+mod complete;
+mod contexts;
 mod describe;
+mod doctor;
 mod events;
+mod export;
 mod get;
 mod identity;
+mod jsonpath;
 mod key;
+mod listed;
 mod logs;
+mod named;
 mod node;
 mod output;
+mod reference;
 mod rollout;
+mod scale;
 mod schema;
+mod select;
 mod table;
+mod target;
 mod token;
+mod top;
 mod wait;
+mod wait_for;
+mod watch;
 mod why;
 mod why_request;
 
 use std::process::ExitCode;
 
-use clap::{Parser as _, error::ErrorKind};
+use clap::{CommandFactory as _, FromArgMatches as _, error::ErrorKind};
+use clap_complete::CompleteEnv;
 use tokio::runtime::{Builder, Runtime};
 
 pub(crate) use args::{AgentArgs, DevArgs, DevGpus, DevVerb, EngineExecArgs, EngineShimArgs, SimEngineArgs};
 use args::{Cli, Command, Connection, EngineVerb, Verb};
 pub(crate) use client::Client;
 pub(crate) use identity::{IDENTITY_DIR, join_with, read_token};
-pub(crate) use output::{Output, note, out};
+pub(crate) use named::Named;
+pub(crate) use output::{Output, note, out, wants_colours};
 pub(crate) use table::Table;
 pub(crate) use wait::ready as wait_until_ready;
 
@@ -39,7 +56,9 @@ use crate::{
 
 /// Parses the arguments, runs the verb, prints what went wrong.
 pub(crate) fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    // Where a shell asks what could come next, that is all there is to do.
+    CompleteEnv::with_factory(Cli::command).var(complete::VARIABLE).complete();
+    let cli = match parse() {
         Ok(cli) => cli,
         Err(error) => {
             let code = match error.kind() {
@@ -62,6 +81,13 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
+fn parse() -> Result<Cli, clap::Error> {
+    let matches = Cli::command().try_get_matches()?;
+    let mut cli = Cli::from_arg_matches(&matches)?;
+    cli.connection.settle(&matches);
+    Ok(cli)
+}
+
 fn runtime() -> Result<Runtime, Problem> {
     Builder::new_multi_thread()
         .enable_all()
@@ -75,27 +101,38 @@ fn fail(problem: &Problem) -> ExitCode {
 }
 
 async fn run(connection: Connection, verb: Verb) -> Result<ExitCode, Problem> {
-    let client = connection.client()?;
+    // Only where it is needed: a daemon must start whatever contexts its user has.
+    let client = || connection.client();
     let done = match verb {
-        Verb::Plan(args) => return why::plan(&client, args).await.map(ExitCode::from),
-        Verb::Why(args) => why::why(&client, args).await,
-        Verb::Rollout(verb) => rollout::run(&client, verb).await,
+        Verb::Plan(args) => return why::plan(&client()?, args).await.map(ExitCode::from),
+        Verb::Why(args) => why::why(&client()?, args).await,
+        Verb::Rollout(verb) => rollout::run(&client()?, verb).await,
         Verb::Agent(args) => daemon::run(args, connection.socket).await,
         Verb::Init(args) => identity::init(args),
         Verb::Join(args) => identity::join(args).await,
-        Verb::Token(verb) => token::run(&client, verb).await,
-        Verb::Key(verb) => key::run(&client, verb).await,
-        Verb::Apply(args) => apply::apply(&client, args).await,
-        Verb::Get(args) => get::run(&client, args).await,
-        Verb::Describe(args) => describe::run(&client, args).await,
-        Verb::Events(args) => events::run(&client, args).await,
-        Verb::Delete(args) => apply::delete(&client, args).await,
-        Verb::Logs(args) => logs::run(&client, args).await,
-        Verb::Drain(args) => node::drain(&client, args).await,
-        Verb::Undrain(args) => node::undrain(&client, args).await,
-        Verb::Revoke(args) => node::revoke(&client, args).await,
-        Verb::Status(args) => get::status(&client, args).await,
+        Verb::Token(verb) => token::run(&client()?, verb).await,
+        Verb::Key(verb) => key::run(&client()?, verb).await,
+        Verb::Apply(args) => apply::apply(&client()?, args).await,
+        Verb::Get(args) => get::run(&client()?, args).await,
+        Verb::Describe(args) => describe::run(&client()?, args).await,
+        Verb::Events(args) => events::run(&client()?, args).await,
+        Verb::Delete(args) => apply::delete(&client()?, args).await,
+        Verb::Export(args) => export::run(&client()?, args).await,
+        Verb::Scale(args) => scale::run(&client()?, args).await,
+        Verb::Wait(args) => wait_for::run(&client()?, args).await,
+        Verb::Logs(args) => logs::run(&client()?, args).await,
+        Verb::Drain(args) => node::drain(&client()?, args).await,
+        Verb::Undrain(args) => node::undrain(&client()?, args).await,
+        Verb::Revoke(args) => node::revoke(&client()?, args).await,
+        Verb::Status(args) => get::status(&client()?, args).await,
         Verb::Config(verb) => schema::run(verb),
+        Verb::Reference { of } => reference::run(of),
+        Verb::Top(args) => top::run(&client()?, args).await,
+        Verb::Doctor(args) => doctor::run(&client()?, args).await,
+        Verb::Bugreport(args) => bugreport::run(&client()?, args).await,
+        Verb::Explain(args) => schema::explain(&args),
+        Verb::Completion { shell } => complete::run(shell),
+        Verb::Context(verb) => contexts::run(verb),
         Verb::Dev(args) => dev::run(args).await,
         Verb::Simulate(args) => simulate::run(&args),
         Verb::SimEngine(args) => daemon::sim_engine(args).await,

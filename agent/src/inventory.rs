@@ -13,6 +13,7 @@ mod simulated;
 mod tests;
 mod watch;
 
+pub(crate) use driver::count_gpus;
 pub(crate) use fault::GpuEvent;
 pub(crate) use gpus::GpuInventory;
 pub(crate) use host::{host, host_addresses, host_name};

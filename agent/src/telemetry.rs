@@ -4,6 +4,7 @@ use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::Subscr
 
 use crate::{
     admin::{Code, Problem},
+    cli::wants_colours,
     config::{LogConfig, LogFormat},
 };
 
@@ -22,12 +23,12 @@ pub(crate) fn init(config: &LogConfig) -> Result<(), Problem> {
     })?;
     let registry = tracing_subscriber::registry().with(filter);
     let initialised = match config.format {
-        LogFormat::Text => registry.with(fmt::layer().with_writer(std::io::stderr).with_ansi(is_terminal())).try_init(),
+        LogFormat::Text => registry.with(fmt::layer().with_writer(std::io::stderr).with_ansi(has_colours())).try_init(),
         LogFormat::Json => registry.with(fmt::layer().json().with_writer(std::io::stderr)).try_init(),
     };
     initialised.map_err(|error| Problem::new(Code::Failed, format!("cannot set up logging: {error}")))
 }
 
-fn is_terminal() -> bool {
-    std::io::IsTerminal::is_terminal(&std::io::stderr())
+fn has_colours() -> bool {
+    std::io::IsTerminal::is_terminal(&std::io::stderr()) && wants_colours()
 }

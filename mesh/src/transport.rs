@@ -23,7 +23,7 @@ mod tls;
 #[cfg(test)]
 mod tests;
 
-pub use config::TransportConfig;
+pub use config::{SOCKET_BUFFER, TransportConfig};
 pub use error::{Attempts, FrameError, OpenError, RenewError, TransportError};
 pub use gossip::GOSSIP_MAX;
 pub use handle::Transport;

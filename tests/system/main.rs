@@ -8,6 +8,7 @@
 mod harness;
 
 mod api;
+mod cli;
 mod departure;
 mod dev;
 mod engines;

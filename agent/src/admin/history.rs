@@ -23,15 +23,15 @@ pub(super) struct HistoryQuery {
 }
 
 /// Steps of all nodes that answered.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct MeshHistory {
+pub(crate) struct MeshHistory {
     /// Length of a step in milliseconds.
-    step_ms: u128,
+    pub(crate) step_ms: u64,
     /// Each node's own, the newest last.
-    nodes: BTreeMap<NodeId, Vec<Arc<Point>>>,
+    pub(crate) nodes: BTreeMap<NodeId, Vec<Arc<Point>>>,
     /// Nodes whose part is missing, and why.
-    missing: Vec<MissingNode>,
+    pub(crate) missing: Vec<MissingNode>,
 }
 
 pub(super) async fn history(State(admin): Shared, Query(query): Query<HistoryQuery>) -> Json<MeshHistory> {
@@ -49,7 +49,7 @@ impl Admin {
         let (theirs, missing) = self.ask_others(ask).await;
         let me = self.mesh.me();
         let own = (me, self.control.history(after(me)));
-        MeshHistory { step_ms: STEP.as_millis(), nodes: theirs.into_iter().chain([own]).collect(), missing }
+        MeshHistory { step_ms: STEP.as_secs() * 1_000, nodes: theirs.into_iter().chain([own]).collect(), missing }
     }
 }
 

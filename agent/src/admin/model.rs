@@ -104,6 +104,9 @@ pub(crate) struct EndpointCondition {
     pub(crate) revision: Revision,
     /// The write that made it what it is.
     pub(crate) version: Hlc,
+    /// Milliseconds since the quietest of the nodes that hold its replicas last said something new.
+    #[serde(default)]
+    pub(crate) age_ms: u64,
     /// Why so many are wanted, in its steward's words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<String>,
@@ -161,6 +164,9 @@ pub(crate) struct ReplicaStatus {
     pub(crate) node: String,
     /// Whether its node is there.
     pub(crate) liveness: Liveness,
+    /// Milliseconds since its node last said something new; 0 on the answering node.
+    #[serde(default)]
+    pub(crate) age_ms: u64,
     /// Its node's zone.
     pub(crate) zone: Option<String>,
     /// How far it has come.

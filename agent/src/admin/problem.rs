@@ -16,6 +16,12 @@ pub(crate) struct Problem {
     pub(crate) code: Code,
     /// What happened, to what, and why.
     pub(crate) message: String,
+    /// What there would have to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) needs: Option<String>,
+    /// What was tried, and why it did not do, with counts: `3 nodes (a, b, c): …`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) tried: Vec<String>,
     /// What to do about it.
     #[serde(rename = "try", default, skip_serializing_if = "Option::is_none")]
     pub(crate) hint: Option<String>,
@@ -45,7 +51,15 @@ pub(crate) enum Code {
 
 impl Problem {
     pub(crate) fn new(code: Code, message: impl fmt::Display) -> Self {
-        Self { code, message: message.to_string(), hint: None }
+        Self { code, message: message.to_string(), needs: None, tried: Vec::new(), hint: None }
+    }
+
+    pub(crate) fn needs(self, needs: impl fmt::Display) -> Self {
+        Self { needs: Some(needs.to_string()), ..self }
+    }
+
+    pub(crate) fn tried(self, tried: Vec<String>) -> Self {
+        Self { tried, ..self }
     }
 
     pub(crate) fn hint(self, hint: impl fmt::Display) -> Self {
@@ -56,7 +70,13 @@ impl Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "error[{}]: {}", self.code, self.message)?;
-        self.hint.as_ref().map_or(Ok(()), |hint| write!(f, "\n  try  {hint}"))
+        let parts = [("needs", self.needs.as_slice()), ("tried", &self.tried), ("try", self.hint.as_slice())];
+        for (name, lines) in parts {
+            for (index, line) in lines.iter().enumerate() {
+                write!(f, "\n  {:<5}  {line}", if index == 0 { name } else { "" })?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -110,5 +130,28 @@ impl fmt::Display for Code {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         (self.code.status(), Json(self)).into_response()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_problem_says_what_what_for_what_was_tried_and_what_to_do() {
+        let problem = Problem::new(Code::NotReady, "no node can run it")
+            .needs("8 GPUs on one node")
+            .tried(vec!["2 nodes (a, b): too few GPUs".to_owned(), "1 node (c): draining".to_owned()])
+            .hint("shoal why endpoint/x");
+        let text = "error[not-ready]: no node can run it\n  needs  8 GPUs on one node\n  tried  2 nodes (a, b): too few GPUs\n\
+                    \x20        1 node (c): draining\n  try    shoal why endpoint/x";
+        assert_eq!(problem.to_string(), text);
+        assert_eq!(Problem::new(Code::Failed, "x").to_string(), "error[failed]: x");
+        // An older daemon says less.
+        let old: Problem = serde_json::from_value(json!({"code": "failed", "message": "x"})).unwrap();
+        assert_eq!(old, Problem::new(Code::Failed, "x"));
+        assert_eq!(serde_json::from_str::<Problem>(&serde_json::to_string(&problem).unwrap()).unwrap(), problem);
     }
 }

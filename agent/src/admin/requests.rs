@@ -92,7 +92,7 @@ pub(super) struct ListQuery {
 }
 
 /// The latest requests of all nodes.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct LatestRequests {
     /// The newest first.
@@ -104,7 +104,7 @@ pub(crate) struct LatestRequests {
 }
 
 /// A request and the node whose ingress took it.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct LatestRequest {
     pub(crate) ingress: NodeId,
     #[serde(flatten)]

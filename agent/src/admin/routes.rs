@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     access::needs,
-    endpoints, events, history, keys, live,
+    doctor, endpoints, events, history, keys, live,
     logs::{self, LogQuery},
     model::{MeshStatus, NodeStatus, ReplicaStatus},
     nodes, placement,
@@ -75,6 +75,7 @@ pub(crate) fn api_router(admin: Arc<Admin>) -> Router {
         .route("/v1/live", get(live::live))
         .route("/v1/history", get(history::history))
         .route("/v1/events", get(events::list))
+        .route("/v1/paths", get(doctor::paths))
         .route("/v1/nodes", get(all_nodes))
         .route("/v1/nodes/{node}/detail", get(nodes::detail))
         .route("/v1/endpoints", get(endpoints::list))

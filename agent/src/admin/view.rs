@@ -19,7 +19,6 @@ pub(crate) fn nodes(view: &View, rtt: &BTreeMap<NodeId, Duration>, now: UnixMill
 }
 
 fn node(view: &View, node: &NodeView, rtt: Option<Duration>, now: UnixMillis) -> NodeStatus {
-    let age = if node.id == view.me { Duration::ZERO } else { now.since(node.heard) };
     NodeStatus {
         id: node.id,
         name: node.facts.name.clone(),
@@ -28,20 +27,25 @@ fn node(view: &View, node: &NodeView, rtt: Option<Duration>, now: UnixMillis) ->
         facts: node.facts.clone(),
         gpus: node.gpus.clone(),
         gpus_free: node.gpus.iter().filter(|gpu| gpu.is_free()).count(),
-        replicas: node.claims.values().map(|claim| replica(node, claim, now)).collect(),
-        age_ms: millis(age),
+        replicas: node.claims.values().map(|claim| replica(view, node, claim, now)).collect(),
+        age_ms: age(view, node, now),
         rtt_ms: rtt.map(|rtt| rtt.as_secs_f64() * 1e3),
     }
 }
 
+/// Milliseconds since `node` last said something new.
+fn age(view: &View, node: &NodeView, now: UnixMillis) -> u64 {
+    if node.id == view.me { 0 } else { millis(now.since(node.heard)) }
+}
+
 /// All replicas of all endpoints.
 pub(crate) fn replicas(view: &View, now: UnixMillis) -> Vec<ReplicaStatus> {
-    let mut replicas: Vec<_> = view.claims().map(|(node, claim)| replica(node, claim, now)).collect();
+    let mut replicas: Vec<_> = view.claims().map(|(node, claim)| replica(view, node, claim, now)).collect();
     replicas.sort_by(|a, b| a.name.cmp(&b.name));
     replicas
 }
 
-fn replica(node: &NodeView, claim: &Claim, now: UnixMillis) -> ReplicaStatus {
+fn replica(view: &View, node: &NodeView, claim: &Claim, now: UnixMillis) -> ReplicaStatus {
     ReplicaStatus {
         name: claim.id.replica_name(&claim.endpoint),
         claim: claim.id,
@@ -49,6 +53,7 @@ fn replica(node: &NodeView, claim: &Claim, now: UnixMillis) -> ReplicaStatus {
         revision: claim.revision,
         node: node.facts.name.clone(),
         liveness: node.liveness,
+        age_ms: age(view, node, now),
         zone: node.facts.labels.zone.clone(),
         state: claim.state,
         since: claim.since,
@@ -93,6 +98,7 @@ fn endpoint(scene: &Scene<'_>, record: &EndpointRecord, making: &OnceCell<Vec<Ma
         }
     };
     let node_name = |id: &NodeId| view.nodes.get(id).map_or_else(|| id.short(), |node| node.facts.name.clone());
+    let replicas: Vec<_> = view.claims_of(name).map(|(node, claim)| replica(view, node, claim, scene.now)).collect();
     EndpointStatus {
         endpoint: record.endpoint.clone(),
         status: EndpointCondition {
@@ -101,8 +107,9 @@ fn endpoint(scene: &Scene<'_>, record: &EndpointRecord, making: &OnceCell<Vec<Ma
             ready,
             revision: record.revision,
             version: record.version,
+            age_ms: replicas.iter().map(|replica| replica.age_ms).max().unwrap_or(0),
             reason: mandate.map(|mandate| mandate.reason.clone()).filter(|reason| !reason.is_empty()),
-            replicas: view.claims_of(name).map(|(node, claim)| replica(node, claim, scene.now)).collect(),
+            replicas,
             excluded: candidates.excluded.iter().map(|(id, why)| (node_name(id), why.to_string())).collect(),
         },
     }

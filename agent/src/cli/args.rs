@@ -1,8 +1,11 @@
 //! Verbs and flags.
 
 mod agent;
+mod completion;
 mod connection;
+mod context;
 mod dev;
+mod doctor;
 mod endpoint;
 mod engine;
 mod events;
@@ -21,15 +24,21 @@ pub(crate) use self::{
     engine::{EngineExecArgs, EngineShimArgs, SimEngineArgs},
 };
 pub(super) use self::{
+    completion::Shell,
     connection::Connection,
-    endpoint::{ApplyArgs, DeleteArgs, LogsArgs, PlanArgs, RolloutTarget, RolloutUndo, RolloutVerb, WhyArgs},
+    context::{ContextSetArgs, ContextVerb},
+    doctor::{BugreportArgs, DoctorArgs, TopArgs, TopPage},
+    endpoint::{
+        ApplyArgs, DeleteArgs, ExportArgs, LogsArgs, PlanArgs, RolloutTarget, RolloutUndo, RolloutVerb, ScaleArgs,
+        WaitFor, WaitForArgs, WhyArgs,
+    },
     engine::EngineVerb,
     events::EventArgs,
     get::{DescribeArgs, GetArgs, Resource},
     identity::{InitArgs, JoinArgs, TokenCreateArgs, TokenVerb},
     key::{KeyCreateArgs, KeyUsageArgs, KeyVerb},
     node::{DrainArgs, NodeArgs, UndrainArgs},
-    schema::{ConfigVerb, SchemaOf},
+    schema::{ConfigVerb, ExplainArgs, PageOf, SchemaOf},
     shared::{OutputArgs, WaitArgs},
     values::label_map,
     verbs::{Cli, Command, Verb},

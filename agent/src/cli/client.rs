@@ -3,6 +3,10 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -23,6 +27,8 @@ use crate::admin::{Code, Problem};
 
 /// Longest wait for a connection and for the head of an answer.
 const DEADLINE: Duration = Duration::from_secs(15);
+/// Longest wait for a connection where there may be another address: of a host that is gone nothing is heard.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
 /// Largest answer that is read whole: thousands of nodes fit.
 const BODY_MAX: usize = 64 << 20;
 
@@ -30,7 +36,41 @@ const BODY_MAX: usize = 64 << 20;
 #[derive(Debug, Clone)]
 enum Target {
     Unix(PathBuf),
-    Tcp { address: String, token: Option<String> },
+    Tcp { addresses: Addresses, token: Option<String> },
+}
+
+/// Addresses of nodes of one mesh: the first that answers is used, and remembered.
+#[derive(Debug, Clone)]
+struct Addresses {
+    all: Arc<[String]>,
+    /// The one that answered last.
+    last: Arc<AtomicUsize>,
+}
+
+impl Addresses {
+    /// In the order in which they are tried.
+    fn in_order(&self) -> impl Iterator<Item = (usize, &str)> {
+        let last = self.last.load(Ordering::Relaxed);
+        (0..self.all.len()).filter_map(move |step| {
+            let index = (last + step) % self.all.len();
+            Some((index, self.all.get(index)?.as_str()))
+        })
+    }
+
+    async fn connect(&self) -> Result<TcpStream, Vec<(String, io::Error)>> {
+        let mut errors = Vec::new();
+        for (index, address) in self.in_order() {
+            let connected = timeout(CONNECT_DEADLINE, TcpStream::connect(address)).await;
+            match connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+                Ok(stream) => {
+                    self.last.store(index, Ordering::Relaxed);
+                    return Ok(stream);
+                }
+                Err(error) => errors.push((address.to_owned(), error)),
+            }
+        }
+        Err(errors)
+    }
 }
 
 /// A client of one daemon; each call is one connection.
@@ -44,13 +84,14 @@ impl Client {
         Self { target: Target::Unix(socket) }
     }
 
-    /// A client over TCP with the token in `token_file`.
-    pub(crate) fn tcp(address: String, token_file: Option<&Path>) -> Result<Self, Problem> {
+    /// A client of whichever node at `addresses` answers first, with the token in `token_file`.
+    pub(crate) fn tcp(addresses: Vec<String>, token_file: Option<&Path>) -> Result<Self, Problem> {
         let read = |path: &Path| {
             let unreadable = |error| Problem::new(Code::Invalid, format!("cannot read {}: {error}", path.display()));
             fs::read_to_string(path).map(|text| text.trim().to_owned()).map_err(unreadable)
         };
-        Ok(Self { target: Target::Tcp { address, token: token_file.map(read).transpose()? } })
+        let addresses = Addresses { all: addresses.into(), last: Arc::default() };
+        Ok(Self { target: Target::Tcp { addresses, token: token_file.map(read).transpose()? } })
     }
 
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Problem> {
@@ -114,11 +155,12 @@ impl Client {
         let request = request.body(Full::new(body)).map_err(|error| Problem::new(Code::Invalid, error))?;
         match &self.target {
             Target::Unix(path) => {
-                let stream = UnixStream::connect(path).await.map_err(|error| self.unreachable(&error))?;
+                let stream =
+                    UnixStream::connect(path).await.map_err(|error| self.unreachable(&[(self.name(), error)]))?;
                 self.exchange(stream, request).await
             }
-            Target::Tcp { address, .. } => {
-                let stream = TcpStream::connect(address).await.map_err(|error| self.unreachable(&error))?;
+            Target::Tcp { addresses, .. } => {
+                let stream = addresses.connect().await.map_err(|errors| self.unreachable(&errors))?;
                 self.exchange(stream, request).await
             }
         }
@@ -169,21 +211,25 @@ impl Client {
         }
     }
 
-    fn unreachable(&self, error: &io::Error) -> Problem {
-        let problem =
-            Problem::new(Code::Unreachable, format!("cannot reach a shoal agent at {}: {error}", self.name()));
-        match (&self.target, error.kind()) {
-            (Target::Unix(_), io::ErrorKind::PermissionDenied) => {
-                problem.hint("the socket belongs to the user of the daemon: use sudo")
+    fn unreachable(&self, errors: &[(String, io::Error)]) -> Problem {
+        let tried: Vec<String> = errors.iter().map(|(address, error)| format!("at {address}: {error}")).collect();
+        let message = format!("cannot reach a shoal agent {}", tried.join("; "));
+        let problem = Problem::new(Code::Unreachable, message);
+        let denied = errors.iter().any(|(_, error)| error.kind() == io::ErrorKind::PermissionDenied);
+        match &self.target {
+            Target::Unix(_) if denied => problem.hint("the socket belongs to the user of the daemon: use sudo"),
+            Target::Unix(_) | Target::Tcp { .. } => {
+                problem.hint("is `shoal agent` running? Name another with --socket, --addr or --context")
             }
-            _ => problem.hint("is `shoal agent` running? Name another with --socket or --addr"),
         }
     }
 
     fn name(&self) -> String {
         match &self.target {
             Target::Unix(path) => path.display().to_string(),
-            Target::Tcp { address, .. } => address.clone(),
+            Target::Tcp { addresses, .. } => {
+                addresses.in_order().next().map_or_else(String::new, |(_, address)| address.to_owned())
+            }
         }
     }
 }

@@ -1,17 +1,20 @@
 //! `shoal describe`: all about one thing, and why it is as it is.
 
-use std::{fmt::Write as _, time::Duration};
+use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 
 use shoal_engine_supervisor::StoredModel;
-use shoal_types::{Departure, Gpu, GpuUse};
+use shoal_mesh::TokenStatus;
+use shoal_types::{Departure, Gpu, GpuUse, KeyStatus};
 
 use super::{
     args::{DescribeArgs, Resource},
     client::Client,
     events,
-    get::{list, node_state, replica_state},
-    output::out,
+    get::list,
+    listed::{Listed, node_state, replica_state},
+    output::Output,
     table::{Table, age, or_dash},
+    target::Targets,
 };
 use crate::{
     admin::{Code, EndpointStatus, NodeStatus, Problem, ReplicaStatus},
@@ -19,41 +22,58 @@ use crate::{
 };
 
 pub(super) async fn run(client: &Client, args: DescribeArgs) -> Result<(), Problem> {
-    let name = Some(args.name.as_str());
-    let text = match args.resource {
-        Resource::Nodes => nodes(client, name).await,
-        Resource::Endpoints => endpoints(client, name).await,
-        Resource::Replicas => replicas(client, name).await,
-    };
-    out(&text?)
+    let targets = Targets::parse(&args.target)?;
+    let (name, output) = (targets.only()?, &args.output.output);
+    match targets.resource {
+        Resource::Nodes => node_closely(client, name, output).await,
+        Resource::Endpoints => print(client, &list::<EndpointStatus>(client, &[name]).await?, output, endpoint).await,
+        Resource::Replicas => {
+            print(client, &list::<ReplicaStatus>(client, &[name]).await?, output, |one| Ok(replica(one))).await
+        }
+        Resource::Keys => print(client, &list::<KeyStatus>(client, &[name]).await?, output, listed).await,
+        Resource::Tokens => print(client, &list::<TokenStatus>(client, &[name]).await?, output, listed).await,
+    }
 }
 
-async fn nodes(client: &Client, name: Option<&str>) -> Result<String, Problem> {
-    let mut texts = Vec::new();
-    for one in list::<NodeStatus>(client, name).await? {
+/// What there is to say is in its row.
+fn listed<T: Listed>(one: &T) -> Result<String, Problem> {
+    Ok(T::table(std::slice::from_ref(one), true).to_string())
+}
+
+async fn node_closely(client: &Client, name: &str, output: &Output) -> Result<(), Problem> {
+    let list = list::<NodeStatus>(client, &[name]).await?;
+    let mut details = BTreeMap::new();
+    for one in &list {
         // Only the node itself knows the rest, and it may be gone.
-        let detail = client.get::<NodeDetail>(&format!("/v1/nodes/{}/detail", one.id)).await;
-        let detail = detail.map_or_else(|problem| format!("Closely:      {problem}\n"), |d| closely(&d));
-        texts.push(node(&one) + &detail + &events::section(client, &format!("node/{}", one.name)).await);
+        details.insert(one.id, client.get::<NodeDetail>(&format!("/v1/nodes/{}/detail", one.id)).await);
     }
-    Ok(texts.join("\n"))
+    let closely = |one: &NodeStatus| match details.get(&one.id) {
+        Some(Ok(detail)) => closely(detail),
+        Some(Err(problem)) => format!("Closely:      {problem}\n"),
+        None => String::new(),
+    };
+    print(client, &list, output, |one| Ok(node(one) + &closely(one))).await
 }
 
-async fn endpoints(client: &Client, name: Option<&str>) -> Result<String, Problem> {
+/// One thing is one value; a name may mean several, such as the beginning of nodes' ids.
+async fn print<T: Listed>(
+    client: &Client,
+    list: &[T],
+    output: &Output,
+    describe: impl Fn(&T) -> Result<String, Problem>,
+) -> Result<(), Problem> {
     let mut texts = Vec::new();
-    for one in list::<EndpointStatus>(client, name).await? {
-        let events = events::section(client, &format!("endpoint/{}", one.endpoint.metadata.name)).await;
-        texts.push(endpoint(&one)? + &events);
+    if output.is_for_people() {
+        for one in list {
+            let subject = one.names().and_then(|names| names.into_iter().next()).unwrap_or_default();
+            texts.push(describe(one)? + &events::section(client, &subject).await);
+        }
     }
-    Ok(texts.join("\n"))
-}
-
-async fn replicas(client: &Client, name: Option<&str>) -> Result<String, Problem> {
-    let mut texts = Vec::new();
-    for one in list::<ReplicaStatus>(client, name).await? {
-        texts.push(replica(&one) + &events::section(client, &format!("replica/{}", one.name)).await);
+    let text = texts.join("\n");
+    match list {
+        [one] => output.print(one, |_| text),
+        list => output.print(list, |_| text),
     }
-    Ok(texts.join("\n"))
 }
 
 fn fields(fields: &[(&str, String)]) -> String {
@@ -92,7 +112,7 @@ fn node(node: &NodeStatus) -> String {
     if !node.gpus.is_empty() {
         text += &gpus.to_string();
     }
-    text += &replica_table(&node.replicas);
+    text += &replicas(&node.replicas);
     text
 }
 
@@ -197,7 +217,7 @@ fn endpoint(endpoint: &EndpointStatus) -> Result<String, Problem> {
     for line in yaml.lines() {
         let _ = writeln!(text, "  {line}");
     }
-    text += &replica_table(&status.replicas);
+    text += &replicas(&status.replicas);
     text += "Why:\n";
     if status.excluded.is_empty() {
         text += "  every node could run a replica\n";
@@ -235,7 +255,7 @@ fn replica(replica: &ReplicaStatus) -> String {
     ])
 }
 
-fn replica_table(replicas: &[ReplicaStatus]) -> String {
+fn replicas(replicas: &[ReplicaStatus]) -> String {
     if replicas.is_empty() {
         return "Replicas:     none\n".to_owned();
     }

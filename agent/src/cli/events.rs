@@ -75,18 +75,17 @@ fn missing(list: &EventList) {
 }
 
 fn print(args: &EventArgs, events: &[Event], heads: bool) -> Result<(), Problem> {
-    let wide = args.output.output == Output::Wide;
-    match (args.watch, args.output.output) {
+    match (args.watch, &args.output.output) {
         // What is followed never ends, so that it cannot be one list.
         (true, Output::Json | Output::Yaml) => events.iter().try_for_each(|event| {
             let line = serde_json::to_string(event).map_err(|error| Problem::new(Code::Failed, error))?;
             out(&(line + "\n"))
         }),
-        (_, Output::Table | Output::Wide) => {
-            let text = table(events, wide).to_string();
+        (_, output) if output.is_for_people() => {
+            let text = table(events, matches!(output, Output::Wide)).to_string();
             out(if heads { &text } else { text.split_once('\n').map_or("", |(_, rows)| rows) })
         }
-        (false, other) => other.print(&events, |_| table(events, false)),
+        (_, other) => other.print(events, |wide| table(events, wide)),
     }
 }
 

@@ -6,7 +6,7 @@ use shoal_types::{KeyGrant, KeyStatus};
 use super::{
     args::{KeyCreateArgs, KeyUsageArgs, KeyVerb},
     client::Client,
-    output::{Output, note, out},
+    output::{note, out},
     table::Table,
 };
 use crate::admin::{KeyCreated, KeyRequest, Problem, UsageReport};
@@ -16,7 +16,7 @@ pub(super) async fn run(client: &Client, verb: KeyVerb) -> Result<(), Problem> {
         KeyVerb::Create(args) => create(client, args).await,
         KeyVerb::List(args) => {
             let keys: Vec<KeyStatus> = client.get("/v1/keys").await?;
-            args.output.print(&keys, |wide| key_table(&keys, wide))
+            args.output.print(&keys, |wide| table(&keys, wide))
         }
         KeyVerb::Revoke { key } => {
             client.delete(&format!("/v1/keys/{key}")).await?;
@@ -27,6 +27,7 @@ pub(super) async fn run(client: &Client, verb: KeyVerb) -> Result<(), Problem> {
 }
 
 async fn create(client: &Client, args: KeyCreateArgs) -> Result<(), Problem> {
+    args.output.output.refuse_name()?;
     let request = KeyRequest {
         name: args.name,
         ttl_ms: args.expires.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX)),
@@ -43,10 +44,7 @@ async fn create(client: &Client, args: KeyCreateArgs) -> Result<(), Problem> {
     let created: KeyCreated = client.post("/v1/keys", &request).await?;
     let until = created.expires.map_or_else(|| "until it is revoked".to_owned(), |expires| format!("until {expires}"));
     note(&format!("key {} ({}), good {until}; it is shown only once", created.name, created.id));
-    match args.output.output {
-        Output::Table | Output::Wide => out(&format!("{}\n", created.key)),
-        format @ (Output::Json | Output::Yaml) => format.print(&created, |_| Table::new(&[], &[], false)),
-    }
+    args.output.output.print(&created, |_| format!("{}\n", created.key))
 }
 
 fn state(key: &KeyStatus) -> &'static str {
@@ -59,7 +57,7 @@ fn state(key: &KeyStatus) -> &'static str {
     }
 }
 
-fn key_table(keys: &[KeyStatus], wide: bool) -> Table {
+pub(super) fn table(keys: &[KeyStatus], wide: bool) -> Table {
     let columns = ["NAME", "ID", "STATE", "EXPIRES", "ENDPOINTS", "LIMITS"];
     let mut table = Table::new(&columns, &["PRIORITY", "WEIGHT", "CREATED"], wide);
     for key in keys {

@@ -19,7 +19,9 @@ pub(super) async fn run(client: &Client, args: LogsArgs) -> Result<(), Problem> 
     let path = format!("/v1/replicas/{claim}/logs?tail={tail}&follow={follow}&previous={previous}");
     let mut lines = client.stream(&path).await?;
     while let Some(piece) = lines.next().await? {
-        out_bytes(&piece)?;
+        if !out_bytes(&piece)? {
+            break;
+        }
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use shoal_types::EndpointName;
 use super::{
     args::{RolloutTarget, RolloutUndo, RolloutVerb},
     client::Client,
-    output::{Output, out},
+    output::out,
     table::Table,
 };
 use crate::admin::{AppliedStatus, PastRevisionStatus, Problem, RolloutAction};
@@ -25,10 +25,7 @@ pub(super) async fn run(client: &Client, verb: RolloutVerb) -> Result<(), Proble
 
 async fn status(client: &Client, target: &RolloutTarget) -> Result<(), Problem> {
     let status: RolloutStatus = client.get(&format!("/v1/endpoints/{}/rollout", target.endpoint)).await?;
-    match target.output.output {
-        Output::Table | Output::Wide => out(&status.to_string()),
-        Output::Json | Output::Yaml => target.output.output.print(&status, |_| Table::new(&[], &[], false)),
-    }
+    target.output.output.print(&status, |_| &status)
 }
 
 async fn history(client: &Client, target: &RolloutTarget) -> Result<(), Problem> {

@@ -20,20 +20,45 @@ impl Table {
         let columns = self.rows.first().map_or(0, Vec::len);
         self.rows.push(cells.into_iter().take(columns).collect());
     }
+
+    /// Adds the rows of a table with the same heads.
+    pub(super) fn append(&mut self, other: Self) {
+        self.rows.extend(other.rows.into_iter().skip(1));
+    }
+
+    /// Its heads and its rows.
+    pub(super) fn into_parts(self) -> (Vec<String>, Vec<Vec<String>>) {
+        let mut rows = self.rows.into_iter();
+        (rows.next().unwrap_or_default(), rows.collect())
+    }
+
+    /// The cells of the rows but for those below the heads `without`.
+    pub(super) fn cells_without(self, without: &[&str]) -> Vec<String> {
+        let (heads, rows) = self.into_parts();
+        let kept = |row: Vec<String>| {
+            let cells = row.into_iter().zip(&heads);
+            cells.filter(|(_, head)| !without.contains(&head.as_str())).map(|(cell, _)| cell).collect::<Vec<_>>()
+        };
+        rows.into_iter().flat_map(kept).collect()
+    }
+
+    /// As text whose columns are at least as wide as `widths`, which then says how wide they have become.
+    pub(super) fn lines(&self, widths: &mut Vec<usize>) -> String {
+        widths.resize(self.rows.first().map_or(0, Vec::len), 0);
+        for row in &self.rows {
+            row.iter().zip(&mut *widths).for_each(|(cell, width)| *width = cell.chars().count().max(*width));
+        }
+        let line = |row: &Vec<String>| {
+            let cells: Vec<String> = row.iter().zip(&*widths).map(|(cell, &width)| format!("{cell:<width$}")).collect();
+            format!("{}\n", cells.join("   ").trim_end())
+        };
+        self.rows.iter().map(line).collect()
+    }
 }
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let columns = self.rows.first().map_or(0, Vec::len);
-        let width = |column: usize| {
-            self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
-        };
-        let widths: Vec<usize> = (0..columns).map(width).collect();
-        for row in &self.rows {
-            let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:<width$}")).collect();
-            writeln!(f, "{}", cells.join("   ").trim_end())?;
-        }
-        Ok(())
+        f.write_str(&self.lines(&mut Vec::new()))
     }
 }
 

@@ -53,7 +53,7 @@ fn token_state(token: &TokenStatus) -> &'static str {
     }
 }
 
-fn table(tokens: &[TokenStatus]) -> Table {
+pub(super) fn table(tokens: &[TokenStatus]) -> Table {
     let mut table = Table::new(&["ID", "EXPIRES", "USED", "ROLE", "STATE"], &[], false);
     for token in tokens {
         let role = match (token.grant.makes_issuer, token.grant.write) {

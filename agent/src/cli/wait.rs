@@ -1,11 +1,11 @@
 //! Waiting with visible progress: a line on standard error for every change.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
 
 use shoal_types::EndpointName;
 use tokio::time::{Instant, sleep};
 
-use super::{client::Client, get::replica_state, table::or_dash};
+use super::{args::WaitArgs, client::Client, listed::replica_state, output::note, table::or_dash};
 use crate::admin::{AppliedStatus, Code, EndpointHealth, EndpointStatus, NodeStatus, Problem, ReplicaStatus};
 
 /// Time between two looks.
@@ -13,8 +13,16 @@ const POLL: Duration = Duration::from_millis(100);
 /// How long "no node can run it" must last before a wait gives up: nodes may just be joining.
 const UNPLACEABLE_GRACE: Duration = Duration::from_secs(10);
 
+/// Nodes that are named of those with the same reason.
+const NAMED: usize = 4;
+
 /// Takes lines of progress.
 pub(crate) type Progress<'a> = &'a mut (dyn FnMut(&str) + Send);
+
+/// Waits for what was applied, where that is asked for.
+pub(super) async fn if_wanted(client: &Client, applied: &[AppliedStatus], wait: &WaitArgs) -> Result<(), Problem> {
+    if wait.wait { ready(client, applied, wait.timeout, &mut |line| note(line)).await } else { Ok(()) }
+}
 
 /// Waits until all replicas of what was applied serve, at that version or a later one.
 pub(crate) async fn ready(
@@ -54,24 +62,39 @@ pub(crate) async fn ready(
 }
 
 /// Waits until no replica of `names` is left but such as have failed.
-pub(super) async fn gone(client: &Client, names: &[EndpointName], limit: Duration) -> Result<(), Problem> {
-    until(limit, "replicas are left", "shoal get replicas", async || {
-        let replicas: Vec<ReplicaStatus> = client.get("/v1/replicas").await?;
-        Ok(replicas.iter().filter(|replica| names.contains(&replica.endpoint)).all(ReplicaStatus::is_over))
-    })
-    .await
+pub(super) async fn gone(
+    client: &Client,
+    names: &[EndpointName],
+    limit: Duration,
+    progress: Progress<'_>,
+) -> Result<(), Problem> {
+    let start = Instant::now();
+    let mut shown = BTreeMap::new();
+    loop {
+        let mut replicas: Vec<ReplicaStatus> = client.get("/v1/replicas").await?;
+        replicas.retain(|replica| names.contains(&replica.endpoint) && !replica.is_over());
+        if replicas.is_empty() {
+            return Ok(());
+        }
+        replicas.iter().for_each(|replica| show(replica, start.elapsed(), &mut shown, progress));
+        if start.elapsed() > limit {
+            let problem = format!("{} replica(s) are left after {limit:?}", replicas.len());
+            return Err(Problem::new(Code::Timeout, problem).hint("shoal get replicas"));
+        }
+        sleep(POLL).await;
+    }
 }
 
 /// Waits until node `name` has no replica but such as have failed.
 pub(super) async fn empty(client: &Client, name: &str, limit: Duration) -> Result<(), Problem> {
     until(limit, "the node still has replicas", "shoal get replicas", async || {
-        let nodes: Vec<NodeStatus> = super::get::list(client, Some(name)).await?;
+        let nodes: Vec<NodeStatus> = super::get::list(client, &[name]).await?;
         Ok(nodes.iter().flat_map(|node| &node.replicas).all(ReplicaStatus::is_over))
     })
     .await
 }
 
-async fn until(
+pub(super) async fn until(
     limit: Duration,
     otherwise: &str,
     hint: &str,
@@ -123,34 +146,70 @@ fn is_stuck(endpoint: &EndpointStatus) -> Problem {
 }
 
 fn cannot_be_placed(endpoint: &EndpointStatus) -> Problem {
-    let name = &endpoint.endpoint.metadata.name;
-    let message = format!(
-        "endpoint {name}: {} of {} replicas ready, and no node can run another{}",
-        endpoint.status.ready,
-        endpoint.status.desired,
-        reasons(endpoint)
-    );
-    Problem::new(Code::NotReady, message).hint(format!("shoal why endpoint/{name}"))
+    let (name, status) = (&endpoint.endpoint.metadata.name, &endpoint.status);
+    let message =
+        format!("endpoint {name}: {} of {} replicas ready, and no node can run another", status.ready, status.desired);
+    Problem::new(Code::NotReady, message)
+        .needs(needs(endpoint))
+        .tried(tried(&status.excluded))
+        .hint(format!("shoal why endpoint/{name}"))
 }
 
-/// Why nodes do not run another replica, each on a line of its own.
-fn reasons(endpoint: &EndpointStatus) -> String {
-    endpoint.status.excluded.iter().map(|(node, why)| format!("\n  {node}: {why}")).collect()
+/// What one replica needs, such as `per replica: 2 GPUs (H100, each at least 80GiB), engine vllm`.
+fn needs(endpoint: &EndpointStatus) -> String {
+    let spec = &endpoint.endpoint.spec;
+    let resources = &spec.resources;
+    let memory = resources.gpu_memory.map(|memory| format!("each at least {memory}"));
+    let kind: Vec<String> =
+        [resources.gpu_model.clone(), resources.mig.clone(), memory].into_iter().flatten().collect();
+    let kind = if kind.is_empty() { String::new() } else { format!(" ({})", kind.join(", ")) };
+    let gpus = match resources.gpus {
+        0 => "no GPU".to_owned(),
+        1 => format!("1 GPU{kind}"),
+        gpus => format!("{gpus} GPUs{kind}"),
+    };
+    format!("per replica: {gpus}, engine {}", spec.engine.kind())
+}
+
+/// Why nodes do not run another replica: those with the same reason together, most first.
+fn tried(excluded: &BTreeMap<String, String>) -> Vec<String> {
+    let mut by_reason: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (node, why) in excluded {
+        by_reason.entry(why).or_default().push(node);
+    }
+    let mut reasons: Vec<_> = by_reason.into_iter().collect();
+    reasons.sort_by_key(|(_, nodes)| Reverse(nodes.len()));
+    let line = |(why, nodes): (&str, Vec<&str>)| {
+        let more = nodes.len().saturating_sub(NAMED);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let names = nodes.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
+        format!("{} node{} ({names}{more}): {why}", nodes.len(), if nodes.len() == 1 { "" } else { "s" })
+    };
+    reasons.into_iter().map(line).collect()
 }
 
 fn not_in_time(endpoints: &[EndpointStatus], applied: &[AppliedStatus], limit: Duration) -> Problem {
     let mut message = format!("not ready after {limit:?}");
-    for endpoint in endpoints.iter().filter(|endpoint| !is_done(endpoint)) {
+    let late: Vec<&EndpointStatus> = endpoints.iter().filter(|endpoint| !is_done(endpoint)).collect();
+    for endpoint in &late {
         let (name, status) = (&endpoint.endpoint.metadata.name, &endpoint.status);
         let rest =
             if status.ready < status.desired { "" } else { ", but not all of them are of what was applied last" };
-        message += &format!(
-            "\nendpoint {name}: {} of {} replicas ready{rest}{}",
-            status.ready,
-            status.desired,
-            reasons(endpoint)
-        );
+        message += &format!("\nendpoint {name}: {} of {} replicas ready{rest}", status.ready, status.desired);
     }
     let first = applied.first().map_or("NAME", |applied| applied.name.as_str());
-    Problem::new(Code::Timeout, message).hint(format!("shoal why endpoint/{first}"))
+    let reasons = late.iter().flat_map(|endpoint| tried(&endpoint.status.excluded)).collect();
+    Problem::new(Code::Timeout, message).tried(reasons).hint(format!("shoal why endpoint/{first}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_with_the_same_reason_are_told_together() {
+        let excluded = [("a", "full"), ("b", "draining"), ("c", "full"), ("d", "full"), ("e", "full"), ("f", "full")];
+        let excluded = excluded.map(|(node, why)| (node.to_owned(), why.to_owned())).into();
+        assert_eq!(tried(&excluded), ["5 nodes (a, c, d, e and 1 more): full", "1 node (b): draining"]);
+    }
 }

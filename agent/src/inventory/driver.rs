@@ -100,6 +100,26 @@ impl Driver {
     }
 }
 
+/// How many GPUs the driver behind `library` knows, or why it cannot be used. Asked on a thread of its own, which a driver
+/// that hangs may keep.
+pub(crate) async fn count_gpus(library: Option<PathBuf>, deadline: Duration) -> Result<u32, String> {
+    let mut driver = Driver::start(library).map_err(|error| format!("no thread to ask it on: {error}"))?;
+    let first = async {
+        loop {
+            match driver.reports.recv().await?.finding {
+                Finding::Opened(count) => return Some(Ok(count)),
+                Finding::Unusable(why) => return Some(Err(why)),
+                Finding::Sampled(..) | Finding::Troubled(..) | Finding::Alarm(..) => {}
+            }
+        }
+    };
+    match tokio::time::timeout(deadline, first).await {
+        Ok(Some(answer)) => answer,
+        Ok(None) => Err("NVML ended without an answer".to_owned()),
+        Err(_) => Err(format!("NVML does not answer within {deadline:?}: the driver hangs")),
+    }
+}
+
 /// What to do when the driver is no longer to be used as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Next {

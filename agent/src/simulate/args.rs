@@ -74,8 +74,8 @@ pub(crate) struct SimulateArgs {
     /// Draw availability against cost into this SVG file
     #[arg(long, value_name = "PATH.svg", value_parser = svg)]
     pub(super) plot: Option<PathBuf>,
-    /// How to print
-    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    /// How to print: table, wide, json, yaml or jsonpath=TEMPLATE
+    #[arg(short, long, default_value = "table", value_name = "FORMAT")]
     pub(super) output: Output,
 }
 

@@ -8,7 +8,7 @@ use super::{
     args::{PolicyName, SimulateArgs},
     campaign::{Row, Span},
 };
-use crate::cli::Table;
+use crate::cli::{Named, Table};
 
 /// What came of it, and of what.
 #[derive(Debug, Serialize)]
@@ -25,6 +25,8 @@ pub(super) struct Report {
     seed: u64,
     pub(super) rows: Vec<Row>,
 }
+
+impl Named for Report {}
 
 impl Report {
     pub(super) fn new(trace: &Trace, market: &Market, span: Span, args: &SimulateArgs, rows: Vec<Row>) -> Self {

@@ -59,6 +59,14 @@ impl Clocks {
         peer.reading = Some(reading);
     }
 
+    /// How far `now` is from the clock of each peer that has answered lately.
+    pub(super) fn offsets(&self, now: UnixMillis, monotonic: Instant) -> BTreeMap<NodeId, Skew> {
+        let fresh = |peer: &Peer| peer.reading.filter(|reading| monotonic < reading.at + KEPT);
+        let offset =
+            |(node, peer): (&NodeId, &Peer)| Some((*node, Skew::between(now, fresh(peer)?.time_at(monotonic))));
+        self.peers.iter().filter_map(offset).collect()
+    }
+
     /// How far `now` is from the median of the peers' clocks, if that is more than entries may be ahead. Of an even
     /// number of clocks, the median is the one of the middle two that is nearer: one wrong clock among three does not
     /// keep the other two from writing.
@@ -117,6 +125,16 @@ mod tests {
         assert_eq!(clocks.skew(NOW.plus(minute), at + minute), None);
         assert_eq!(clocks.skew(NOW.plus(minute * 11), at + minute), Some(Skew { ahead: true, by: minute * 10 }));
         assert_eq!(clocks.skew(NOW.plus(minute * 13), at + KEPT), None, "nobody was heard lately");
+    }
+
+    #[tokio::test]
+    async fn each_peer_is_compared_with_as_long_as_its_answer_counts() {
+        let at = Instant::now();
+        let (clocks, minute) = (clocks(&[-HOUR, 2], at), Duration::from_secs(60));
+        let offsets = clocks.offsets(NOW.plus(minute), at + minute);
+        assert_eq!(offsets[&node(0)], Skew { ahead: true, by: Duration::from_secs(3600) });
+        assert_eq!(offsets[&node(1)], Skew { ahead: false, by: Duration::from_secs(2) });
+        assert!(clocks.offsets(NOW.plus(KEPT), at + KEPT).is_empty());
     }
 
     #[tokio::test]

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use shoal_types::{Endpoint, EndpointName, EndpointRecord, Hlc, UnixMillis};
+use shoal_types::{Endpoint, EndpointName, EndpointRecord, Hlc, NodeId, UnixMillis};
 use tokio::{
     sync::{mpsc, watch},
     time::Instant,
@@ -149,6 +149,12 @@ impl Store {
     /// What peers say the time is.
     pub(super) fn clocks(&self) -> MutexGuard<'_, Clocks> {
         self.shared.clocks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How far this host's clock is from that of each peer that was asked within two minutes; in a large mesh that is a
+    /// sample.
+    pub fn clock_offsets(&self, now: UnixMillis) -> BTreeMap<NodeId, Skew> {
+        self.clocks().offsets(now, Instant::now())
     }
 
     /// How far `now` is off by what peers say, if that is too far.

@@ -19,7 +19,7 @@ const STREAM_WINDOW: VarInt = VarInt::from_u32(1 << 20);
 const RECEIVE_WINDOW: VarInt = VarInt::from_u32(64 << 20);
 const SEND_WINDOW: u64 = 16 << 20;
 /// One socket serves all peers: the kernel's default of 208 KiB overflows in a burst of streams.
-const SOCKET_BUFFER: usize = 4 << 20;
+pub const SOCKET_BUFFER: usize = 4 << 20;
 
 /// Where and how the mesh port listens.
 #[derive(Debug, Clone)]

@@ -53,6 +53,8 @@ pub struct PeerStatus {
     pub connected: bool,
     /// Round-trip time of that connection, as QUIC estimates it.
     pub rtt: Option<Duration>,
+    /// Largest packet that its path carries, in bytes, as far as QUIC has found out; it begins at 1,200.
+    pub mtu: Option<u16>,
     /// Where it is connected, or else would be dialled first.
     pub address: Option<SocketAddr>,
     /// Why it would not have this node when it was last asked, such as that this node is revoked.
@@ -179,6 +181,7 @@ impl Pool {
                 node,
                 connected: connection.is_some(),
                 rtt: connection.map(Connection::rtt),
+                mtu: connection.map(|connection| connection.stats().path.current_mtu),
                 address: connection.map(Connection::remote_address).or_else(|| state.addresses().first().copied()),
                 refusal: state.refusal().cloned(),
             }

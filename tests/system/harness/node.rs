@@ -93,7 +93,7 @@ impl Node {
         self.dir.join("notice")
     }
 
-    fn config(&self) -> PathBuf {
+    pub(crate) fn config(&self) -> PathBuf {
         self.dir.join("shoal.yaml")
     }
 

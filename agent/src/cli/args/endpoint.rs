@@ -1,11 +1,13 @@
 //! Verbs about endpoints and their replicas.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand, ValueEnum};
+use clap_complete::ArgValueCompleter;
 use shoal_types::{EndpointName, Hlc};
 
-use super::{OutputArgs, WaitArgs};
+use super::{OutputArgs, WaitArgs, values::duration};
+use crate::cli::complete;
 
 #[derive(Debug, Args)]
 pub(crate) struct ApplyArgs {
@@ -24,7 +26,7 @@ pub(crate) struct ApplyArgs {
 #[derive(Debug, Args)]
 pub(crate) struct DeleteArgs {
     /// `endpoint NAME...` or `endpoint/NAME...`
-    #[arg(num_args = 1.., value_name = "endpoint NAME", required_unless_present = "filename")]
+    #[arg(num_args = 1.., value_name = "endpoint NAME", required_unless_present = "filename", add = ArgValueCompleter::new(complete::targets))]
     pub(crate) target: Vec<String>,
     /// Delete the endpoints of this YAML file
     #[arg(short, long, value_name = "PATH", conflicts_with = "target")]
@@ -34,9 +36,62 @@ pub(crate) struct DeleteArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    /// `endpoint NAME...` or `endpoint/NAME...`
+    #[arg(num_args = 1.., value_name = "endpoint NAME", required_unless_present = "all", add = ArgValueCompleter::new(complete::targets))]
+    pub(crate) target: Vec<String>,
+    /// All endpoints
+    #[arg(long, conflicts_with = "target")]
+    pub(crate) all: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("number").required(true).multiple(true))]
+pub(crate) struct ScaleArgs {
+    /// `endpoint NAME...` or `endpoint/NAME...`
+    #[arg(num_args = 1.., required = true, value_name = "endpoint NAME", add = ArgValueCompleter::new(complete::targets))]
+    pub(crate) target: Vec<String>,
+    /// Exactly so many
+    #[arg(long, group = "number", value_name = "N", conflicts_with_all = ["min", "max"])]
+    pub(crate) replicas: Option<u32>,
+    /// Never fewer than so many
+    #[arg(long, group = "number", value_name = "N")]
+    pub(crate) min: Option<u32>,
+    /// Never more than so many
+    #[arg(long, group = "number", value_name = "N")]
+    pub(crate) max: Option<u32>,
+    #[command(flatten)]
+    pub(crate) wait: WaitArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+/// What `shoal wait` waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WaitFor {
+    /// All wanted replicas serve; a node is there and takes replicas
+    Ready,
+    /// It and all its replicas are gone; a node has left
+    Deleted,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WaitForArgs {
+    /// `endpoint NAME...` or `node NAME...`, or with a slash
+    #[arg(num_args = 1.., required = true, value_name = "RESOURCE NAME", add = ArgValueCompleter::new(complete::targets))]
+    pub(crate) target: Vec<String>,
+    /// Until when
+    #[arg(long = "for", value_enum, default_value_t = WaitFor::Ready)]
+    pub(crate) until: WaitFor,
+    /// Longest wait
+    #[arg(long, default_value = "10m", value_parser = duration)]
+    pub(crate) timeout: Duration,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct WhyArgs {
     /// `endpoint/NAME`, or `request`
-    #[arg(value_name = "endpoint/NAME | request")]
+    #[arg(value_name = "endpoint/NAME | request", add = ArgValueCompleter::new(complete::endpoint_targets))]
     pub(crate) target: String,
     /// Of the request: what its answer's header `x-request-id` says
     pub(crate) id: Option<String>,
@@ -70,12 +125,14 @@ pub(crate) enum RolloutVerb {
 #[derive(Debug, Args)]
 pub(crate) struct RolloutEndpoint {
     /// Name of the endpoint
+    #[arg(add = ArgValueCompleter::new(complete::endpoints))]
     pub(crate) endpoint: EndpointName,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct RolloutTarget {
     /// Name of the endpoint
+    #[arg(add = ArgValueCompleter::new(complete::endpoints))]
     pub(crate) endpoint: EndpointName,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
@@ -84,6 +141,7 @@ pub(crate) struct RolloutTarget {
 #[derive(Debug, Args)]
 pub(crate) struct RolloutUndo {
     /// Name of the endpoint
+    #[arg(add = ArgValueCompleter::new(complete::endpoints))]
     pub(crate) endpoint: EndpointName,
     /// Revision to go back to, as `history` shows it; default the one before
     #[arg(long, value_name = "REVISION")]
@@ -93,6 +151,7 @@ pub(crate) struct RolloutUndo {
 #[derive(Debug, Args)]
 pub(crate) struct LogsArgs {
     /// A replica, or an endpoint, of which the newest replica is shown
+    #[arg(add = ArgValueCompleter::new(complete::replicas))]
     pub(crate) name: String,
     /// Go on with new lines
     #[arg(short, long)]

@@ -1,12 +1,15 @@
 //! Verbs about nodes.
 
 use clap::Args;
+use clap_complete::ArgValueCompleter;
 
 use super::WaitArgs;
+use crate::cli::complete;
 
 #[derive(Debug, Args)]
 pub(crate) struct DrainArgs {
     /// Name or id of the node
+    #[arg(add = ArgValueCompleter::new(complete::nodes))]
     pub(crate) node: String,
     #[command(flatten)]
     pub(crate) wait: WaitArgs,
@@ -15,6 +18,7 @@ pub(crate) struct DrainArgs {
 #[derive(Debug, Args)]
 pub(crate) struct UndrainArgs {
     /// Name or id of the node
+    #[arg(add = ArgValueCompleter::new(complete::nodes))]
     pub(crate) node: String,
     /// Forget what this GPU of the node has reported; it stays out of use while it still shows it
     #[arg(long, value_name = "UUID")]
@@ -24,5 +28,6 @@ pub(crate) struct UndrainArgs {
 #[derive(Debug, Args)]
 pub(crate) struct NodeArgs {
     /// Name or id of the node
+    #[arg(add = ArgValueCompleter::new(complete::nodes))]
     pub(crate) node: String,
 }

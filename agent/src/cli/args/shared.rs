@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use clap::Args;
+use clap_complete::ArgValueCompleter;
 
 use super::values::duration;
-use crate::cli::output::Output;
+use crate::cli::{complete, output::Output};
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct WaitArgs {
@@ -19,7 +20,7 @@ pub(crate) struct WaitArgs {
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct OutputArgs {
-    /// How to print
-    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    /// How to print: table, wide, json, yaml, name or jsonpath=TEMPLATE
+    #[arg(short, long, default_value = "table", value_name = "FORMAT", add = ArgValueCompleter::new(complete::formats))]
     pub(crate) output: Output,
 }

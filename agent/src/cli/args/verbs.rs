@@ -3,15 +3,17 @@
 use clap::{Parser, Subcommand};
 
 use super::{
-    AgentArgs, ApplyArgs, ConfigVerb, Connection, DeleteArgs, DescribeArgs, DevArgs, DrainArgs, EngineVerb, EventArgs,
-    GetArgs, InitArgs, JoinArgs, KeyVerb, LogsArgs, NodeArgs, OutputArgs, PlanArgs, RolloutVerb, SimEngineArgs,
-    TokenVerb, UndrainArgs, WhyArgs,
+    AgentArgs, ApplyArgs, BugreportArgs, ConfigVerb, Connection, ContextVerb, DeleteArgs, DescribeArgs, DevArgs,
+    DoctorArgs, DrainArgs, EngineVerb, EventArgs, ExplainArgs, ExportArgs, GetArgs, InitArgs, JoinArgs, KeyVerb,
+    LogsArgs, NodeArgs, OutputArgs, PageOf, PlanArgs, RolloutVerb, ScaleArgs, Shell, SimEngineArgs, TokenVerb, TopArgs,
+    UndrainArgs, WaitForArgs, WhyArgs,
 };
 use crate::simulate::SimulateArgs;
 
 const EXIT_CODES: &str = "Exit codes: 0 done; 1 failed, or degraded (status); 2 accepted, but not ready; \
 3 daemon or node not reachable; 4 not allowed; 5 not found; 6 changed by somebody else meanwhile; \
-64 wrong usage or document; 124 time-out.";
+64 wrong usage or document; 124 time-out. `plan` has \
+its own, see its help.";
 
 /// Serve LLMs from GPU hosts in many clusters, with no controller.
 #[derive(Debug, Parser)]
@@ -48,7 +50,7 @@ pub(crate) enum Verb {
     Key(KeyVerb),
     /// Create or change endpoints from YAML
     Apply(ApplyArgs),
-    /// Show nodes, endpoints or replicas
+    /// Show nodes, endpoints, replicas, keys or tokens
     Get(GetArgs),
     /// Show all about one node, endpoint or replica, and why it is as it is
     Describe(DescribeArgs),
@@ -56,6 +58,12 @@ pub(crate) enum Verb {
     Events(EventArgs),
     /// Delete endpoints
     Delete(DeleteArgs),
+    /// Print endpoints as YAML that `apply` takes
+    Export(ExportArgs),
+    /// Change how many replicas endpoints have, and nothing else
+    Scale(ScaleArgs),
+    /// Wait until endpoints or nodes are ready, or gone; exit 124 if they are not in time
+    Wait(WaitForArgs),
     /// Show what a replica's engine prints
     Logs(LogsArgs),
     /// Move everything off a node, replacements first
@@ -73,13 +81,35 @@ pub(crate) enum Verb {
     Rollout(RolloutVerb),
     /// Show the mesh in one screen; exit 1 if it needs attention
     Status(OutputArgs),
+    /// Show nodes, endpoints and requests as they change
+    Top(TopArgs),
+    /// Look for what is wrong with this host and its ways to others; exit 1 if something is
+    Doctor(DoctorArgs),
+    /// Write what somebody who helps would ask for to a file
+    Bugreport(BugreportArgs),
+    /// Explain a field of an endpoint, or of a node's configuration
+    Explain(ExplainArgs),
     /// Print JSON Schemas for editors
     #[command(subcommand)]
     Config(ConfigVerb),
+    /// Print what a shell reads to complete verbs, flags and names
+    Completion {
+        /// Of which shell
+        shell: Shell,
+    },
+    /// Name meshes that are talked to from elsewhere, and choose one
+    #[command(subcommand)]
+    Context(ContextVerb),
     /// Run a whole mesh of real daemons on this host, to try shoal
     Dev(DevArgs),
     /// Run the spot policy, and others, against a trace of capacity
     Simulate(SimulateArgs),
+    /// Write a page of the documentation that is made of the program
+    #[command(hide = true)]
+    Reference {
+        /// Which
+        of: PageOf,
+    },
     /// The simulated engine, as the daemon starts it
     #[command(hide = true)]
     SimEngine(SimEngineArgs),

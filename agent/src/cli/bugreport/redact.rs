@@ -1,0 +1,146 @@
+//! What of a report is nobody else's business: secrets always, addresses where that is asked for. Pure.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    net::{IpAddr, SocketAddr},
+};
+
+use serde_json::Value;
+
+const HIDDEN: &str = "(hidden)";
+/// What secrets of shoal begin with, and headers that carry others.
+const SECRETS: [&str; 3] = ["sk-shoal-", "shoal1_", "Bearer "];
+
+/// Hides what may hold a secret: all values of environments, and what is named like one. Files that hold one are only named.
+pub(super) fn hide_secrets(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            for (name, field) in fields {
+                match field {
+                    Value::Object(variables) if name == "env" => {
+                        variables.values_mut().for_each(|variable| *variable = Value::from(HIDDEN));
+                    }
+                    Value::String(_) if is_secret(name) => *field = Value::from(HIDDEN),
+                    _ => hide_secrets(field),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(hide_secrets),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+fn is_secret(name: &str) -> bool {
+    let name = name.to_lowercase();
+    let is_file = ["file", "directory", "dir", "path"].iter().any(|end| name.ends_with(end));
+    let is_named = ["token", "secret", "password", "authorization"].iter().any(|word| name.contains(word));
+    is_named && !is_file
+}
+
+/// Hides secrets in text that is no JSON, by how they begin.
+pub(super) fn hide_in_text(text: &str) -> String {
+    let mut text = text.to_owned();
+    for begin in SECRETS {
+        let mut hidden = String::with_capacity(text.len());
+        let mut rest = text.as_str();
+        while let Some(at) = rest.find(begin) {
+            let (before, secret) = rest.split_at(at + begin.len());
+            let end = secret.find(|char: char| !char.is_ascii_alphanumeric() && !"-_.=+/".contains(char));
+            hidden.push_str(before);
+            hidden.push_str(HIDDEN);
+            rest = &secret[end.unwrap_or(secret.len())..];
+        }
+        hidden.push_str(rest);
+        text = hidden;
+    }
+    text
+}
+
+/// Names for addresses, the same one for the same address in all parts of a report.
+#[derive(Debug, Default)]
+pub(super) struct Addresses(BTreeMap<IpAddr, usize>);
+
+impl Addresses {
+    /// `text` with names in place of addresses; those of every host (loopback, "any") stay.
+    pub(super) fn hide(&mut self, text: &str) -> String {
+        let mut hidden = String::with_capacity(text.len());
+        let mut rest = text;
+        while !rest.is_empty() {
+            let end = rest.find(|char: char| !is_part(char)).unwrap_or(rest.len());
+            let (word, after) = rest.split_at(end);
+            // A full stop may end a sentence.
+            let address = word.trim_end_matches(['.', ':']);
+            self.word(address, &mut hidden);
+            hidden.push_str(&word[address.len()..]);
+            let next = after.find(is_part).unwrap_or(after.len());
+            hidden.push_str(&after[..next]);
+            rest = &after[next..];
+        }
+        hidden
+    }
+
+    fn word(&mut self, word: &str, into: &mut String) {
+        let (ip, port) = match word.parse::<SocketAddr>() {
+            Ok(socket) => (Some(socket.ip()), Some(socket.port())),
+            Err(_) => (word.parse::<IpAddr>().ok(), None),
+        };
+        let Some(ip) = ip.filter(|ip| !ip.is_loopback() && !ip.is_unspecified()) else {
+            into.push_str(word);
+            return;
+        };
+        let next = self.0.len() + 1;
+        // Writing to a String cannot fail.
+        let _ = write!(into, "ip-{}", self.0.entry(ip).or_insert(next));
+        if let Some(port) = port {
+            let _ = write!(into, ":{port}");
+        }
+    }
+}
+
+fn is_part(char: char) -> bool {
+    char.is_ascii_alphanumeric() || char == '.' || char == ':'
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn secrets_are_hidden_wherever_they_may_be() {
+        let mut value = json!({
+            "engines": {"vllm": {"env": {"HF_TOKEN": "hf_1"}, "binary": "/usr/bin/vllm"}},
+            "endpoints": [{"spec": {"engine": {"env": {"A": "b"}}}}],
+            "admin": {"tokenFile": "/etc/shoal/token"},
+            "webhook": {"token": "x", "url": "https://example.org"},
+            "tokens": {"input": 3},
+        });
+        hide_secrets(&mut value);
+        assert_eq!(
+            value,
+            json!({
+                "engines": {"vllm": {"env": {"HF_TOKEN": HIDDEN}, "binary": "/usr/bin/vllm"}},
+                "endpoints": [{"spec": {"engine": {"env": {"A": HIDDEN}}}}],
+                "admin": {"tokenFile": "/etc/shoal/token"},
+                "webhook": {"token": HIDDEN, "url": "https://example.org"},
+                "tokens": {"input": 3},
+            })
+        );
+        assert_eq!(
+            hide_in_text("key sk-shoal-abc-DEF, `Bearer abc.def=` and shoal1_zz\nend"),
+            "key sk-shoal-(hidden), `Bearer (hidden)` and shoal1_(hidden)\nend"
+        );
+    }
+
+    #[test]
+    fn the_same_address_has_the_same_name_everywhere() {
+        let mut addresses = Addresses::default();
+        assert_eq!(
+            addresses.hide("peer 10.0.0.2:7700, [2001:db8::1]:7700 and 10.0.0.2. At 07:58:39 on 127.0.0.1:80, 0.0.0.0"),
+            "peer ip-1:7700, [ip-2]:7700 and ip-1. At 07:58:39 on 127.0.0.1:80, 0.0.0.0"
+        );
+        assert_eq!(addresses.hide("shoal_mesh::transport 10.0.0.2"), "shoal_mesh::transport ip-1");
+    }
+}
