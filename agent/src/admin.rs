@@ -2,6 +2,7 @@
 
 mod gather;
 mod history;
+mod identity;
 mod keys;
 mod listen;
 mod live;

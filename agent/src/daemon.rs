@@ -172,6 +172,7 @@ impl Daemon {
             listen: config.mesh.listen,
             advertise: config.mesh.advertise.clone(),
             gossip_interval: config.mesh.gossip_interval.0,
+            certificate_life: config.mesh.certificate_life.0,
         };
         let (mesh, inbound) =
             Mesh::start(mesh_config, Arc::clone(&identity), facts).await.map_err(|error| failed(&error))?;
@@ -377,7 +378,9 @@ fn facts(
         protocol: wire::PROTOCOL,
         host: host(),
         gpu_source: inventory.source(),
-        issuer: identity.issuer().is_some(),
+        // Both are the mesh's to say, and change while it runs.
+        issuer: false,
+        validities: None,
         requests_capacity: config.capacity.is_set(),
         engines: supervisor.offers(),
         started: clock::now(),

@@ -33,4 +33,6 @@ pub use token::{JoinToken, TokenId, TokenLimits};
 
 pub(crate) use certificate::{certified_key, dns_name};
 pub(crate) use keys::{random, sha256};
+pub use profile::{NODE_LIFE, NODE_LIFE_MAX};
+
 pub(crate) use profile::CLOCK_TOLERANCE;

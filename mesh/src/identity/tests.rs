@@ -12,8 +12,8 @@ use shoal_types::{NodeId, UnixMillis};
 use tempfile::tempdir;
 
 use super::{
-    Binding, Candidate, CertificateError, Identity, IdentityError, JoinRefusal, JoinToken, NodeCertificate, Roles,
-    TokenError, TokenId, TokenLedger, init_mesh,
+    Binding, Candidate, CertificateError, Identity, IdentityError, JoinRefusal, JoinToken, NODE_LIFE, NodeCertificate,
+    Roles, TokenError, TokenId, TokenLedger, init_mesh,
     testing::{BINDING, MemoryLedger, ask, first_node, limits, member, token},
     verify_writer,
 };
@@ -185,7 +185,7 @@ fn a_token_is_used_as_often_as_granted_and_a_retry_is_no_use() {
     let dir = tempdir().unwrap();
     let first = first_node(dir.path(), NOW);
     let (token, ledger) = (token(&first, &limits(2), NOW), MemoryLedger::default());
-    let candidate = |name: &str| Candidate::prepare(&dir.path().join(name), &token).unwrap();
+    let candidate = |name: &str| Candidate::prepare(&dir.path().join(name), &token, NOW).unwrap();
     ask(&first, &candidate("a"), &token, &ledger, NOW).unwrap();
     // The answer was lost and the host has started anew: same directory, same key.
     ask(&first, &candidate("a"), &token, &ledger, NOW).unwrap();
@@ -195,7 +195,7 @@ fn a_token_is_used_as_often_as_granted_and_a_retry_is_no_use() {
     let admitted = ask(&first, &candidate("a"), &token, &ledger, NOW).unwrap();
     let joined = candidate("a").enter(admitted, first.roots(), NOW).unwrap();
     assert_eq!(joined.node_id(), Identity::load(&dir.path().join("a")).unwrap().node_id());
-    let again = Candidate::prepare(&dir.path().join("a"), &token);
+    let again = Candidate::prepare(&dir.path().join("a"), &token, NOW);
     assert!(matches!(again, Err(IdentityError::Exists { .. })), "a node does not join twice");
 }
 
@@ -232,8 +232,9 @@ fn two_that_ask_at_once_are_counted_one_after_the_other() {
     let first = first_node(dir.path(), NOW);
     let (token, ledger) = (token(&first, &limits(1), NOW), SlowLedger::default());
     let admit = |name: &str| {
-        let request = Candidate::prepare(&dir.path().join(name), &token).unwrap().request(&token, &BINDING).unwrap();
-        first.issuer().unwrap().admit(&request, &BINDING, &ledger, NOW).is_ok()
+        let request = Candidate::prepare(&dir.path().join(name), &token, NOW).unwrap();
+        let request = request.request(&token, &BINDING).unwrap();
+        first.issuer().unwrap().admit(&request, &BINDING, &ledger, NODE_LIFE, NOW).is_ok()
     };
     let (a, b) = std::thread::scope(|scope| {
         let (a, b) = (scope.spawn(|| admit("a")), scope.spawn(|| admit("b")));
@@ -247,7 +248,7 @@ fn a_token_out_of_time_or_taken_back_admits_nobody() {
     let dir = tempdir().unwrap();
     let first = first_node(dir.path(), NOW);
     let (token, ledger) = (token(&first, &limits(1), NOW), MemoryLedger::default());
-    let candidate = Candidate::prepare(&dir.path().join("a"), &token).unwrap();
+    let candidate = Candidate::prepare(&dir.path().join("a"), &token, NOW).unwrap();
     let late = NOW.plus(HOUR + Duration::from_millis(1));
     let refused = ask(&first, &candidate, &token, &ledger, late);
     assert_eq!(refused.unwrap_err(), JoinRefusal::Expired { at: NOW.plus(HOUR) });
@@ -260,10 +261,10 @@ fn a_request_is_of_no_use_on_another_connection() {
     let dir = tempdir().unwrap();
     let first = first_node(dir.path(), NOW);
     let (token, ledger) = (token(&first, &limits(1), NOW), MemoryLedger::default());
-    let candidate = Candidate::prepare(&dir.path().join("a"), &token).unwrap();
+    let candidate = Candidate::prepare(&dir.path().join("a"), &token, NOW).unwrap();
     let request = candidate.request(&token, &BINDING).unwrap();
     for other in [Binding { nonce: [9; 32], ..BINDING }, Binding { exporter: [9; 32], ..BINDING }] {
-        let refused = first.issuer().unwrap().admit(&request, &other, &ledger, NOW);
+        let refused = first.issuer().unwrap().admit(&request, &other, &ledger, NODE_LIFE, NOW);
         assert_eq!(refused.unwrap_err(), JoinRefusal::BadProof);
     }
 }
@@ -275,7 +276,7 @@ fn a_token_of_another_issuer_or_forged_is_refused_as_such() {
     let second = member(&first, dir.path(), "second", &super::TokenLimits { issuer: true, ..limits(1) }, NOW);
     let ledger = MemoryLedger::default();
     let elsewhere = token(&second, &limits(1), NOW);
-    let candidate = Candidate::prepare(&dir.path().join("a"), &elsewhere).unwrap();
+    let candidate = Candidate::prepare(&dir.path().join("a"), &elsewhere, NOW).unwrap();
     let refused = ask(&first, &candidate, &elsewhere, &ledger, NOW).unwrap_err();
     assert!(matches!(refused, JoinRefusal::OtherIssuer { issuer, .. } if issuer == second.node_id()));
 
@@ -300,7 +301,7 @@ fn an_issuer_is_made_only_where_the_root_key_is() {
 
     fs::rename(dir.path().join("first/root.key"), dir.path().join("offline")).unwrap();
     let (token, ledger) = (token(&first, &as_issuer, NOW), MemoryLedger::default());
-    let candidate = Candidate::prepare(&dir.path().join("fourth"), &token).unwrap();
+    let candidate = Candidate::prepare(&dir.path().join("fourth"), &token, NOW).unwrap();
     assert_eq!(ask(&first, &candidate, &token, &ledger, NOW).unwrap_err(), JoinRefusal::RootKeyAway);
     fs::rename(dir.path().join("offline"), dir.path().join("first/root.key")).unwrap();
     ask(&first, &candidate, &token, &ledger, NOW).expect("the refusal was no use of the token");
@@ -314,13 +315,43 @@ fn a_renewed_certificate_is_the_same_but_for_its_time() {
     let before = node.certificate();
     let half = NOW.plus(HOUR * 37);
     assert!(!before.past_half_life(NOW.plus(HOUR * 35)) && before.past_half_life(half));
-    node.replace_chain(first.issuer().unwrap().renew(&before, half).unwrap(), half).unwrap();
+    node.replace_chain(first.issuer().unwrap().renew(&before, NODE_LIFE, half).unwrap(), half).unwrap();
     let after = Identity::load(&dir.path().join("node")).unwrap().certificate();
     assert_eq!(after.not_after, half.plus(HOUR * 72));
     assert_eq!(after, NodeCertificate { not_before: after.not_before, not_after: after.not_after, ..before.clone() });
     assert_eq!(node.not_after(), after.not_after);
 
     assert!(node.replace_chain(first.chain().to_vec(), half).is_err(), "another node's chain");
-    let late = before.not_after.plus(HOUR);
-    assert!(first.issuer().unwrap().renew(&before, late).is_err(), "an expired certificate");
+}
+
+#[test]
+fn an_issuer_renews_its_own_certificate_however_late() {
+    let dir = tempdir().unwrap();
+    let first = first_node(dir.path(), NOW);
+    let (issuer, before) = (first.issuer().unwrap(), first.certificate());
+    let late = before.not_after.plus(HOUR * 24 * 30);
+    first.replace_chain(issuer.renew(&before, NODE_LIFE, late).unwrap(), late).unwrap();
+    assert_eq!(first.not_after(), late.plus(NODE_LIFE));
+
+    let last_hours = UnixMillis::from_millis(issuer.validity().until.as_millis() - 3_600_000);
+    first.replace_chain(issuer.renew(&before, NODE_LIFE, last_hours).unwrap(), last_hours).unwrap();
+    assert_eq!(first.not_after(), issuer.validity().until, "nothing outlives who signed it");
+    assert!(issuer.renew(&before, NODE_LIFE, issuer.validity().until.plus(HOUR)).is_err());
+}
+
+#[test]
+fn a_node_whose_certificate_is_over_joins_again_as_the_same_node() {
+    let dir = tempdir().unwrap();
+    let first = first_node(dir.path(), NOW);
+    let node = member(&first, dir.path(), "node", &limits(1), NOW);
+    let late = node.not_after().plus(HOUR);
+    let token = |mesh: &Identity| token(mesh, &limits(1), late);
+    let home = dir.path().join("node");
+    assert!(matches!(Candidate::prepare(&home, &token(&first), NOW), Err(IdentityError::Exists { .. })), "still good");
+    let elsewhere = first_node(&dir.path().join("elsewhere"), late);
+    let foreign = Candidate::prepare(&home, &token(&elsewhere), late);
+    assert!(matches!(foreign, Err(IdentityError::Exists { .. })), "of another mesh");
+
+    let again = member(&first, dir.path(), "node", &limits(1), late);
+    assert_eq!((again.node_id(), again.not_after()), (node.node_id(), late.plus(NODE_LIFE)));
 }
