@@ -2,6 +2,7 @@
 
 mod apply;
 mod args;
+mod backup;
 mod client;
 mod describe;
 mod get;
@@ -93,6 +94,8 @@ async fn run(connection: Connection, verb: Verb) -> Result<ExitCode, Problem> {
         Verb::Undrain(args) => node::undrain(&client, args).await,
         Verb::Revoke(args) => node::revoke(&client, args).await,
         Verb::Status(args) => get::status(&client, args).await,
+        Verb::Backup(args) => backup::backup(&client, args).await,
+        Verb::Restore(args) => backup::restore(&client, args).await,
         Verb::Config(verb) => schema::run(verb),
         Verb::Dev(args) => dev::run(args).await,
         Verb::Simulate(args) => simulate::run(&args),

@@ -4,6 +4,7 @@ mod admission;
 mod distances;
 mod error;
 mod facts;
+mod issuing;
 mod keys;
 mod link;
 mod publish;
@@ -39,7 +40,7 @@ use crate::{
     gossip::{Gossip, GossipConfig, GossipParts, next_generation},
     identity::{Identity, JoinToken, TokenId, TokenLimits},
     store::{
-        Store, TokenStatus,
+        Backup, Origin, RestoreOptions, Restored, Store, TokenStatus,
         sync::{Sync, SyncParts},
     },
     transport::{InboundStream, OpenError, PeerStatus, Stream, StreamKind, Transport, TransportConfig},
@@ -74,6 +75,7 @@ pub struct Mesh {
     generation: UnixMillis,
     addresses: Addresses,
     facts: watch::Sender<NodeFacts>,
+    certificate_life: Duration,
     store: Store,
     transport: Transport,
     gossip: Gossip,
@@ -156,6 +158,7 @@ impl Mesh {
             generation,
             addresses,
             facts,
+            certificate_life: config.certificate_life,
             store,
             transport,
             gossip,
@@ -249,6 +252,23 @@ impl Mesh {
             return Err(MeshError::OwnNode);
         }
         Ok(self.store.revoke_node(node, clock::now()).await?)
+    }
+
+    /// All that the store holds at this moment.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub async fn backup(&self) -> Result<Backup, MeshError> {
+        let origin = Origin { mesh: self.identity.mesh_id(), node: self.me(), made: clock::now() };
+        Ok(self.store.backup(origin).await?)
+    }
+
+    /// Puts back what `backup` has and the store has not, and says what became of each entry. What was revoked stays so.
+    ///
+    /// # Errors
+    /// If this node may not write, or why not all could be written; doing it again then does the rest.
+    pub async fn restore(&self, backup: Backup, options: RestoreOptions) -> Result<Vec<Restored>, MeshError> {
+        Ok(self.store.restore(backup, options, clock::now()).await?)
     }
 
     /// Whether this node is a member no more: the store says so, or a peer that hung up on it.

@@ -12,6 +12,7 @@ mod departure;
 mod dev;
 mod engines;
 mod gpus;
+mod identity;
 mod join;
 mod keys;
 mod lifecycle;

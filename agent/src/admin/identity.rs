@@ -1,8 +1,23 @@
-//! Who is in the mesh, and with what certificates: what needs attention.
+//! Who is in the mesh, and with what certificates: what needs attention. And the store of the mesh as a whole.
 
+use axum::{
+    Json,
+    extract::{Query, State},
+    http::header,
+    response::{IntoResponse, Response},
+};
+use serde::Deserialize;
+use shoal_mesh::{Backup, RestoreOptions, Restored};
 use shoal_types::{Liveness, UnixMillis, Validity};
 
-use super::model::NodeStatus;
+use super::{
+    model::NodeStatus,
+    problem::{Code, Problem},
+    routes::{Answer, Shared},
+};
+
+/// Largest backup that is taken: all the entries that a store holds, of the size that they usually are.
+pub(crate) const BACKUP_MAX: usize = 64 << 20;
 
 /// All that is to be said of a node that was thrown out: the rest follows from it.
 pub(crate) const REVOKED: &str = "this node is revoked: its peers hang up on it, and it takes part in nothing any more; stop it, \
@@ -52,4 +67,33 @@ pub(crate) fn problems(nodes: &[NodeStatus], now: UnixMillis) -> Vec<String> {
 fn ends(validity: Validity, now: UnixMillis, what: &str, then: &str) -> Option<String> {
     let verb = if validity.is_over(now) { "ended" } else { "ends" };
     validity.is_ending(now).then(|| format!("{what} {verb} at {}: {then}", validity.until))
+}
+
+pub(super) async fn backup(State(admin): Shared) -> Result<Response, Problem> {
+    let text = admin.mesh.backup().await?.to_text().map_err(|error| Problem::new(Code::Failed, error))?;
+    if text.len() > BACKUP_MAX {
+        let why =
+            format!("a backup of {} MiB is more than can be restored: {} MiB", text.len() >> 20, BACKUP_MAX >> 20);
+        return Err(Problem::new(Code::Failed, why).hint("delete endpoints that nobody needs"));
+    }
+    Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response())
+}
+
+/// How a backup is restored.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct RestoreQuery {
+    #[serde(default)]
+    dry_run: bool,
+    #[serde(default)]
+    replace: bool,
+}
+
+pub(super) async fn restore(
+    State(admin): Shared,
+    Query(RestoreQuery { dry_run, replace }): Query<RestoreQuery>,
+    body: String,
+) -> Answer<Vec<Restored>> {
+    let backup = Backup::parse(&body).map_err(|error| Problem::new(Code::Invalid, error))?;
+    Ok(Json(admin.mesh.restore(backup, RestoreOptions { replace, dry_run }).await?))
 }

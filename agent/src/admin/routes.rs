@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use axum::{
     Json, Router,
     body::Body,
-    extract::{Path, Query, State},
+    extract::{DefaultBodyLimit, Path, Query, State},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
     routing::{delete, get, post},
@@ -95,6 +95,8 @@ pub(crate) fn api_router(admin: Arc<Admin>) -> Router {
         .route("/v1/requests/{id}/why", get(requests::why))
         .route("/v1/replicas", get(replicas))
         .route("/v1/replicas/{replica}/logs", get(replica_logs))
+        .route("/v1/backup", get(identity::backup))
+        .route("/v1/restore", post(identity::restore).layer(DefaultBodyLimit::max(identity::BACKUP_MAX)))
         .route("/v1/tokens", get(tokens).post(create_token))
         .route("/v1/tokens/{id}", delete(revoke_token))
         .route("/v1/keys", get(keys::list).post(keys::create))

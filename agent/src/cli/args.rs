@@ -1,6 +1,7 @@
 //! Verbs and flags.
 
 mod agent;
+mod backup;
 mod connection;
 mod dev;
 mod endpoint;
@@ -20,6 +21,7 @@ pub(crate) use self::{
     engine::{EngineExecArgs, EngineShimArgs, SimEngineArgs},
 };
 pub(super) use self::{
+    backup::{BackupArgs, RestoreArgs},
     connection::Connection,
     endpoint::{ApplyArgs, DeleteArgs, LogsArgs, PlanArgs, RolloutTarget, RolloutUndo, RolloutVerb, WhyArgs},
     engine::EngineVerb,

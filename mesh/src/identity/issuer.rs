@@ -52,8 +52,14 @@ impl Issuer {
             return Ok(None);
         }
         let certificate = dir.certificates(IdentityFile::IssuerCertificate)?.swap_remove(0);
+        let certified = certified_key(&certificate)?;
+        // A new one was being taken up when this host stopped.
+        let next = IdentityFile::NextIssuerKey;
+        if dir.has(next) && dir.key(next)?.public() == certified {
+            dir.rename(next, IdentityFile::IssuerKey)?;
+        }
         let key = dir.key(IdentityFile::IssuerKey)?;
-        if certified_key(&certificate)? != key.public() {
+        if certified != key.public() {
             let reason = "it is not for the key in issuer.key".to_owned();
             return Err(IdentityError::Damaged { path: dir.path(IdentityFile::IssuerCertificate), reason });
         }

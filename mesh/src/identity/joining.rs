@@ -186,8 +186,8 @@ impl Candidate {
                 return Err(IdentityError::Exists { path: dir.path(finished) });
             }
         }
-        let node = kept_key(&dir, IdentityFile::NodeKey)?;
-        let issuer = token.grant.makes_issuer.then(|| kept_key(&dir, IdentityFile::IssuerKey)).transpose()?;
+        let node = dir.kept_key(IdentityFile::NodeKey)?;
+        let issuer = token.grant.makes_issuer.then(|| dir.kept_key(IdentityFile::IssuerKey)).transpose()?;
         Ok(Self { dir, node, issuer, again })
     }
 
@@ -244,13 +244,4 @@ impl Candidate {
         }
         Identity::load(self.dir.dir())
     }
-}
-
-fn kept_key(dir: &IdentityDir, file: IdentityFile) -> Result<PrivateKey, IdentityError> {
-    if dir.has(file) {
-        return dir.key(file);
-    }
-    let key = PrivateKey::generate()?;
-    dir.add_key(file, &key)?;
-    Ok(key)
 }

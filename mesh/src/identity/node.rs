@@ -8,7 +8,7 @@ use shoal_types::{MeshId, NodeId, UnixMillis, Validities};
 use tokio::sync::watch;
 
 use super::{
-    CertificateError, IdentityError, Issuer, NodeCertificate, Roles, Roots, Signature,
+    CertificateError, IdentityError, Issuer, NodeCertificate, Roles, RootKey, Roots, Signature,
     files::{IdentityDir, IdentityFile},
     keys::PrivateKey,
     profile::{self, Authority, NODE_LIFE, Subject},
@@ -155,6 +155,21 @@ impl Identity {
         Ok(())
     }
 
+    /// Takes another issuing key into use, and the chain that it begins with.
+    pub(super) fn replace_issuer(
+        &self,
+        issuer: Option<Issuer>,
+        chain: Vec<CertificateDer<'static>>,
+        now: UnixMillis,
+    ) -> Result<(), IdentityError> {
+        self.inner.issuer.store(issuer.map(Arc::new));
+        self.replace_chain(chain, now)
+    }
+
+    pub(super) fn dir(&self) -> &IdentityDir {
+        &self.inner.dir
+    }
+
     pub(crate) fn credentials(&self) -> Arc<Credentials> {
         self.inner.credentials.load_full()
     }
@@ -171,13 +186,30 @@ impl Identity {
 /// # Errors
 /// [`IdentityError::Exists`] if `dir` holds any part of an identity; nothing is ever overwritten.
 pub fn init_mesh(dir: &Path, now: UnixMillis) -> Result<Identity, IdentityError> {
+    let dir = empty(dir)?;
+    let root_key = PrivateKey::generate()?;
+    dir.add_key(IdentityFile::RootKey, &root_key)?;
+    first_node(&dir, &root_key, now)
+}
+
+/// Makes the first node of a mesh that was lost but for its root key, of which no copy is kept in `dir`. It has the same
+/// id, so that what was signed in it counts again.
+///
+/// # Errors
+/// As [`init_mesh`].
+pub fn init_mesh_again(dir: &Path, root: &RootKey, now: UnixMillis) -> Result<Identity, IdentityError> {
+    first_node(&empty(dir)?, root.key(), now)
+}
+
+fn empty(dir: &Path) -> Result<IdentityDir, IdentityError> {
     let dir = IdentityDir::create(dir)?;
-    if let Some(path) = dir.found() {
-        return Err(IdentityError::Exists { path });
-    }
-    let (root_key, issuer_key, node_key) = (PrivateKey::generate()?, PrivateKey::generate()?, PrivateKey::generate()?);
-    let root = profile::root(&root_key, now)?;
-    let signer = Authority { certificate: &root, key: &root_key };
+    dir.found().map_or(Ok(dir), |path| Err(IdentityError::Exists { path }))
+}
+
+fn first_node(dir: &IdentityDir, root_key: &PrivateKey, now: UnixMillis) -> Result<Identity, IdentityError> {
+    let (issuer_key, node_key) = (PrivateKey::generate()?, PrivateKey::generate()?);
+    let root = profile::root(root_key, now)?;
+    let signer = Authority { certificate: &root, key: root_key };
     let issuer = profile::issuer(&issuer_key.public(), node_key.public().node_id(), &signer, now)?;
     let roles = Roles { write: true, issuer: true };
     let signer = Authority { certificate: &issuer, key: &issuer_key };
@@ -185,7 +217,6 @@ pub fn init_mesh(dir: &Path, now: UnixMillis) -> Result<Identity, IdentityError>
     let subject = Subject { key: &node_key.public(), mesh, roles, labels: &BTreeMap::new() };
     let leaf = profile::node(subject, &signer, NODE_LIFE, now)?;
 
-    dir.add_key(IdentityFile::RootKey, &root_key)?;
     dir.add_certificates(IdentityFile::RootCertificate, &[root])?;
     dir.add_key(IdentityFile::IssuerKey, &issuer_key)?;
     dir.add_certificates(IdentityFile::IssuerCertificate, std::slice::from_ref(&issuer))?;

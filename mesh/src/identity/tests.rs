@@ -12,8 +12,9 @@ use shoal_types::{NodeId, UnixMillis};
 use tempfile::tempdir;
 
 use super::{
-    Binding, Candidate, CertificateError, Identity, IdentityError, JoinRefusal, JoinToken, NODE_LIFE, NodeCertificate,
-    Roles, TokenError, TokenId, TokenLedger, init_mesh,
+    Binding, Candidate, CertificateError, Identity, IdentityError, IssuerGrant, IssuerRequest, IssuingError,
+    JoinRefusal, JoinToken, NODE_LIFE, NodeCertificate, Roles, RootKey, TokenError, TokenId, TokenLedger, TokenLimits,
+    init_mesh, init_mesh_again,
     testing::{BINDING, MemoryLedger, ask, first_node, limits, member, token},
     verify_writer,
 };
@@ -354,4 +355,109 @@ fn a_node_whose_certificate_is_over_joins_again_as_the_same_node() {
 
     let again = member(&first, dir.path(), "node", &limits(1), late);
     assert_eq!((again.node_id(), again.not_after()), (node.node_id(), late.plus(NODE_LIFE)));
+}
+
+/// Signs what `node` asks for with the root key of the first node in `dir`, through text as people carry it.
+fn granted(dir: &Path, node: &Identity, now: UnixMillis) -> IssuerGrant {
+    let root = RootKey::read(&dir.join("first/root.key")).unwrap();
+    let request: IssuerRequest = node.request_issuer().unwrap().to_string().parse().unwrap();
+    assert_eq!(request.node(), node.node_id());
+    root.sign(&request, now).unwrap().to_string().parse().unwrap()
+}
+
+#[test]
+fn a_node_becomes_an_issuer_where_the_root_key_is_elsewhere_and_gets_new_keys() {
+    let dir = tempdir().unwrap();
+    let first = first_node(dir.path(), NOW);
+    let node = member(&first, dir.path(), "node", &limits(1), NOW);
+    assert!(node.issuer().is_none());
+    let mut rings = node.changed();
+    node.install_issuer(granted(dir.path(), &node, NOW), NODE_LIFE, NOW).unwrap();
+    assert!(rings.has_changed().unwrap(), "others are told");
+    rings.borrow_and_update();
+    let certificate = node.certificate();
+    assert!(certificate.roles.issuer && certificate.issuer == Some(node.node_id()), "{certificate:?}");
+    let token = token(&node, &limits(2), NOW);
+    let (ledger, third) =
+        (MemoryLedger::default(), Candidate::prepare(&dir.path().join("third"), &token, NOW).unwrap());
+    let admitted = ask(&node, &third, &token, &ledger, NOW).unwrap();
+    assert_eq!(third.enter(admitted, first.roots(), NOW).unwrap().certificate().issuer, Some(node.node_id()));
+
+    // Rotated: what it signed before counts, its tokens of before admit nobody.
+    let late = NOW.plus(HOUR * 24 * 300);
+    node.install_issuer(granted(dir.path(), &node, late), NODE_LIFE, late).unwrap();
+    assert!(node.issuer().unwrap().validity().until > NOW.plus(HOUR * 24 * 600));
+    let fourth = Candidate::prepare(&dir.path().join("fourth"), &token, NOW).unwrap();
+    assert_eq!(ask(&node, &fourth, &token, &ledger, NOW).unwrap_err(), JoinRefusal::BadSignature);
+    let loaded = Identity::load(&dir.path().join("node")).unwrap();
+    assert_eq!(loaded.certificate(), node.certificate());
+    assert!(loaded.issuer().is_some());
+}
+
+#[test]
+fn an_issuer_that_stops_while_it_takes_up_a_key_starts_whole() {
+    let dir = tempdir().unwrap();
+    let first = first_node(dir.path(), NOW);
+    let grant = granted(dir.path(), &first, NOW);
+    let (home, saved) = (dir.path().join("first"), dir.path().join("saved"));
+    fs::create_dir(&saved).unwrap();
+    for name in ["issuer.key", "issuer-next.key", "node.crt"] {
+        fs::copy(home.join(name), saved.join(name)).unwrap();
+    }
+    first.install_issuer(grant, NODE_LIFE, NOW).unwrap();
+    // As it was once the certificate was written, and nothing else.
+    for name in ["issuer.key", "issuer-next.key", "node.crt"] {
+        fs::copy(saved.join(name), home.join(name)).unwrap();
+    }
+    let restarted = Identity::load(&home).unwrap();
+    assert_eq!(restarted.issuer().unwrap().validity(), first.issuer().unwrap().validity());
+    member(&restarted, dir.path(), "node", &limits(1), NOW);
+    assert!(!home.join("issuer-next.key").exists());
+}
+
+#[test]
+fn requests_and_grants_that_do_not_fit_are_refused_as_what_they_are() {
+    let dir = tempdir().unwrap();
+    let first = first_node(dir.path(), NOW);
+    let node = member(&first, dir.path(), "node", &limits(1), NOW);
+    let issuing = |error: IdentityError| match error {
+        IdentityError::Issuing(error) => error,
+        other => panic!("{other}"),
+    };
+    let elsewhere = dir.path().join("elsewhere");
+    first_node(&elsewhere, NOW);
+    let other_root = RootKey::read(&elsewhere.join("first/root.key")).unwrap();
+    let request = node.request_issuer().unwrap();
+    let error = issuing(other_root.sign(&request, NOW).unwrap_err());
+    assert!(matches!(error, IssuingError::OtherMesh { .. }), "{error}");
+    let text = request.to_string();
+    assert!(matches!(text[1..].parse::<IssuerRequest>(), Err(IssuingError::Other { .. })));
+    assert!(matches!(text[..text.len() - 3].parse::<IssuerRequest>(), Err(IssuingError::Damaged { .. })));
+    assert!(matches!(text.parse::<IssuerGrant>(), Err(IssuingError::Other { .. })));
+
+    let second = member(&first, dir.path(), "second", &limits(1), NOW);
+    let for_another = granted(dir.path(), &second, NOW);
+    let error = issuing(node.install_issuer(for_another.clone(), NODE_LIFE, NOW).unwrap_err());
+    assert_eq!(error, IssuingError::NotAsked);
+    second.install_issuer(for_another.clone(), NODE_LIFE, NOW).unwrap();
+    let error = issuing(second.install_issuer(for_another, NODE_LIFE, NOW).unwrap_err());
+    assert_eq!(error, IssuingError::NotAsked, "a grant is for one use");
+
+    let reader = member(&first, dir.path(), "reader", &TokenLimits { write: false, ..limits(1) }, NOW);
+    assert!(matches!(reader.request_issuer(), Err(IdentityError::IssuerCannotWrite { .. })));
+}
+
+#[test]
+fn a_mesh_that_was_lost_but_for_its_root_key_begins_again_as_the_same() {
+    let dir = tempdir().unwrap();
+    let first = first_node(dir.path(), NOW);
+    let survivor = member(&first, dir.path(), "survivor", &limits(1), NOW);
+    let root = RootKey::read(&dir.path().join("first/root.key")).unwrap();
+    let again = init_mesh_again(&dir.path().join("again"), &root, NOW.plus(HOUR)).unwrap();
+    assert_eq!(again.mesh_id(), first.mesh_id());
+    assert_ne!(again.node_id(), first.node_id());
+    assert!(!dir.path().join("again/root.key").exists(), "the root key stays where it is");
+    assert!(survivor.roots().verify(&again.chain(), NOW.plus(HOUR)).is_ok());
+    assert!(again.roots().verify(&survivor.chain(), NOW.plus(HOUR)).is_ok());
+    member(&again, dir.path(), "new", &limits(1), NOW.plus(HOUR));
 }

@@ -3,9 +3,9 @@
 use clap::{Parser, Subcommand};
 
 use super::{
-    AgentArgs, ApplyArgs, ConfigVerb, Connection, DeleteArgs, DescribeArgs, DevArgs, DrainArgs, EngineVerb, GetArgs,
-    InitArgs, JoinArgs, KeyVerb, LogsArgs, NodeArgs, OutputArgs, PlanArgs, RolloutVerb, SimEngineArgs, TokenVerb,
-    UndrainArgs, WhyArgs,
+    AgentArgs, ApplyArgs, BackupArgs, ConfigVerb, Connection, DeleteArgs, DescribeArgs, DevArgs, DrainArgs, EngineVerb,
+    GetArgs, InitArgs, JoinArgs, KeyVerb, LogsArgs, NodeArgs, OutputArgs, PlanArgs, RestoreArgs, RolloutVerb,
+    SimEngineArgs, TokenVerb, UndrainArgs, WhyArgs,
 };
 use crate::simulate::SimulateArgs;
 
@@ -71,6 +71,10 @@ pub(crate) enum Verb {
     Rollout(RolloutVerb),
     /// Show the mesh in one screen; exit 1 if it needs attention
     Status(OutputArgs),
+    /// Write specs, keys, tokens and revocations of the mesh into a file
+    Backup(BackupArgs),
+    /// Put back what a backup has and the mesh has not
+    Restore(RestoreArgs),
     /// Print JSON Schemas for editors
     #[command(subcommand)]
     Config(ConfigVerb),
