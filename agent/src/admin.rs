@@ -15,7 +15,7 @@ mod routes;
 mod serve;
 mod view;
 
-pub(crate) use identity::BACKUP_MAX;
+pub(crate) use identity::{BACKUP_MAX, IssuerText};
 pub(crate) use keys::{KeyCreated, KeyRequest, UsageReport};
 pub(crate) use listen::AdminListeners;
 pub(crate) use logs::{LogQuery, local as local_logs};

@@ -7,6 +7,7 @@ mod client;
 mod describe;
 mod get;
 mod identity;
+mod issuer;
 mod key;
 mod logs;
 mod node;
@@ -84,6 +85,7 @@ async fn run(connection: Connection, verb: Verb) -> Result<ExitCode, Problem> {
         Verb::Init(args) => identity::init(args),
         Verb::Join(args) => identity::join(args).await,
         Verb::Token(verb) => token::run(&client, verb).await,
+        Verb::Issuer(verb) => issuer::run(&client, verb).await,
         Verb::Key(verb) => key::run(&client, verb).await,
         Verb::Apply(args) => apply::apply(&client, args).await,
         Verb::Get(args) => get::run(&client, args).await,

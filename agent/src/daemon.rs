@@ -115,6 +115,14 @@ async fn identity(config: &Config, args: &AgentArgs) -> Result<Arc<Identity>, Pr
     let state_dir = config.state_dir();
     let dir = state_dir.join(IDENTITY_DIR);
     match (Identity::load(&dir), &args.join_token_file) {
+        // It was off for longer than its certificate lives: with a token it becomes the same node again.
+        (Ok(identity), Some(token_file)) if identity.not_after() < clock::now() && identity.issuer().is_none() => {
+            match join_with(&read_token(token_file)?, &state_dir).await {
+                Ok(node) => info!(%node, "Joined the mesh again"),
+                Err(problem) => warn!(%problem, expired = %identity.not_after(), "This node's certificate is over"),
+            }
+            Identity::load(&dir).map(Arc::new).map_err(|error| Problem::new(Code::Failed, error))
+        }
         (Ok(identity), _) => Ok(Arc::new(identity)),
         (Err(IdentityError::Missing { .. }), Some(token_file)) => {
             let node = join_with(&read_token(token_file)?, &state_dir).await?;

@@ -2,11 +2,11 @@
 
 use axum::{
     Json,
-    extract::{Query, State},
+    extract::{Path, Query, State},
     http::header,
     response::{IntoResponse, Response},
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use shoal_mesh::{Backup, RestoreOptions, Restored};
 use shoal_types::{Liveness, UnixMillis, Validity};
 
@@ -50,7 +50,12 @@ pub(crate) fn problems(nodes: &[NodeStatus], now: UnixMillis) -> Vec<String> {
     });
     let issuing = there().filter_map(|node| {
         let (name, validity) = (&node.name, node.facts.validities?.issuer?);
-        ends(validity, now, &format!("the issuing certificate of node {name}"), "with it all that it signed ends")
+        ends(
+            validity,
+            now,
+            &format!("the issuing certificate of node {name}"),
+            &format!("what it signed ends with it: `shoal issuer rotate {name}`"),
+        )
     });
     // All nodes have the same.
     let root = there().find_map(|node| node.facts.validities).and_then(|validities| {
@@ -67,6 +72,36 @@ pub(crate) fn problems(nodes: &[NodeStatus], now: UnixMillis) -> Vec<String> {
 fn ends(validity: Validity, now: UnixMillis, what: &str, then: &str) -> Option<String> {
     let verb = if validity.is_over(now) { "ended" } else { "ends" };
     validity.is_ending(now).then(|| format!("{what} {verb} at {}: {then}", validity.until))
+}
+
+/// What a node and the holder of the root key say to each other: a request, or the grant for it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct IssuerText {
+    pub(crate) text: String,
+}
+
+pub(super) async fn request_issuer(State(admin): Shared, Path(node): Path<String>) -> Answer<IssuerText> {
+    let node = admin.node(&node)?;
+    let text = if node == admin.mesh.me() {
+        admin.control.request_issuer().await.map_err(|why| Problem::new(Code::Failed, why))?
+    } else {
+        admin.peers.request_issuer(node).await?
+    };
+    Ok(Json(IssuerText { text }))
+}
+
+pub(super) async fn install_issuer(
+    State(admin): Shared,
+    Path(node): Path<String>,
+    Json(IssuerText { text }): Json<IssuerText>,
+) -> Answer<()> {
+    let node = admin.node(&node)?;
+    if node == admin.mesh.me() {
+        admin.control.install_issuer(&text).await.map_err(|why| Problem::new(Code::Failed, why))?;
+    } else {
+        admin.peers.install_issuer(node, text).await?;
+    }
+    Ok(Json(()))
 }
 
 pub(super) async fn backup(State(admin): Shared) -> Result<Response, Problem> {

@@ -84,6 +84,8 @@ pub(crate) fn api_router(admin: Arc<Admin>) -> Router {
         .route("/v1/nodes/{node}/drain", post(drain))
         .route("/v1/nodes/{node}", delete(revoke_node))
         .route("/v1/nodes/{node}/detail", get(detail))
+        .route("/v1/nodes/{node}/issuer-request", post(identity::request_issuer))
+        .route("/v1/nodes/{node}/issuer", post(identity::install_issuer))
         .route("/v1/nodes/{node}/gpus/{gpu}/fault", delete(clear_fault))
         .route("/v1/endpoints", get(endpoints).post(apply))
         .route("/v1/endpoints/{name}", get(endpoint).delete(delete_endpoint))
@@ -162,7 +164,7 @@ impl Admin {
         view::nodes(&self.view(), &rtt, clock::now())
     }
 
-    fn node(&self, text: &str) -> Result<NodeId, Problem> {
+    pub(super) fn node(&self, text: &str) -> Result<NodeId, Problem> {
         if let Ok(id) = text.parse() {
             // Also one that has been quiet for so long that it is in no view.
             return Ok(id);

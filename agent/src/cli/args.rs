@@ -8,6 +8,7 @@ mod endpoint;
 mod engine;
 mod get;
 mod identity;
+mod issuer;
 mod key;
 mod node;
 mod schema;
@@ -27,6 +28,7 @@ pub(super) use self::{
     engine::EngineVerb,
     get::{DescribeArgs, GetArgs, Resource},
     identity::{InitArgs, JoinArgs, TokenCreateArgs, TokenVerb},
+    issuer::{IssuerSignArgs, IssuerVerb},
     key::{KeyCreateArgs, KeyUsageArgs, KeyVerb},
     node::{DrainArgs, NodeArgs, UndrainArgs},
     schema::{ConfigVerb, SchemaOf},

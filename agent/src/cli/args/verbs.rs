@@ -4,8 +4,8 @@ use clap::{Parser, Subcommand};
 
 use super::{
     AgentArgs, ApplyArgs, BackupArgs, ConfigVerb, Connection, DeleteArgs, DescribeArgs, DevArgs, DrainArgs, EngineVerb,
-    GetArgs, InitArgs, JoinArgs, KeyVerb, LogsArgs, NodeArgs, OutputArgs, PlanArgs, RestoreArgs, RolloutVerb,
-    SimEngineArgs, TokenVerb, UndrainArgs, WhyArgs,
+    GetArgs, InitArgs, IssuerVerb, JoinArgs, KeyVerb, LogsArgs, NodeArgs, OutputArgs, PlanArgs, RestoreArgs,
+    RolloutVerb, SimEngineArgs, TokenVerb, UndrainArgs, WhyArgs,
 };
 use crate::simulate::SimulateArgs;
 
@@ -43,6 +43,9 @@ pub(crate) enum Verb {
     /// Make, list and revoke the tokens that nodes join with
     #[command(subcommand)]
     Token(TokenVerb),
+    /// List the nodes that admit others, make one, give one a new key
+    #[command(subcommand)]
+    Issuer(IssuerVerb),
     /// Make, list and revoke the keys that clients show, and see what they use
     #[command(subcommand)]
     Key(KeyVerb),
