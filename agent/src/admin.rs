@@ -1,5 +1,8 @@
 //! The admin API: what the command line talks to.
 
+mod access;
+mod endpoints;
+mod events;
 mod gather;
 mod history;
 mod identity;
@@ -8,13 +11,16 @@ mod listen;
 mod live;
 mod logs;
 mod model;
+mod nodes;
 mod placement;
 mod problem;
 mod requests;
 mod routes;
 mod serve;
+mod tokens;
 mod view;
 
+pub(crate) use events::EventList;
 pub(crate) use identity::{BACKUP_MAX, IssuerText};
 pub(crate) use keys::{KeyCreated, KeyRequest, UsageReport};
 pub(crate) use listen::AdminListeners;

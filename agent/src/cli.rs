@@ -5,6 +5,7 @@ mod args;
 mod backup;
 mod client;
 mod describe;
+mod events;
 mod get;
 mod identity;
 mod issuer;
@@ -90,6 +91,7 @@ async fn run(connection: Connection, verb: Verb) -> Result<ExitCode, Problem> {
         Verb::Apply(args) => apply::apply(&client, args).await,
         Verb::Get(args) => get::run(&client, args).await,
         Verb::Describe(args) => describe::run(&client, args).await,
+        Verb::Events(args) => events::run(&client, args).await,
         Verb::Delete(args) => apply::delete(&client, args).await,
         Verb::Logs(args) => logs::run(&client, args).await,
         Verb::Drain(args) => node::drain(&client, args).await,

@@ -1,20 +1,25 @@
 //! Who is in the mesh, and with what certificates: what needs attention. And the store of the mesh as a whole.
 
+use std::sync::Arc;
+
 use axum::{
-    Json,
-    extract::{Path, Query, State},
+    Extension, Json, Router,
+    extract::{DefaultBodyLimit, Path, Query, State},
     http::header,
     response::{IntoResponse, Response},
+    routing::{get, post},
 };
 use serde::{Deserialize, Serialize};
-use shoal_mesh::{Backup, RestoreOptions, Restored};
+use shoal_mesh::{Backup, RestoreOptions, RestoreOutcome, Restored};
 use shoal_types::{Liveness, UnixMillis, Validity};
 
 use super::{
+    access::Actor,
     model::NodeStatus,
     problem::{Code, Problem},
-    routes::{Answer, Shared},
+    routes::{Admin, Answer, Shared},
 };
+use crate::events::{Draft, Reason, Subject};
 
 /// Largest backup that is taken: all the entries that a store holds, of the size that they usually are.
 pub(crate) const BACKUP_MAX: usize = 64 << 20;
@@ -74,13 +79,22 @@ fn ends(validity: Validity, now: UnixMillis, what: &str, then: &str) -> Option<S
     validity.is_ending(now).then(|| format!("{what} {verb} at {}: {then}", validity.until))
 }
 
+/// What only administrators may ask.
+pub(super) fn router() -> Router<Arc<Admin>> {
+    Router::new()
+        .route("/v1/nodes/{node}/issuer-request", post(request_issuer))
+        .route("/v1/nodes/{node}/issuer", post(install_issuer))
+        .route("/v1/backup", get(backup))
+        .route("/v1/restore", post(restore).layer(DefaultBodyLimit::max(BACKUP_MAX)))
+}
+
 /// What a node and the holder of the root key say to each other: a request, or the grant for it.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct IssuerText {
     pub(crate) text: String,
 }
 
-pub(super) async fn request_issuer(State(admin): Shared, Path(node): Path<String>) -> Answer<IssuerText> {
+async fn request_issuer(State(admin): Shared, Path(node): Path<String>) -> Answer<IssuerText> {
     let node = admin.node(&node)?;
     let text = if node == admin.mesh.me() {
         admin.control.request_issuer().await.map_err(|why| Problem::new(Code::Failed, why))?
@@ -90,8 +104,9 @@ pub(super) async fn request_issuer(State(admin): Shared, Path(node): Path<String
     Ok(Json(IssuerText { text }))
 }
 
-pub(super) async fn install_issuer(
+async fn install_issuer(
     State(admin): Shared,
+    Extension(actor): Extension<Actor>,
     Path(node): Path<String>,
     Json(IssuerText { text }): Json<IssuerText>,
 ) -> Answer<()> {
@@ -101,10 +116,12 @@ pub(super) async fn install_issuer(
     } else {
         admin.peers.install_issuer(node, text).await?;
     }
+    let about = Subject::node(&admin.name_of(node));
+    admin.events.tell(Draft::new(Reason::IssuerInstalled, about, "it signs with a new issuing key").by(actor));
     Ok(Json(()))
 }
 
-pub(super) async fn backup(State(admin): Shared) -> Result<Response, Problem> {
+async fn backup(State(admin): Shared) -> Result<Response, Problem> {
     let text = admin.mesh.backup().await?.to_text().map_err(|error| Problem::new(Code::Failed, error))?;
     if text.len() > BACKUP_MAX {
         let why =
@@ -117,18 +134,28 @@ pub(super) async fn backup(State(admin): Shared) -> Result<Response, Problem> {
 /// How a backup is restored.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct RestoreQuery {
+struct RestoreQuery {
     #[serde(default)]
     dry_run: bool,
     #[serde(default)]
     replace: bool,
 }
 
-pub(super) async fn restore(
+async fn restore(
     State(admin): Shared,
+    Extension(actor): Extension<Actor>,
     Query(RestoreQuery { dry_run, replace }): Query<RestoreQuery>,
     body: String,
 ) -> Answer<Vec<Restored>> {
     let backup = Backup::parse(&body).map_err(|error| Problem::new(Code::Invalid, error))?;
-    Ok(Json(admin.mesh.restore(backup, RestoreOptions { replace, dry_run }).await?))
+    let origin = backup.origin.clone();
+    let restored = admin.mesh.restore(backup, RestoreOptions { replace, dry_run }).await?;
+    let put_back = |one: &&Restored| matches!(one.outcome, RestoreOutcome::Created | RestoreOutcome::Replaced);
+    let number = restored.iter().filter(put_back).count();
+    if !dry_run && number > 0 {
+        let what =
+            format!("{number} entries of the backup of {} by node {} are put back", origin.made, origin.node.short());
+        admin.events.tell(Draft::new(Reason::BackupRestored, Subject::mesh(), what).by(actor));
+    }
+    Ok(Json(restored))
 }

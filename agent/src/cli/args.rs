@@ -6,6 +6,7 @@ mod connection;
 mod dev;
 mod endpoint;
 mod engine;
+mod events;
 mod get;
 mod identity;
 mod issuer;
@@ -26,6 +27,7 @@ pub(super) use self::{
     connection::Connection,
     endpoint::{ApplyArgs, DeleteArgs, LogsArgs, PlanArgs, RolloutTarget, RolloutUndo, RolloutVerb, WhyArgs},
     engine::EngineVerb,
+    events::EventArgs,
     get::{DescribeArgs, GetArgs, Resource},
     identity::{InitArgs, JoinArgs, TokenCreateArgs, TokenVerb},
     issuer::{IssuerSignArgs, IssuerVerb},

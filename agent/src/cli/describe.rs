@@ -8,6 +8,7 @@ use shoal_types::{Departure, Gpu, GpuUse};
 use super::{
     args::{DescribeArgs, Resource},
     client::Client,
+    events,
     get::{list, node_state, replica_state},
     output::out,
     table::{Table, age, or_dash},
@@ -21,8 +22,8 @@ pub(super) async fn run(client: &Client, args: DescribeArgs) -> Result<(), Probl
     let name = Some(args.name.as_str());
     let text = match args.resource {
         Resource::Nodes => nodes(client, name).await,
-        Resource::Endpoints => join(list::<EndpointStatus>(client, name).await?, endpoint),
-        Resource::Replicas => join(list::<ReplicaStatus>(client, name).await?, |one| Ok(replica(one))),
+        Resource::Endpoints => endpoints(client, name).await,
+        Resource::Replicas => replicas(client, name).await,
     };
     out(&text?)
 }
@@ -32,14 +33,27 @@ async fn nodes(client: &Client, name: Option<&str>) -> Result<String, Problem> {
     for one in list::<NodeStatus>(client, name).await? {
         // Only the node itself knows the rest, and it may be gone.
         let detail = client.get::<NodeDetail>(&format!("/v1/nodes/{}/detail", one.id)).await;
-        texts.push(node(&one) + &detail.map_or_else(|problem| format!("Closely:      {problem}\n"), |d| closely(&d)));
+        let detail = detail.map_or_else(|problem| format!("Closely:      {problem}\n"), |d| closely(&d));
+        texts.push(node(&one) + &detail + &events::section(client, &format!("node/{}", one.name)).await);
     }
     Ok(texts.join("\n"))
 }
 
-fn join<T>(list: Vec<T>, describe: impl Fn(&T) -> Result<String, Problem>) -> Result<String, Problem> {
-    let texts: Result<Vec<String>, Problem> = list.iter().map(describe).collect();
-    Ok(texts?.join("\n"))
+async fn endpoints(client: &Client, name: Option<&str>) -> Result<String, Problem> {
+    let mut texts = Vec::new();
+    for one in list::<EndpointStatus>(client, name).await? {
+        let events = events::section(client, &format!("endpoint/{}", one.endpoint.metadata.name)).await;
+        texts.push(endpoint(&one)? + &events);
+    }
+    Ok(texts.join("\n"))
+}
+
+async fn replicas(client: &Client, name: Option<&str>) -> Result<String, Problem> {
+    let mut texts = Vec::new();
+    for one in list::<ReplicaStatus>(client, name).await? {
+        texts.push(replica(&one) + &events::section(client, &format!("replica/{}", one.name)).await);
+    }
+    Ok(texts.join("\n"))
 }
 
 fn fields(fields: &[(&str, String)]) -> String {
@@ -78,7 +92,7 @@ fn node(node: &NodeStatus) -> String {
     if !node.gpus.is_empty() {
         text += &gpus.to_string();
     }
-    text += &replicas(&node.replicas);
+    text += &replica_table(&node.replicas);
     text
 }
 
@@ -183,7 +197,7 @@ fn endpoint(endpoint: &EndpointStatus) -> Result<String, Problem> {
     for line in yaml.lines() {
         let _ = writeln!(text, "  {line}");
     }
-    text += &replicas(&status.replicas);
+    text += &replica_table(&status.replicas);
     text += "Why:\n";
     if status.excluded.is_empty() {
         text += "  every node could run a replica\n";
@@ -221,7 +235,7 @@ fn replica(replica: &ReplicaStatus) -> String {
     ])
 }
 
-fn replicas(replicas: &[ReplicaStatus]) -> String {
+fn replica_table(replicas: &[ReplicaStatus]) -> String {
     if replicas.is_empty() {
         return "Replicas:     none\n".to_owned();
     }

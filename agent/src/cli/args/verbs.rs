@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 
 use super::{
     AgentArgs, ApplyArgs, BackupArgs, ConfigVerb, Connection, DeleteArgs, DescribeArgs, DevArgs, DrainArgs, EngineVerb,
-    GetArgs, InitArgs, IssuerVerb, JoinArgs, KeyVerb, LogsArgs, NodeArgs, OutputArgs, PlanArgs, RestoreArgs,
+    EventArgs, GetArgs, InitArgs, IssuerVerb, JoinArgs, KeyVerb, LogsArgs, NodeArgs, OutputArgs, PlanArgs, RestoreArgs,
     RolloutVerb, SimEngineArgs, TokenVerb, UndrainArgs, WhyArgs,
 };
 use crate::simulate::SimulateArgs;
@@ -55,6 +55,8 @@ pub(crate) enum Verb {
     Get(GetArgs),
     /// Show all about one node, endpoint or replica, and why it is as it is
     Describe(DescribeArgs),
+    /// Show what happened, to whom, why, and who did it
+    Events(EventArgs),
     /// Delete endpoints
     Delete(DeleteArgs),
     /// Show what a replica's engine prints
