@@ -7,7 +7,8 @@ use tempfile::TempDir;
 use tokio::time::Instant;
 
 use super::harness::{
-    Answer, Mesh, Node, Placement, SigtermMeans, alive, chat, endpoint, list, ready, serving_nodes, stderr, stream_chat,
+    Answer, Mesh, Node, Placement, SigtermMeans, alive, chat, chat_with_key, endpoint, find, list, ready,
+    serving_nodes, stderr, stdout, stream_chat,
 };
 
 /// How soon a revoked node must be cut off everywhere.
@@ -43,15 +44,19 @@ async fn whole(mut answer: Answer) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_revoked_node_is_cut_off_everywhere_within_five_seconds() {
     let mut mesh = Mesh::start(3).await;
-    // One replica at home, one on the rented node; in turns, so that both have some of the streams.
+    // In turns, so that both replicas have some of the streams.
     let slow = endpoint("hello", 2, "50ms").replace("placement:", "routing: {policy: round-robin}, placement:");
     mesh.nodes[0].apply(&slow);
     for node in &mesh.nodes {
         node.wait_for("both replicas to be heard of", |status| ready(status, "hello") == 2).await;
     }
     let holders = mesh.holders("hello").await;
-    assert!(holders[2], "the rented node has one: {holders:?}");
     let ingress = holders.iter().position(|holds| !holds).expect("a node without a replica");
+    // Two of three serve, so this is never the first, which is the issuer.
+    let victim = (0..3).rev().find(|&node| holders[node]).expect("a serving node");
+    let others = [0, 1, 2].into_iter().filter(|&node| node != victim).collect::<Vec<_>>();
+    let revoker = others.iter().copied().find(|&node| node != ingress).expect("the other serving node");
+    let name = mesh.nodes[victim].name();
     let http = mesh.nodes[ingress].http();
     let mut streams = Vec::new();
     for index in 0..8 {
@@ -61,15 +66,16 @@ async fn a_revoked_node_is_cut_off_everywhere_within_five_seconds() {
     }
 
     let revoked = Instant::now();
-    mesh.nodes[1 - ingress].run_ok(&["revoke", "node-2"]);
+    mesh.nodes[revoker].run_ok(&["revoke", &name]);
     let left = || REVOKED_WITHIN.saturating_sub(revoked.elapsed());
-    for node in &mesh.nodes[..2] {
-        node.wait_within(left(), "the node to be gone", |status| !names(status, "node-2")).await;
+    for &other in &others {
+        mesh.nodes[other].wait_within(left(), "the node to be gone", |status| !names(status, &name)).await;
     }
-    let victim = &mesh.nodes[2];
     let cut_off = |status: &Value| is_told(status) && !is_connected(status);
-    victim.wait_within(left(), "the revoked node to be cut off and told so", cut_off).await;
-    assert!(victim.log().contains("this node was revoked"), "{}", victim.log());
+    let revoked_node = &mut mesh.nodes[victim];
+    revoked_node.wait_within(left(), "the revoked node to be cut off and told so", cut_off).await;
+    println!("cut off everywhere after {:?}", revoked.elapsed());
+    assert!(revoked_node.log().contains("this node was revoked"), "{}", revoked_node.log());
     let mut resumed = 0;
     for stream in streams {
         resumed += usize::from(whole(stream).await.contains(": resumed on "));
@@ -77,17 +83,19 @@ async fn a_revoked_node_is_cut_off_everywhere_within_five_seconds() {
     assert!(resumed > 0, "streams of the revoked node went on elsewhere");
 
     // Neither restarted nor joining anew does it come back.
-    mesh.nodes[2].kill();
-    mesh.nodes[2].start().await;
-    mesh.nodes[2].wait_for("the restarted node to be told", is_told).await;
-    for node in &mesh.nodes[..2] {
-        let status = node.status();
-        assert!(!names(&status, "node-2") && alive(&status) == 2, "{status:#}");
+    let revoked_node = &mut mesh.nodes[victim];
+    revoked_node.kill();
+    revoked_node.start().await;
+    revoked_node.wait_for("the restarted node to be told", is_told).await;
+    revoked_node.kill();
+    for &other in &others {
+        let status = mesh.nodes[other].status();
+        assert!(!names(&status, &name) && alive(&status) == 2, "{status:#}");
     }
-    mesh.nodes[2].kill();
     let token = mesh.nodes[0].run_ok(&["token", "create"]);
-    std::fs::remove_file(format!("{}/identity/node.crt", mesh.nodes[2].state_dir())).unwrap();
-    let refused = mesh.nodes[2].run(&["join", "-", "--state-dir", &mesh.nodes[2].state_dir()], &token);
+    let state_dir = mesh.nodes[victim].state_dir();
+    std::fs::remove_file(format!("{state_dir}/identity/node.crt")).unwrap();
+    let refused = mesh.nodes[victim].run(&["join", "-", "--state-dir", &state_dir], &token);
     assert!(!refused.status.success() && stderr(&refused).contains("was revoked"), "{}", stderr(&refused));
 }
 
@@ -161,4 +169,82 @@ async fn certificates_are_renewed_under_a_stream_and_missed_when_no_issuer_is_li
     nodes[1].start().await;
     assert_eq!(id(&nodes[1]), same);
     nodes[0].wait_for("the node to be back", |status| alive(status) == 2 && names(status, "node-1")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_becomes_an_issuer_and_admits_when_the_first_is_gone() {
+    let mut mesh = Mesh::start(2).await;
+    let root_key = format!("{}/identity/root.key", mesh.nodes[0].state_dir());
+    let is_issuer =
+        |status: &Value| list(&status["nodes"]).any(|node| node["name"] == "node-1" && node["facts"]["issuer"] == true);
+    let second = &mesh.nodes[1];
+    let none = second.run(&["issuer", "add", "node-1", "--state-dir", &second.state_dir()], "");
+    assert!(!none.status.success() && stderr(&none).contains("shoal issuer request"), "{}", stderr(&none));
+    let not_one = mesh.nodes[0].run(&["issuer", "rotate", "node-1", "--root-key", &root_key], "");
+    assert!(stderr(&not_one).contains("is not an issuer"), "{}", stderr(&not_one));
+    mesh.nodes[0].run_ok(&["issuer", "add", "node-1", "--root-key", &root_key]);
+    mesh.nodes[0].wait_for("the new issuer", is_issuer).await;
+
+    // Once more, with the root key where no daemon is.
+    let request = mesh.nodes[0].run_ok(&["issuer", "request", "node-1"]);
+    let grant = second.run(&["issuer", "sign", "-", "--root-key", &root_key], &request);
+    assert!(grant.status.success(), "{}", stderr(&grant));
+    let installed = mesh.nodes[0].run(&["issuer", "install", "node-1", "-"], &stdout(&grant));
+    assert!(installed.status.success(), "{}", stderr(&installed));
+    let again = mesh.nodes[0].run(&["issuer", "install", "node-1", "-"], &stdout(&grant));
+    assert!(stderr(&again).contains("asked for last"), "a grant is for one use: {}", stderr(&again));
+
+    mesh.nodes[0].kill();
+    let second = &mut mesh.nodes[1];
+    second.kill();
+    second.start().await;
+    let token = second.run_ok(&["token", "create"]);
+    let dir = TempDir::with_prefix("shoal-test-").unwrap();
+    let mut third = Node::prepare(dir.path().join("third"), 3, Placement::Home, SigtermMeans::Daemon);
+    third.join_with(&token);
+    third.start().await;
+    third.wait_for("the issuer that admitted it", |status| names(status, "node-1")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_puts_back_what_was_deleted_and_begins_a_lost_mesh_again() {
+    let mut mesh = Mesh::start(1).await;
+    mesh.apply(0, "hello", 1).await;
+    let dir = TempDir::with_prefix("shoal-test-").unwrap();
+    let file = dir.path().join("mesh.backup").display().to_string();
+    let node = &mesh.nodes[0];
+    let key = node.run_ok(&["key", "create", "team"]).trim().to_owned();
+    node.run_ok(&["backup", &file]);
+    assert_eq!(node.run_ok(&["backup", "-"]).lines().count(), std::fs::read_to_string(&file).unwrap().lines().count());
+
+    node.run_ok(&["delete", "endpoint", "hello"]);
+    node.wait_for("the endpoint to be gone", |status| find(status, "hello").is_none()).await;
+    let planned = node.run_ok(&["restore", &file, "--dry-run"]);
+    assert!(planned.contains("endpoint/hello") && planned.contains("created"), "{planned}");
+    assert!(find(&node.status(), "hello").is_none(), "a dry run does nothing");
+    node.run_ok(&["restore", &file]);
+    node.wait_for("the endpoint to serve again", |status| ready(status, "hello") == 1).await;
+
+    let text = std::fs::read_to_string(&file).unwrap();
+    let cut = node.run(&["restore", "-"], &text[..text.len() - 100]);
+    assert!(cut.status.code() == Some(64) && stderr(&cut).contains("cut off"), "{}", stderr(&cut));
+    let altered = node.run(&["restore", "-"], &text.replace("hello", "hellp"));
+    assert!(altered.status.code() == Some(64) && stderr(&altered).contains("checksum"), "{}", stderr(&altered));
+
+    // All hosts are lost; the root key was kept elsewhere.
+    mesh.nodes[0].kill();
+    let root_key = format!("{}/identity/root.key", mesh.nodes[0].state_dir());
+    let mut again = Node::prepare(dir.path().join("again"), 0, Placement::Home, SigtermMeans::Daemon);
+    again.run_ok(&["init", "--state-dir", &again.state_dir(), "--root-key", &root_key]);
+    again.configure("ingress: {listen", "ingress: {auth: keys, listen");
+    again.start().await;
+    again.run_ok(&["restore", &file]);
+    again.wait_for("the endpoint to serve on the new host", |status| ready(status, "hello") == 1).await;
+    assert_eq!(again.status()["mesh"], mesh_of(&text), "it is the same mesh");
+    let answer = chat_with_key(&again.http(), &key, "hello", "Hello", 5).await.unwrap();
+    assert_eq!(answer.status, 200, "the client's key is good again");
+}
+
+fn mesh_of(backup: &str) -> Value {
+    serde_json::from_str::<Value>(backup.lines().next().unwrap()).unwrap()["mesh"].clone()
 }
