@@ -115,6 +115,9 @@ async fn short_lived(dir: &TempDir) -> Vec<Node> {
         node.start().await;
         nodes.push(node);
     }
+    for node in &nodes {
+        node.wait_for("all nodes to be seen", |status| alive(status) == 3).await;
+    }
     nodes
 }
 
