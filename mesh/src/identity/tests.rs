@@ -86,7 +86,7 @@ fn a_writer_is_known_by_chain_role_and_signature() {
     let error = verify_writer(first.roots(), &stranger.chain(), b"spec", signature.as_ref(), NOW).unwrap_err();
     assert!(matches!(error, IdentityError::Certificate(CertificateError::Untrusted(_))));
 
-    let reader = member(&first, dir.path(), "reader", &super::TokenLimits { write: false, ..limits(1) }, NOW);
+    let reader = member(&first, dir.path(), "reader", &TokenLimits { write: false, ..limits(1) }, NOW);
     let signature = reader.sign(b"spec");
     let error = verify_writer(first.roots(), &reader.chain(), b"spec", signature.as_ref(), NOW).unwrap_err();
     assert!(matches!(error, IdentityError::NotAWriter { node } if node == reader.node_id()));
@@ -107,7 +107,7 @@ fn labels_of_a_token_are_in_the_certificate() {
     let dir = tempdir().unwrap();
     let first = first_node(dir.path(), NOW);
     let labels = BTreeMap::from([("pool".to_owned(), "spot-1".to_owned()), ("zone".to_owned(), "a".to_owned())]);
-    let limits = super::TokenLimits { labels: labels.clone(), ..limits(1) };
+    let limits = TokenLimits { labels: labels.clone(), ..limits(1) };
     let node = member(&first, dir.path(), "node", &limits, NOW);
     assert_eq!(NodeCertificate::parse(&node.chain()[0]).unwrap().labels, labels);
     assert_eq!(node.mesh_id(), first.mesh_id());
@@ -121,9 +121,9 @@ fn limits_that_make_no_sense_make_no_token() {
     for wrong in [
         limits(0),
         limits(10_001),
-        super::TokenLimits { ttl: Duration::ZERO, ..limits(1) },
-        super::TokenLimits { ttl: HOUR * 24 * 91, ..limits(1) },
-        super::TokenLimits { labels, ..limits(1) },
+        TokenLimits { ttl: Duration::ZERO, ..limits(1) },
+        TokenLimits { ttl: HOUR * 24 * 91, ..limits(1) },
+        TokenLimits { labels, ..limits(1) },
     ] {
         let made = first.issuer().unwrap().create_token(&wrong, &["127.0.0.1:1".parse().unwrap()], NOW);
         assert!(matches!(made, Err(IdentityError::Limits(_))), "{wrong:?}");
@@ -136,7 +136,7 @@ fn an_issuer_has_to_write() {
     let dir = tempdir().unwrap();
     let first = first_node(dir.path(), NOW);
     let made = |write| {
-        let limits = super::TokenLimits { issuer: true, write, ..limits(1) };
+        let limits = TokenLimits { issuer: true, write, ..limits(1) };
         first.issuer().unwrap().create_token(&limits, &["127.0.0.1:1".parse().unwrap()], NOW)
     };
     assert!(matches!(made(false), Err(IdentityError::IssuerWithoutWrite)));
@@ -274,7 +274,7 @@ fn a_request_is_of_no_use_on_another_connection() {
 fn a_token_of_another_issuer_or_forged_is_refused_as_such() {
     let dir = tempdir().unwrap();
     let first = first_node(dir.path(), NOW);
-    let second = member(&first, dir.path(), "second", &super::TokenLimits { issuer: true, ..limits(1) }, NOW);
+    let second = member(&first, dir.path(), "second", &TokenLimits { issuer: true, ..limits(1) }, NOW);
     let ledger = MemoryLedger::default();
     let elsewhere = token(&second, &limits(1), NOW);
     let candidate = Candidate::prepare(&dir.path().join("a"), &elsewhere, NOW).unwrap();
@@ -294,7 +294,7 @@ fn a_token_of_another_issuer_or_forged_is_refused_as_such() {
 fn an_issuer_is_made_only_where_the_root_key_is() {
     let dir = tempdir().unwrap();
     let first = first_node(dir.path(), NOW);
-    let as_issuer = super::TokenLimits { issuer: true, ..limits(1) };
+    let as_issuer = TokenLimits { issuer: true, ..limits(1) };
     let second = member(&first, dir.path(), "second", &as_issuer, NOW);
     assert!(second.certificate().roles.issuer);
     let third = member(&second, dir.path(), "third", &limits(1), NOW);
