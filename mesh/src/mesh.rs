@@ -150,6 +150,7 @@ impl Mesh {
             facts: facts.subscribe(),
             gossip: gossip.clone(),
             transport: transport.clone(),
+            store: store.clone(),
         };
         tasks.spawn(standing.keep(stop.clone()));
         info!(node = %me, address = %transport.local_addr(), generation = generation.as_millis(), "in the mesh");
@@ -273,7 +274,7 @@ impl Mesh {
 
     /// Whether this node is a member no more: the store says so, or a peer that hung up on it.
     pub fn is_revoked(&self) -> bool {
-        self.store.snapshot().revoked_nodes.contains_key(&self.me()) || self.transport.revoked_by().is_some()
+        self.store.snapshot().revoked_nodes.contains_key(&self.me()) || self.transport.revoked_by().borrow().is_some()
     }
 
     /// Leaves: says goodbye, waits until the live peers were told (five rounds of gossip at most), stops everything.

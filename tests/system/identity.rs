@@ -76,6 +76,10 @@ async fn a_revoked_node_is_cut_off_everywhere_within_five_seconds() {
     revoked_node.wait_within(left(), "the revoked node to be cut off and told so", cut_off).await;
     println!("cut off everywhere after {:?}", revoked.elapsed());
     assert!(revoked_node.log().contains("this node was revoked"), "{}", revoked_node.log());
+    let token = revoked_node.run(&["token", "create", "--ttl", "1h"], "");
+    assert!(!token.status.success(), "it makes no tokens: {}", stdout(&token));
+    let applied = revoked_node.run(&["delete", "endpoint", "hello"], "");
+    assert!(stderr(&applied).contains("this node is revoked"), "it acknowledges no writes: {}", stderr(&applied));
     let mut resumed = 0;
     for stream in streams {
         resumed += usize::from(whole(stream).await.contains(": resumed on "));

@@ -40,6 +40,9 @@ pub(super) async fn backup(client: &Client, args: BackupArgs) -> Result<(), Prob
 
 /// The file is all of `bytes`, or what it was before. For its owner alone: it says which keys there are.
 fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    if path.exists() && !path.is_file() {
+        return Err(io::Error::other("it is not a file; `-` prints the backup to standard output"));
+    }
     let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
     name.push(format!(".{}.part", std::process::id()));
     let part = path.with_file_name(name);
@@ -121,6 +124,8 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"second");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert!(write_whole(&dir.path().join("no/such/directory"), b"x").is_err());
+        assert!(write_whole(Path::new("/dev/full"), b"x").is_err(), "a device is not replaced");
+        assert!(write_whole(dir.path(), b"x").is_err());
         let here: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
         assert_eq!(here, ["mesh.backup"], "nothing else is left");
     }

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     gossip::{Gossip, Key},
     identity::Identity,
+    store::Store,
     transport::Transport,
 };
 
@@ -25,12 +26,14 @@ pub(super) struct Standing {
     pub(super) facts: watch::Receiver<NodeFacts>,
     pub(super) gossip: Gossip,
     pub(super) transport: Transport,
+    pub(super) store: Store,
 }
 
 impl Standing {
     /// Runs until `stop`.
     pub(super) async fn keep(self, stop: CancellationToken) {
         let (mut changed, mut view) = (self.identity.changed(), self.gossip.view());
+        let mut revoked = self.transport.revoked_by();
         changed.mark_changed();
         view.mark_changed();
         loop {
@@ -40,6 +43,7 @@ impl Standing {
                     let facts = stated(self.facts.borrow().clone(), &self.identity);
                     self.gossip.publish(Key::Facts, &facts).await;
                 }
+                Ok(()) = revoked.changed() => self.store.close(),
                 Ok(()) = view.changed() => {
                     let issuers = issuers(&view.borrow_and_update());
                     self.transport.learn_issuers(issuers);

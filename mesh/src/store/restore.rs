@@ -88,7 +88,7 @@ impl Store {
         options: RestoreOptions,
         now: UnixMillis,
     ) -> Result<Vec<Restored>, StoreError> {
-        self.check_clock(now)?;
+        self.check_writable(now)?;
         let (restored, written) = self
             .blocking(move |core| {
                 let mut written = Vec::new();

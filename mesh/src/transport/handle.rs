@@ -128,8 +128,8 @@ impl Transport {
         self.pool.disconnect(node);
     }
 
-    /// The peer that was the first to say that this node is revoked, if one did since it started.
-    pub fn revoked_by(&self) -> Option<NodeId> {
+    /// The peer that was the first to say that this node is revoked, once one has since it started.
+    pub fn revoked_by(&self) -> watch::Receiver<Option<NodeId>> {
         self.pool.revoked_by()
     }
 

@@ -5,7 +5,7 @@ use std::{
     fmt,
     net::SocketAddr,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -122,7 +122,7 @@ pub(super) struct Pool {
     /// Set once a peer has refused this node, so that the log says it once.
     refused: AtomicBool,
     /// Who was the first to say that this node is revoked. That is for good.
-    revoked_by: OnceLock<NodeId>,
+    revoked_by: watch::Sender<Option<NodeId>>,
 }
 
 impl fmt::Debug for Pool {
@@ -157,7 +157,7 @@ impl Pool {
             issuers: Mutex::default(),
             connected: watch::Sender::new(BTreeSet::new()),
             refused: AtomicBool::new(false),
-            revoked_by: OnceLock::new(),
+            revoked_by: watch::Sender::new(None),
         }
     }
 
@@ -303,9 +303,9 @@ impl Pool {
         }
     }
 
-    /// The peer that was the first to say that this node is revoked.
-    pub(super) fn revoked_by(&self) -> Option<NodeId> {
-        self.revoked_by.get().copied()
+    /// The peer that was the first to say that this node is revoked, once one does.
+    pub(super) fn revoked_by(&self) -> watch::Receiver<Option<NodeId>> {
+        self.revoked_by.subscribe()
     }
 
     /// Takes in a connection whose peer is proved, unless it is kept out.
@@ -373,7 +373,12 @@ impl Pool {
     fn note_refusal(&self, peer: NodeId, code: CloseCode, reason: &str) {
         let known = self.refused.swap(true, Ordering::Relaxed);
         if code == CloseCode::Revoked {
-            if self.revoked_by.set(peer).is_ok() {
+            let is_news = self.revoked_by.send_if_modified(|by| {
+                let is_news = by.is_none();
+                by.get_or_insert(peer);
+                is_news
+            });
+            if is_news {
                 tracing::error!(
                     %peer,
                     "this node was revoked: all peers hang up on it, and it takes part in nothing any more; stop it, \
