@@ -18,6 +18,7 @@ use std::{
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use shoal_mesh::identity::{NODE_LIFE, NODE_LIFE_MAX};
 use shoal_types::{HumanDuration, Labels, MemorySize, parse_documents};
 
 pub(crate) use self::{
@@ -36,6 +37,8 @@ const DEFAULT_FILE: &str = "/etc/shoal/shoal.yaml";
 pub(crate) const DEFAULT_STATE_DIR: &str = "/var/lib/shoal";
 /// Least `capacity.interval`: whoever rents needs longer, and must not be flooded.
 const CAPACITY_INTERVAL_MIN: Duration = Duration::from_secs(10);
+/// Least `mesh.certificateLife`: what is shorter is not renewed in time where a machine is busy.
+const CERTIFICATE_LIFE_MIN: Duration = Duration::from_secs(10);
 /// Most simulated GPUs of one node.
 const SIMULATED_MAX: u64 = 64;
 /// Default of `admin.socket`.
@@ -93,6 +96,9 @@ pub(crate) struct MeshConfig {
     pub(crate) advertise: Vec<SocketAddr>,
     /// Time between gossip rounds; shorter spreads faster and costs more.
     pub(crate) gossip_interval: HumanDuration,
+    /// How long the certificates live that this node gives to others and itself, if it is an issuer: 10 s to 7 days. They
+    /// are renewed at half of it, so it is also how long a mesh can be without an issuer.
+    pub(crate) certificate_life: HumanDuration,
 }
 
 impl Default for MeshConfig {
@@ -101,6 +107,7 @@ impl Default for MeshConfig {
             listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 7700)),
             advertise: Vec::new(),
             gossip_interval: HumanDuration::from_millis(500),
+            certificate_life: HumanDuration(NODE_LIFE),
         }
     }
 }
@@ -282,6 +289,10 @@ impl Config {
         if !(Duration::from_millis(20)..=Duration::from_secs(10)).contains(&gossip) {
             return wrong("mesh.gossipInterval", format!("{} is not between 20ms and 10s", self.mesh.gossip_interval));
         }
+        let life = self.mesh.certificate_life;
+        if life.0 < CERTIFICATE_LIFE_MIN || life.0 > NODE_LIFE_MAX {
+            return wrong("mesh.certificateLife", format!("{life} is not between 10s and 7d"));
+        }
         // News reaches all within some rounds; a claim that does not wait for it starts engines twice.
         if self.placement.settle.0 < gossip * 4 {
             let least = HumanDuration(gossip * 4);
@@ -419,6 +430,9 @@ mod tests {
             _ => None,
         };
         assert_eq!(field("mesh: {gossipInterval: 0s}"), Some("mesh.gossipInterval"));
+        assert_eq!(field("mesh: {certificateLife: 9s}"), Some("mesh.certificateLife"));
+        assert_eq!(field("mesh: {certificateLife: 8d}"), Some("mesh.certificateLife"));
+        assert_eq!(field("mesh: {certificateLife: 7d}"), None);
         assert_eq!(field("placement: {settle: 1s}"), Some("placement.settle"));
         assert_eq!(field("placement: {step: 0s}"), Some("placement.step"));
         let command = "notices: {command: {program: /bin/true, interval: 10ms}}";

@@ -115,6 +115,14 @@ async fn identity(config: &Config, args: &AgentArgs) -> Result<Arc<Identity>, Pr
     let state_dir = config.state_dir();
     let dir = state_dir.join(IDENTITY_DIR);
     match (Identity::load(&dir), &args.join_token_file) {
+        // It was off for longer than its certificate lives: with a token it becomes the same node again.
+        (Ok(identity), Some(token_file)) if identity.not_after() < clock::now() && identity.issuer().is_none() => {
+            match join_with(&read_token(token_file)?, &state_dir).await {
+                Ok(node) => info!(%node, "Joined the mesh again"),
+                Err(problem) => warn!(%problem, expired = %identity.not_after(), "This node's certificate is over"),
+            }
+            Identity::load(&dir).map(Arc::new).map_err(|error| Problem::new(Code::Failed, error))
+        }
         (Ok(identity), _) => Ok(Arc::new(identity)),
         (Err(IdentityError::Missing { .. }), Some(token_file)) => {
             let node = join_with(&read_token(token_file)?, &state_dir).await?;
@@ -185,6 +193,7 @@ impl Daemon {
             listen: config.mesh.listen,
             advertise: config.mesh.advertise.clone(),
             gossip_interval: config.mesh.gossip_interval.0,
+            certificate_life: config.mesh.certificate_life.0,
         };
         let (mesh, inbound) =
             Mesh::start(mesh_config, Arc::clone(&identity), facts).await.map_err(|error| failed(&error))?;
@@ -400,7 +409,9 @@ fn facts(
         protocol: wire::PROTOCOL,
         host: host(),
         gpu_source: inventory.source(),
-        issuer: identity.issuer().is_some(),
+        // Both are the mesh's to say, and change while it runs.
+        issuer: false,
+        validities: None,
         requests_capacity: config.capacity.is_set(),
         engines: supervisor.offers(),
         started: clock::now(),

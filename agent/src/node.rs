@@ -5,7 +5,7 @@ use std::{io, sync::Arc};
 use http::HeaderMap;
 use shoal_engine_supervisor::{Launch, LogReader, Supervisor};
 use shoal_ingress::{Ingress, RequestRecord};
-use shoal_mesh::Mesh;
+use shoal_mesh::{Mesh, identity::IssuingError};
 use shoal_types::{ClaimId, Departure, GpuId, KeyId, UnixMillis};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -98,6 +98,17 @@ impl NodeControl {
     /// If there is nothing to forget, or the GPU still shows what is wrong.
     pub(crate) async fn clear_fault(&self, gpu: GpuId) -> Result<(), ClearError> {
         self.faults.clear(gpu).await
+    }
+
+    /// Asks that this node become an issuer, or one with a new key; the request as text, or why there is none.
+    pub(crate) async fn request_issuer(&self) -> Result<String, String> {
+        self.mesh.request_issuer().await.map(|request| request.to_string()).map_err(|error| error.to_string())
+    }
+
+    /// Takes up what was signed for the latest request, or says why not.
+    pub(crate) async fn install_issuer(&self, grant: &str) -> Result<(), String> {
+        let grant = grant.parse().map_err(|error: IssuingError| error.to_string())?;
+        self.mesh.install_issuer(grant).await.map_err(|error| error.to_string())
     }
 
     /// Starts or ends the drain of this node, and remembers it over restarts.

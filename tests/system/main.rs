@@ -14,6 +14,7 @@ mod dev;
 mod engines;
 mod events;
 mod gpus;
+mod identity;
 mod join;
 mod keys;
 mod lifecycle;

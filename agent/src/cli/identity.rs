@@ -7,7 +7,10 @@ use std::{
     path::Path,
 };
 
-use shoal_mesh::{JoinError, JoinToken, Joined, clock, init_mesh, join as join_mesh, remember_peers};
+use shoal_mesh::{
+    IdentityError, JoinError, JoinToken, Joined, RootKey, clock, init_mesh, init_mesh_again, join as join_mesh,
+    remember_peers,
+};
 use shoal_types::NodeId;
 
 use super::{
@@ -22,8 +25,22 @@ const TOKEN_MAX: u64 = 64 << 10;
 pub(crate) const IDENTITY_DIR: &str = "identity";
 
 pub(super) fn init(args: InitArgs) -> Result<(), Problem> {
-    let identity = init_mesh(&args.state_dir.join(IDENTITY_DIR), clock::now())
-        .map_err(|error| Problem::new(Code::Failed, error))?;
+    let failed = |error: IdentityError| Problem::new(Code::Failed, error);
+    let dir = args.state_dir.join(IDENTITY_DIR);
+    if let Some(root_key) = args.root_key {
+        let root_key = RootKey::read(&root_key).map_err(failed)?;
+        let identity = init_mesh_again(&dir, &root_key, clock::now()).map_err(failed)?;
+        return out(&format!(
+            "mesh {} begins again, this host is its first node ({})\n\n  \
+             Run it:                         shoal agent\n  \
+             Put back what a backup has:     shoal restore FILE\n  \
+             Let others join:                shoal token create\n  \
+             The root key is not copied: keep it where it is.\n",
+            identity.mesh_id(),
+            identity.node_id(),
+        ));
+    }
+    let identity = init_mesh(&dir, clock::now()).map_err(failed)?;
     out(&format!(
         "mesh {} is made, this host is its first node ({})\n\n  \
          Run it:            shoal agent\n  \

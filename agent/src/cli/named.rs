@@ -1,6 +1,6 @@
 //! What `-o name` calls things: `kind/name`, as every verb takes them.
 
-use shoal_mesh::TokenStatus;
+use shoal_mesh::{Restored, TokenStatus};
 use shoal_placement::{Explanation, Plan, RolloutStatus};
 use shoal_types::{Endpoint, KeyStatus};
 
@@ -72,6 +72,12 @@ impl Named for Plan {
 impl Named for RequestsFound {
     fn names(&self) -> Option<Vec<String>> {
         Some(self.requests.iter().map(|taken| format!("request/{}", taken.record.id)).collect())
+    }
+}
+
+impl Named for Restored {
+    fn names(&self) -> Option<Vec<String>> {
+        Some(vec![self.what.clone()])
     }
 }
 
