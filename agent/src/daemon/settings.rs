@@ -35,6 +35,7 @@ pub(super) fn load(args: &AgentArgs, socket: Option<PathBuf>) -> Result<Config, 
     config.ingress.listen = ingress_listen.unwrap_or(config.ingress.listen);
     config.ingress.auth = ingress_auth.or(config.ingress.auth);
     config.admin.listen = admin_listen.or(config.admin.listen);
+    config.engines.shim_launcher = args.shim_launcher.clone().or(config.engines.shim_launcher);
     config.log.format = args.log_format.unwrap_or(config.log.format);
     config.log.filter = args.log.clone().or(config.log.filter);
     config.admin.socket = socket.or(config.admin.socket);
@@ -75,6 +76,7 @@ pub(super) fn with_token_labels(mut labels: Labels, token: &BTreeMap<String, Str
 pub(super) fn supervisor(config: &Config) -> Result<SupervisorConfig, Problem> {
     let mut supervisor = SupervisorConfig::new(config.state_dir(), own_binary()?);
     supervisor.orphan_grace = config.engines.orphan_grace.0;
+    supervisor.shim_launcher = config.engines.shim_launcher.clone();
     supervisor.gateway = config.engines.gateway.as_ref().map(gateway).transpose()?;
     let engines = &config.engines;
     supervisor.sim = engines.sim;

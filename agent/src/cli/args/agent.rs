@@ -43,6 +43,9 @@ pub(crate) struct AgentArgs {
     /// How logs are written
     #[arg(long, env = "SHOAL_LOG_FORMAT", value_enum)]
     pub(crate) log_format: Option<LogFormat>,
+    /// Socket of whoever starts processes for engines, which then outlive the service; the packages' unit sets it
+    #[arg(long, env = "SHOAL_SHIM_LAUNCHER", value_name = "PATH")]
+    pub(crate) shim_launcher: Option<PathBuf>,
     /// What is logged, such as info or info,shoal_mesh=debug
     #[arg(long, env = "SHOAL_LOG", value_name = "FILTER")]
     pub(crate) log: Option<String>,
