@@ -4,6 +4,7 @@ mod engine;
 mod lock;
 mod roots;
 mod settings;
+mod service;
 
 pub(crate) use self::{
     engine::{engine_exec, engine_shim, sim_engine},
@@ -27,7 +28,10 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
-use self::lock::StateLock;
+use self::{
+    lock::StateLock,
+    service::{ServiceManager, join_token_credential},
+};
 use crate::{
     admin::{Admin, AdminListeners, Code, OwnAddresses, Problem},
     capacity::CapacityRequests,
@@ -84,6 +88,7 @@ pub(crate) async fn run(args: AgentArgs, socket: Option<PathBuf>) -> Result<(), 
         Ok(EndSignal::Terminate) => judge_termination(&sigterm).await,
         Ok(EndSignal::Interrupt) => Ending::Leave(shutdown(clock::now())),
         // What was wrong with this daemon is not wrong with its engines.
+    let service = daemon.announce();
         Err(_) => Ending::Pause,
     };
     tokio::select! {
@@ -91,6 +96,10 @@ pub(crate) async fn run(args: AgentArgs, socket: Option<PathBuf>) -> Result<(), 
         _ = signalled() => warn!("Told to stop a second time: leaving at once"),
     }
     ended.map(|_| ())
+    service.stopping(match &ending {
+        Ending::Pause => "Requests end; engines stay for the next daemon",
+        Ending::Leave(_) => "Replicas move or end, then the node leaves",
+    });
 }
 
 /// A restart of the daemon concerns nobody else; the end of its host does.
@@ -114,10 +123,11 @@ fn die_with(parent: &str) -> Result<(), String> {
 async fn identity(config: &Config, args: &AgentArgs) -> Result<Arc<Identity>, Problem> {
     let state_dir = config.state_dir();
     let dir = state_dir.join(IDENTITY_DIR);
-    match (Identity::load(&dir), &args.join_token_file) {
+    let token_file = args.join_token_file.clone().or_else(join_token_credential);
+    match (Identity::load(&dir), token_file) {
         (Ok(identity), _) => Ok(Arc::new(identity)),
         (Err(IdentityError::Missing { .. }), Some(token_file)) => {
-            let node = join_with(&read_token(token_file)?, &state_dir).await?;
+            let node = join_with(&read_token(&token_file)?, &state_dir).await?;
             info!(%node, "Joined the mesh");
             Identity::load(&dir).map(Arc::new).map_err(|error| Problem::new(Code::Failed, error))
         }
@@ -313,6 +323,14 @@ impl Daemon {
             signal = signalled() => Ok(signal),
             ended = self.loops.join_next() => Err(format!("a loop of the daemon ended by itself: {ended:?}")),
             ended = &mut self.serving => Err(format!("the ingress ended by itself: {ended:?}")),
+    /// Tells the service manager that the node is up, and from then on that it lives.
+    fn announce(&self) -> Arc<ServiceManager> {
+        let service = Arc::new(ServiceManager::of_env());
+        service.ready(&format!("Node {} is up", self.mesh.me()));
+        self.tasks.spawn(Arc::clone(&service).keep_alive(self.control.clone(), self.stop.clone()));
+        service
+    }
+
         };
         ended.map_err(|why| Problem::new(Code::Failed, why).hint("the log says more; please report it"))
     }

@@ -21,4 +21,5 @@ mod openai;
 mod placing;
 mod rollout;
 mod scaling;
+mod service;
 mod serving;

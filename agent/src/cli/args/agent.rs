@@ -37,7 +37,7 @@ pub(crate) struct AgentArgs {
     /// TCP address for metrics and health
     #[arg(long, env = "SHOAL_ADMIN_LISTEN", value_name = "ADDRESS")]
     pub(crate) admin_listen: Option<SocketAddr>,
-    /// File with a join token, used if this host is not a node yet
+    /// File with a join token, used if this host is not a node yet; default the credential `join-token` of a systemd unit
     #[arg(long, env = "SHOAL_JOIN_TOKEN_FILE", value_name = "PATH")]
     pub(crate) join_token_file: Option<PathBuf>,
     /// How logs are written
