@@ -173,6 +173,7 @@ impl Daemon {
             Problem::new(Code::Failed, format!("cannot listen on ingress address {listen}: {error}"))
         })?;
 
+        let over_tls = tls.is_some();
         let inventory = GpuInventory::open(&config.gpus).await;
         let (known_gpus, readings) = watch::channel(inventory.readings());
         let gpus = Arc::new(ReadingsWatch::new(readings.clone()));
@@ -219,7 +220,7 @@ impl Daemon {
 
         let (tasks, closing) = (TaskTracker::new(), CancellationToken::new());
         let addresses = OwnAddresses {
-            ingress: settings::ingress_url(&config.ingress, listener.local_addr().unwrap_or(listen)),
+            ingress: settings::ingress_url(over_tls, listener.local_addr().unwrap_or(listen)),
             key_needed: config.ingress.auth() == AuthMode::Keys,
             dashboard: admin_listeners.address().map(|address| format!("http://{address}/ui/")),
         };
