@@ -1,10 +1,11 @@
 //! `shoal agent`: builds the parts, runs them, takes them down in order.
 
 mod engine;
+mod kubernetes;
 mod lock;
 mod roots;
-mod settings;
 mod service;
+mod settings;
 
 pub(crate) use self::{
     engine::{engine_exec, engine_shim, sim_engine},
@@ -78,28 +79,32 @@ pub(crate) async fn run(args: AgentArgs, socket: Option<PathBuf>) -> Result<(), 
         die_with(&parent)
             .map_err(|why| Problem::new(Code::Failed, format!("cannot bind this process to {parent}: {why}")))?;
     }
-    let config = settings::load(&args, socket).map_err(|error| Problem::new(Code::Invalid, error))?;
+    let mut config = settings::load(&args, socket).map_err(|error| Problem::new(Code::Invalid, error))?;
     telemetry::init(&config.log)?;
     let identity = identity(&config, &args).await?;
+    if let Some(node) = &args.kubernetes_node {
+        let state_dir = config.state_dir();
+        kubernetes::fill(&mut config.node.labels, node, &state_dir).await;
+    }
     let sigterm = config.notices.sigterm.clone();
     let mut daemon = Daemon::start(config, identity).await?;
+    let service = daemon.announce();
     let ended = daemon.until_signal().await;
     let ending = match &ended {
         Ok(EndSignal::Terminate) => judge_termination(&sigterm).await,
         Ok(EndSignal::Interrupt) => Ending::Leave(shutdown(clock::now())),
         // What was wrong with this daemon is not wrong with its engines.
-    let service = daemon.announce();
         Err(_) => Ending::Pause,
     };
+    service.stopping(match &ending {
+        Ending::Pause => "Requests end; engines stay for the next daemon",
+        Ending::Leave(_) => "Replicas move or end, then the node leaves",
+    });
     tokio::select! {
         () = daemon.stop(ending) => info!("Stopped"),
         _ = signalled() => warn!("Told to stop a second time: leaving at once"),
     }
     ended.map(|_| ())
-    service.stopping(match &ending {
-        Ending::Pause => "Requests end; engines stay for the next daemon",
-        Ending::Leave(_) => "Replicas move or end, then the node leaves",
-    });
 }
 
 /// A restart of the daemon concerns nobody else; the end of its host does.
@@ -168,12 +173,12 @@ impl Daemon {
         let admin_listeners =
             AdminListeners::bind(&config.admin, config.admin_socket()).await.map_err(|error| failed(&error))?;
         let tls = settings::ingress_tls(&config.ingress).await?;
+        let over_tls = tls.is_some();
         let listen = config.ingress.listen;
         let listener = TcpListener::bind(listen).await.map_err(|error| {
             Problem::new(Code::Failed, format!("cannot listen on ingress address {listen}: {error}"))
         })?;
 
-        let over_tls = tls.is_some();
         let inventory = GpuInventory::open(&config.gpus).await;
         let (known_gpus, readings) = watch::channel(inventory.readings());
         let gpus = Arc::new(ReadingsWatch::new(readings.clone()));
@@ -318,12 +323,6 @@ impl Daemon {
         }
     }
 
-    /// Returns when told to stop, or with a problem when a part has ended that must not.
-    async fn until_signal(&mut self) -> Result<EndSignal, Problem> {
-        let ended = tokio::select! {
-            signal = signalled() => Ok(signal),
-            ended = self.loops.join_next() => Err(format!("a loop of the daemon ended by itself: {ended:?}")),
-            ended = &mut self.serving => Err(format!("the ingress ended by itself: {ended:?}")),
     /// Tells the service manager that the node is up, and from then on that it lives.
     fn announce(&self) -> Arc<ServiceManager> {
         let service = Arc::new(ServiceManager::of_env());
@@ -332,6 +331,12 @@ impl Daemon {
         service
     }
 
+    /// Returns when told to stop, or with a problem when a part has ended that must not.
+    async fn until_signal(&mut self) -> Result<EndSignal, Problem> {
+        let ended = tokio::select! {
+            signal = signalled() => Ok(signal),
+            ended = self.loops.join_next() => Err(format!("a loop of the daemon ended by itself: {ended:?}")),
+            ended = &mut self.serving => Err(format!("the ingress ended by itself: {ended:?}")),
         };
         ended.map_err(|why| Problem::new(Code::Failed, why).hint("the log says more; please report it"))
     }
