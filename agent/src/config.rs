@@ -136,6 +136,17 @@ pub(crate) struct TlsConfig {
     pub(crate) cert: PathBuf,
     /// File of its private key.
     pub(crate) key: PathBuf,
+    /// Where neither file is there when the daemon starts, clients are spoken to in plain text, instead of the start going
+    /// wrong.
+    #[serde(default)]
+    pub(crate) optional: bool,
+}
+
+impl TlsConfig {
+    /// Whether it may be done without and has to be.
+    pub(crate) fn is_left_out(&self) -> bool {
+        self.optional && !self.cert.exists() && !self.key.exists()
+    }
 }
 
 impl Default for IngressConfig {
@@ -381,11 +392,33 @@ mod tests {
         .unwrap();
         assert_eq!(config.node.labels.get("rack").as_deref(), Some("7"));
         assert_eq!(config.mesh.gossip_interval, HumanDuration::from_millis(200));
-        let tls = TlsConfig { cert: "/a.pem".into(), key: "/b.pem".into() };
+        let tls = TlsConfig { cert: "/a.pem".into(), key: "/b.pem".into(), optional: false };
         assert_eq!(parse("ingress: {tls: {cert: /a.pem, key: /b.pem}}").unwrap().ingress.tls, Some(tls));
         assert!(parse("ingress: {tls: {cert: /a.pem}}").is_err());
         let error = parse("mesh: {listenn: 1.2.3.4:1}").unwrap_err().to_string();
         assert_eq!(error, "unknown field `mesh.listenn`: did you mean `listen`?");
+    }
+
+    #[test]
+    fn a_certificate_is_done_without_only_where_that_is_written_and_all_of_it_is_missing() {
+        let directory = tempfile::tempdir().unwrap();
+        let (cert, key) = (directory.path().join("tls.crt"), directory.path().join("tls.key"));
+        let tls = |optional| TlsConfig { cert: cert.clone(), key: key.clone(), optional };
+        assert!(tls(true).is_left_out());
+        assert!(!tls(false).is_left_out());
+        fs::write(&cert, "").unwrap();
+        assert!(!tls(true).is_left_out(), "a key that is missing is a mistake");
+    }
+
+    /// What the packages install.
+    #[test]
+    fn the_packages_template_listens_for_all_and_asks_for_a_key() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/shoal.yaml");
+        let config = Config::load(Some(&file)).unwrap();
+        config.check().unwrap();
+        assert!(config.ingress.listen.ip().is_unspecified());
+        assert_eq!(config.ingress.auth(), AuthMode::Keys);
+        assert!(config.ingress.tls.is_some_and(|tls| tls.optional));
     }
 
     #[test]

@@ -128,6 +128,12 @@ impl NodeControl {
         self.inbox.send(Command::Serves(claim, reply)).await.is_ok() && answer.await.unwrap_or(false)
     }
 
+    /// Returns, once the replica loop gets to it, whether that loop still runs.
+    pub(crate) async fn is_live(&self) -> bool {
+        let (reply, answer) = oneshot::channel();
+        self.inbox.send(Command::Answer(reply)).await.is_ok() && answer.await.is_ok()
+    }
+
     /// Gives up all replicas by the deadline of `departure`; returns when the last one is gone.
     pub(crate) async fn leave(&self, departure: Departure) {
         let (reply, gone) = oneshot::channel();

@@ -23,4 +23,5 @@ mod openai;
 mod placing;
 mod rollout;
 mod scaling;
+mod service;
 mod serving;
