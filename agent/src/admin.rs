@@ -1,6 +1,9 @@
 //! The admin API: what the command line talks to.
 
+mod access;
 mod doctor;
+mod endpoints;
+mod events;
 mod gather;
 mod history;
 mod keys;
@@ -8,14 +11,17 @@ mod listen;
 mod live;
 mod logs;
 mod model;
+mod nodes;
 mod placement;
 mod problem;
 mod requests;
 mod routes;
 mod serve;
+mod tokens;
 mod view;
 
 pub(crate) use doctor::{PathToPeer, Paths};
+pub(crate) use events::EventList;
 pub(crate) use history::MeshHistory;
 pub(crate) use keys::{KeyCreated, KeyRequest, UsageReport};
 pub(crate) use listen::AdminListeners;

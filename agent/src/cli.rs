@@ -8,6 +8,7 @@ mod complete;
 mod contexts;
 mod describe;
 mod doctor;
+mod events;
 mod export;
 mod get;
 mod identity;
@@ -114,6 +115,7 @@ async fn run(connection: Connection, verb: Verb) -> Result<ExitCode, Problem> {
         Verb::Apply(args) => apply::apply(&client()?, args).await,
         Verb::Get(args) => get::run(&client()?, args).await,
         Verb::Describe(args) => describe::run(&client()?, args).await,
+        Verb::Events(args) => events::run(&client()?, args).await,
         Verb::Delete(args) => apply::delete(&client()?, args).await,
         Verb::Export(args) => export::run(&client()?, args).await,
         Verb::Scale(args) => scale::run(&client()?, args).await,

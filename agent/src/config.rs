@@ -10,7 +10,7 @@ mod telemetry;
 mod weights;
 
 use std::{
-    fs,
+    fmt, fs,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
@@ -170,13 +170,50 @@ pub(crate) struct AdminConfig {
     pub(crate) socket: Option<PathBuf>,
     /// TCP address for metrics, health and, with a token, everything else; `null` turns it off.
     pub(crate) listen: Option<SocketAddr>,
-    /// File with the bearer token that TCP clients must send; without it TCP serves only metrics and health.
+    /// File with a bearer token that may do everything, called `admin`. Without any token TCP serves only metrics and health.
     pub(crate) token_file: Option<PathBuf>,
+    /// Further tokens, each with a name, which events tell, and a role.
+    pub(crate) tokens: Vec<AdminToken>,
+}
+
+/// A token of the admin API over TCP.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct AdminToken {
+    /// Whose it is.
+    pub(crate) name: String,
+    /// What it may.
+    pub(crate) role: Role,
+    /// File with the token: at least 32 characters.
+    pub(crate) file: PathBuf,
+}
+
+/// What an admin token may; each may also what the one before may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Role {
+    /// See everything but secrets.
+    View,
+    /// Change endpoints, steer rollouts, drain nodes.
+    Operate,
+    /// Make and revoke keys, tokens and nodes.
+    Admin,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::View => "view",
+            Self::Operate => "operate",
+            Self::Admin => "admin",
+        })
+    }
 }
 
 impl Default for AdminConfig {
     fn default() -> Self {
-        Self { socket: None, listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 7701))), token_file: None }
+        let listen = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 7701)));
+        Self { socket: None, listen, token_file: None, tokens: Vec::new() }
     }
 }
 

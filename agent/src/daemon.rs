@@ -31,9 +31,9 @@ use self::lock::StateLock;
 use crate::{
     admin::{Admin, AdminListeners, Code, OwnAddresses, Problem},
     capacity::CapacityRequests,
-    census,
     cli::{AgentArgs, IDENTITY_DIR, join_with, read_token},
     config::{AuthMode, Config},
+    events::{self, Draft, Events, Reason, Subject},
     history::History,
     inventory::{GpuInventory, ReadingsWatch, host, host_addresses, host_name},
     keys::{KeyKeeper, UsageBook},
@@ -132,6 +132,10 @@ struct Daemon {
     mesh: Arc<Mesh>,
     supervisor: Arc<Supervisor>,
     control: NodeControl,
+    /// Where it tells what happens.
+    events: Events,
+    /// What people call this node.
+    name: String,
     tasks: TaskTracker,
     /// The ingress; ends once its last request has.
     serving: JoinHandle<()>,
@@ -167,6 +171,11 @@ impl Daemon {
         let supervisor = Supervisor::start(engines).await.map_err(|error| failed(&error))?;
         let supervisor = Arc::new(supervisor);
         let facts = facts(&config, &identity, &inventory, &supervisor, &listener);
+        let (events, event_keeper) = Events::open(&config.state_dir(), &facts.name);
+        let kept = supervisor.adopted().len();
+        let started = format!("shoal {} has started, and goes on with {kept} replicas", facts.version);
+        events.tell(Draft::new(Reason::DaemonStarted, Subject::node(&facts.name), started));
+        let name = facts.name.clone();
         let mesh_config = MeshConfig {
             state_dir: config.state_dir(),
             listen: config.mesh.listen,
@@ -192,6 +201,7 @@ impl Daemon {
             ingress: Arc::clone(&ingress),
             usage: usage.clone(),
             history: history.clone(),
+            events: events.clone(),
             mesh: Arc::clone(&mesh),
         };
         let control = NodeControl::new(inbox, parts);
@@ -213,6 +223,8 @@ impl Daemon {
             mesh: Arc::clone(&mesh),
             supervisor: Arc::clone(&supervisor),
             control: control.clone(),
+            events: events.clone(),
+            name,
             serving: tasks.spawn(Arc::clone(&ingress).serve(listener, closing.clone())),
             loops: JoinSet::new(),
             tasks,
@@ -248,6 +260,7 @@ impl Daemon {
             metrics,
             identity,
             ingress: Arc::clone(&ingress),
+            events: events.clone(),
             addresses,
             viewers: Admin::room_for_viewers(),
             ending: daemon.ending.clone(),
@@ -259,10 +272,11 @@ impl Daemon {
         daemon.tasks.spawn(history.keep(Arc::clone(&ingress), daemon.stop.clone()));
         daemon.tasks.spawn(reports.keep(daemon.stop.clone()));
         daemon.tasks.spawn(requests.keep(daemon.stop.clone()));
-        daemon.tasks.spawn(unplaced::keep(mesh.view(), memory.subscribe(), daemon.stop.clone()));
+        daemon.tasks.spawn(unplaced::keep(mesh.view(), memory.subscribe(), events.clone(), daemon.stop.clone()));
+        daemon.tasks.spawn(events::watch(mesh.view(), events, daemon.stop.clone()));
+        daemon.tasks.spawn(event_keeper.keep(daemon.stop.clone()));
         daemon.loops.spawn(replicas.run(commands));
         daemon.loops.spawn(routes.keep(daemon.stop.clone()));
-        daemon.tasks.spawn(census::keep(mesh.view(), daemon.stop.clone()));
         daemon.tasks.spawn(daemon.answer_peers(inbound, ingress));
         admin_listeners.serve(&Arc::new(admin), &daemon.tasks, &daemon.stop);
         Ok(daemon)
@@ -343,6 +357,11 @@ impl Daemon {
     /// Ends everything in order, the tasks last.
     async fn stop(mut self, ending: Ending) {
         self.ending.cancel();
+        let what = match &ending {
+            Ending::Pause => "the daemon ends, engines stay".to_owned(),
+            Ending::Leave(departure) => format!("the daemon ends, engines with it: {}", departure.reason),
+        };
+        self.events.tell(Draft::new(Reason::DaemonStopping, Subject::node(&self.name), what));
         match ending {
             Ending::Pause => self.pause().await,
             Ending::Leave(departure) => self.leave(departure).await,

@@ -2,13 +2,13 @@
 
 mod admin;
 mod capacity;
-mod census;
 mod cli;
 mod config;
 mod daemon;
 mod dashboard;
 mod detail;
 mod dev;
+mod events;
 mod history;
 mod inventory;
 mod keys;

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
     detail::{GpuDetail, Link, NodeDetail},
+    events::{EVENTS_MAX, Event, Events},
     history::{History, Point},
     inventory::{ClearError, GpuFaults, GpuReading},
     keys::{UsageBook, UsageRow},
@@ -27,6 +28,7 @@ pub(crate) struct NodeParts {
     pub(crate) ingress: Arc<Ingress>,
     pub(crate) usage: UsageBook,
     pub(crate) history: History,
+    pub(crate) events: Events,
     pub(crate) mesh: Arc<Mesh>,
 }
 
@@ -40,19 +42,25 @@ pub(crate) struct NodeControl {
     ingress: Arc<Ingress>,
     usage: UsageBook,
     history: History,
+    events: Events,
     mesh: Arc<Mesh>,
 }
 
 impl NodeControl {
     /// Of the parts of this node, whose replica loop has its commands from `inbox`.
     pub(crate) fn new(inbox: mpsc::Sender<Command>, parts: NodeParts) -> Self {
-        let NodeParts { supervisor, readings, faults, ingress, usage, history, mesh } = parts;
-        Self { inbox, supervisor, readings, faults, ingress, usage, history, mesh }
+        let NodeParts { supervisor, readings, faults, ingress, usage, history, events, mesh } = parts;
+        Self { inbox, supervisor, readings, faults, ingress, usage, history, events, mesh }
     }
 
     /// The steps of this node's ingress that ended after `after`, the newest last.
     pub(crate) fn history(&self, after: UnixMillis) -> Vec<Arc<Point>> {
         self.history.since(after)
+    }
+
+    /// What happened at this node `since` then, the newest last.
+    pub(crate) fn events(&self, since: UnixMillis) -> Vec<Arc<Event>> {
+        self.events.since(since, EVENTS_MAX, |_| true)
     }
 
     /// The latest requests that this node's ingress took, the newest first, at most `limit`.

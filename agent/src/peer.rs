@@ -16,6 +16,7 @@ use tracing::debug;
 use crate::{
     admin::{Code, LogQuery, Problem, local_logs},
     detail::NodeDetail,
+    events::Event,
     history::Point,
     keys::UsageRow,
     node::NodeControl,
@@ -56,6 +57,10 @@ enum Question {
     LatestRequests {
         limit: u32,
     },
+    /// What happened there then and later. Answered by `Events`, as often as it takes.
+    Events {
+        since: UnixMillis,
+    },
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -73,6 +78,8 @@ enum Reply {
     History(String),
     /// A list of [`RequestSummary`] in JSON.
     LatestRequests(String),
+    /// Some [`Event`]s in JSON; the last has none.
+    Events(String),
 }
 
 /// Rows of usage in one frame, some 150 bytes each.
@@ -81,7 +88,9 @@ const ROWS_PER_FRAME: usize = 2_000;
 const REQUESTS_MAX: usize = 500;
 /// Points of a history in one frame, of at most 12 KiB each.
 const POINTS_PER_FRAME: usize = 60;
-/// Frames of one answer that are read: more than a book of usage, or an hour, can fill.
+/// Events in one frame, of at most 2 KiB each.
+const EVENTS_PER_FRAME: usize = 300;
+/// Frames of one answer that are read: more than a book of usage, an hour, or a day's events can fill.
 const FRAMES_MAX: usize = 100;
 
 /// Asks other nodes; cheap to clone.
@@ -160,6 +169,12 @@ impl PeerClient {
         }
     }
 
+    /// What happened at another node `since` then.
+    pub(crate) async fn events(&self, node: NodeId, since: UnixMillis) -> Result<Vec<Event>, Problem> {
+        let json = |reply: Reply| if let Reply::Events(json) = reply { Ok(json) } else { Err(reply) };
+        self.read_pages(node, &Question::Events { since }, json).await
+    }
+
     /// The answer to `question` in frames with some items each, of which the last has none; `json` is what is in a frame.
     async fn read_pages<T: DeserializeOwned>(
         &self,
@@ -235,9 +250,8 @@ fn unasked(node: NodeId, reply: &Reply) -> Problem {
         | Reply::Requests(_)
         | Reply::KeyUsage(_)
         | Reply::History(_)
-        | Reply::LatestRequests(_) => {
-            Problem::new(Code::Failed, format!("node {} answers what was not asked", node.short()))
-        }
+        | Reply::LatestRequests(_)
+        | Reply::Events(_) => Problem::new(Code::Failed, format!("node {} answers what was not asked", node.short())),
     }
 }
 
@@ -308,6 +322,9 @@ async fn answer_question(control: &NodeControl, writes: bool, Stream { mut send,
             let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(REQUESTS_MAX);
             let json = serde_json::to_string(&control.latest_requests(limit))?;
             send.write_frame(&Reply::LatestRequests(json)).await.map_err(io::Error::other)?;
+        }
+        Question::Events { since } => {
+            write_pages(&mut send, &control.events(since), EVENTS_PER_FRAME, Reply::Events).await?;
         }
         Question::Logs { claim, tail, follow, previous } => {
             let query = LogQuery { tail: usize::try_from(tail).unwrap_or(usize::MAX), follow, previous };

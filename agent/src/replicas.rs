@@ -308,8 +308,6 @@ impl Replicas {
 
     async fn publish(&mut self, claim: ClaimId) {
         let Some(claim) = self.book.claim(claim) else { return };
-        info!(endpoint = %claim.endpoint, replica = claim.id.replica_name(&claim.endpoint), state = %claim.state,
-            reason = claim.reason.as_deref().unwrap_or_default(), "A replica of this node is in a new state");
         if claim.state.serves() {
             self.failures.remove(&(claim.endpoint.clone(), claim.revision));
         }

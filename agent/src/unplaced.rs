@@ -1,4 +1,4 @@
-//! Says in the log why replicas find no place: what `shoal why` says, at the time when it happened.
+//! Tells why replicas find no place: what `shoal why` says, at the time when it happened.
 
 use std::{cell::OnceCell, collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -7,7 +7,8 @@ use shoal_placement::{Explanation, Memory, Scene, WantExplanation, explain, maki
 use shoal_types::{EndpointName, View};
 use tokio::{sync::watch, time::sleep};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+
+use crate::events::{Draft, Events, Reason};
 
 /// Time between two looks: what finds its place within it is not worth a line.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
@@ -16,17 +17,21 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 pub(crate) async fn keep(
     view: watch::Receiver<Arc<View>>,
     memory: watch::Receiver<Arc<Memory>>,
+    events: Events,
     stop: CancellationToken,
 ) {
     let mut told = BTreeMap::new();
     while stop.run_until_cancelled(sleep(LOOK_EVERY)).await.is_some() {
         let (view, memory) = (view.borrow().clone(), memory.borrow().clone());
         for (name, turn) in turns(&mut told, &Scene { view: &view, memory: &memory, now: clock::now() }) {
-            match turn {
-                Turn::Stuck(replicas, why) => warn!(endpoint = %name, replicas, "Replicas find no place: {why}"),
-                Turn::RoomIsMade(replicas, why) => info!(endpoint = %name, replicas, "Others make room: {why}"),
-                Turn::Placed => info!(endpoint = %name, "All replicas find a place again"),
-            }
+            let (reason, message) = match turn {
+                Turn::Stuck(replicas, why) => (Reason::NoPlace, format!("{replicas} replicas find no place: {why}")),
+                Turn::RoomIsMade(replicas, why) => {
+                    (Reason::RoomIsMade, format!("others make room for {replicas} replicas: {why}"))
+                }
+                Turn::Placed => (Reason::Placed, "all replicas find a place again".to_owned()),
+            };
+            events.tell(Draft::of_endpoint(reason, &name, message));
         }
     }
 }

@@ -8,6 +8,7 @@ import { badge, nodeWord } from "./lib/parts.js";
 import { changed, nodes, since, state, takeHistory, takeStatus, watch } from "./lib/store.js";
 import { endpoint } from "./pages/endpoint.js";
 import { endpoints } from "./pages/endpoints.js";
+import { events } from "./pages/events.js";
 import { keys } from "./pages/keys.js";
 import { login } from "./pages/login.js";
 import { node } from "./pages/node.js";
@@ -26,6 +27,7 @@ const PAGES = [
   ["endpoints", "Endpoints", "e", endpoints, endpoint],
   ["requests", "Requests", "r", requests, request],
   ["keys", "Keys and usage", "k", keys],
+  ["events", "Events", "v", events],
   ["playground", "Playground", "p", playground],
 ];
 const FOR_KEYS = ["playground", "keys"];

@@ -124,6 +124,8 @@ PAGES = {
     "why": ("endpoints/chat/why", ["What placement thinks", "chat"]),
     "spec": ("endpoints/chat/spec", ["What differs"]),
     "logs": ("endpoints/chat/logs", ["follow"]),
+    "happened": ("endpoints/chat/events", ["EndpointApplied", "ReplicaReady", "uid 0"]),
+    "events": ("events", ["DaemonStarted", "Scaled", "steward node-", "KeyCreated"]),
     "requests": ("requests", ["Served by", "chat", "model_not_found"]),
     "keys": ("keys", ["Used, by key and endpoint", "tester"]),
     "playground": ("playground", ["Nothing said yet"]),
@@ -203,6 +205,17 @@ def changes_a_spec(tab):
     expect(tab.page.locator("#main")).to_contain_text("chat: configured.", timeout=PATIENCE_MS)
 
 
+def drains_a_node(tab):
+    tab.page.on("dialog", lambda dialog: dialog.accept())
+    tab.open("nodes/node-1", "Where it stands")
+    tab.page.get_by_role("button", name="Drain…").click()
+    expect(tab.page.locator(".head")).to_contain_text("draining", timeout=PATIENCE_MS)
+    expect(tab.page.locator("#main")).to_contain_text("DrainAsked", timeout=PATIENCE_MS)
+    tab.shot("node-draining")
+    tab.page.get_by_role("button", name="Undrain").click()
+    expect(tab.page.locator(".head")).to_contain_text("alive", timeout=PATIENCE_MS)
+
+
 def goes_by_keyboard(tab):
     tab.open("", "3 nodes")
     tab.page.locator("#main").focus()
@@ -223,6 +236,8 @@ def sees_a_node_die(tab, report):
     tab.shot("overview-gone")
     tab.open("topology", "gone")
     tab.shot("topology-gone")
+    tab.open("events", "NodeSilent", "Without node-2")
+    tab.shot("events-gone")
 
 
 def with_a_key(browser, report, key, shots):
@@ -262,6 +277,7 @@ def main(shoal, chromium, shots):
             every_page_narrow_and_dark(tab)
             talks(tab)
             changes_a_spec(tab)
+            drains_a_node(tab)
             goes_by_keyboard(tab)
             visitor = with_a_key(browser, report, key, shots)
             sees_a_node_die(tab, report)

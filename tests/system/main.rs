@@ -12,6 +12,7 @@ mod cli;
 mod departure;
 mod dev;
 mod engines;
+mod events;
 mod gpus;
 mod join;
 mod keys;

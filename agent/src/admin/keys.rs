@@ -7,7 +7,7 @@ use std::{
 };
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::{Path, Query, State},
     http::HeaderMap,
 };
@@ -17,11 +17,15 @@ use shoal_mesh::clock;
 use shoal_types::{EndpointName, KeyGrant, KeyId, KeyName, KeyStatus, UnixMillis};
 
 use super::{
+    access::Actor,
     gather::MissingNode,
     problem::{Code, Problem},
     routes::{Admin, Answer, Shared},
 };
-use crate::keys::{UsageRow, day_of, day_text};
+use crate::{
+    events::{Draft, Reason, Subject},
+    keys::{UsageRow, day_of, day_text},
+};
 
 /// A key to be made.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -91,11 +95,18 @@ pub(super) async fn list(State(admin): Shared) -> Answer<Vec<KeyStatus>> {
     Ok(Json(admin.mesh.keys().await?))
 }
 
-pub(super) async fn create(State(admin): Shared, Json(request): Json<KeyRequest>) -> Answer<KeyCreated> {
+pub(super) async fn create(
+    State(admin): Shared,
+    Extension(actor): Extension<Actor>,
+    Json(request): Json<KeyRequest>,
+) -> Answer<KeyCreated> {
     let KeyRequest { name, ttl_ms, grant } = request;
     check(&admin, &grant)?;
     let expires = ttl_ms.map(|ttl| clock::now().plus(Duration::from_millis(ttl)));
     let created = admin.mesh.create_key(name.clone(), grant, expires).await?;
+    let until = expires.map(|expires| format!(" until {expires}")).unwrap_or_default();
+    let what = format!("its id is {}; it is good{until}", created.id);
+    admin.events.tell(Draft::new(Reason::KeyCreated, Subject::key(&name), what).by(actor));
     Ok(Json(KeyCreated { id: created.id, name, key: created.text, expires }))
 }
 
@@ -122,9 +133,14 @@ fn check(admin: &Admin, grant: &KeyGrant) -> Result<(), Problem> {
     }
 }
 
-pub(super) async fn revoke(State(admin): Shared, Path(which): Path<String>) -> Answer<()> {
+pub(super) async fn revoke(
+    State(admin): Shared,
+    Extension(actor): Extension<Actor>,
+    Path(which): Path<String>,
+) -> Answer<()> {
     let key = find(&admin.mesh.keys().await?, &which)?;
     admin.mesh.revoke_key(key).await?;
+    admin.events.tell(Draft::new(Reason::KeyRevoked, Subject::key(&which), format!("its id is {key}")).by(actor));
     Ok(Json(()))
 }
 

@@ -1,5 +1,5 @@
-//! Who may reach the admin API: whoever may open the socket, and over TCP whoever has the token. The dashboard's files are for
-//! all, what it shows is not.
+//! Where the admin API is reached: by whoever may open the socket, and over TCP by whoever has a token. The dashboard's files are
+//! for all, what it shows is not.
 
 use std::{
     fs, io,
@@ -9,27 +9,16 @@ use std::{
     sync::Arc,
 };
 
-use axum::{
-    Router,
-    extract::Request,
-    http::header,
-    middleware::{self, Next},
-    response::{IntoResponse as _, Response},
-};
-use shoal_types::KEY_PREFIX;
 use tokio::net::{TcpListener, UnixListener};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::info;
 
 use super::{
-    problem::{Code, Problem},
+    access::{TokenError, Tokens, for_operators_and_keys, for_the_known},
     routes::{Admin, api_router, key_router, open_router},
     serve::serve,
 };
 use crate::{config::AdminConfig, dashboard};
-
-/// Least length of the admin token: 128 bits in hexadecimal.
-const TOKEN_MIN: usize = 32;
 
 /// Why the admin API cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -57,17 +46,12 @@ pub(crate) enum AdminError {
     },
     /// The token would be sent unencrypted.
     #[error(
-        "admin.listen {0} is not on loopback: with admin.tokenFile the token would cross the network unencrypted; listen on 127.0.0.1 and forward the port over ssh"
+        "admin.listen {0} is not on loopback: an admin token would cross the network unencrypted; listen on 127.0.0.1 and forward the port over ssh"
     )]
     InTheClear(SocketAddr),
-    /// The token file is not right.
-    #[error("cannot use the admin token in {path}: {reason}")]
-    Token {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        reason: String,
-    },
+    /// A token file is not right.
+    #[error(transparent)]
+    Token(#[from] TokenError),
 }
 
 /// The bound listeners.
@@ -76,7 +60,7 @@ pub(crate) struct AdminListeners {
     socket: UnixListener,
     path: PathBuf,
     tcp: Option<TcpListener>,
-    token: Option<Arc<str>>,
+    tokens: Tokens,
 }
 
 impl AdminListeners {
@@ -85,10 +69,8 @@ impl AdminListeners {
     /// # Errors
     /// If another daemon has the socket, or an address cannot be bound.
     pub(crate) async fn bind(config: &AdminConfig, path: PathBuf) -> Result<Self, AdminError> {
-        let token = config.token_file.as_deref().map(read_token).transpose()?;
-        if let (Some(address), Some(_)) = (config.listen, &token)
-            && !address.ip().is_loopback()
-        {
+        let tokens = Tokens::read(config)?;
+        if let Some(address) = config.listen.filter(|address| !address.ip().is_loopback() && !tokens.is_empty()) {
             return Err(AdminError::InTheClear(address));
         }
         let socket = bind_socket(&path)?;
@@ -98,7 +80,7 @@ impl AdminListeners {
             }
             None => None,
         };
-        Ok(Self { socket, path, tcp, token })
+        Ok(Self { socket, path, tcp, tokens })
     }
 
     /// The TCP address, with the port that was picked.
@@ -112,6 +94,7 @@ impl AdminListeners {
         let open = open_router(Arc::clone(admin));
         let api = api_router(Arc::clone(admin));
         let (socket, path) = (self.socket, self.path);
+        let api = for_the_known(api, self.tokens.clone());
         let over_socket = serve(socket, api.clone().merge(open.clone()), stop.clone());
         tasks.spawn(async move {
             over_socket.await;
@@ -119,13 +102,10 @@ impl AdminListeners {
             let _ = fs::remove_file(path);
         });
         let Some(tcp) = self.tcp else { return };
-        let with_key = with_token_or_key(dashboard::playground(Arc::clone(admin)), self.token.clone());
+        let with_key = for_operators_and_keys(dashboard::playground(Arc::clone(admin)), self.tokens.clone());
         let with_key = with_key.merge(key_router(Arc::clone(admin)));
         let open = open.merge(dashboard::files()).merge(with_key);
-        let over_tcp = match self.token {
-            Some(token) => guarded(api, token).merge(open),
-            None => open,
-        };
+        let over_tcp = if self.tokens.is_empty() { open } else { api.merge(open) };
         tasks.spawn(serve(tcp, over_tcp, stop.clone()));
     }
 }
@@ -158,65 +138,6 @@ fn remove_stale(path: &Path) -> Result<(), AdminError> {
         Ok(_) if std::os::unix::net::UnixStream::connect(path).is_ok() => Err(AdminError::InUse(path.to_owned())),
         Ok(_) => fs::remove_file(path).map_err(error),
     }
-}
-
-fn read_token(path: &Path) -> Result<Arc<str>, AdminError> {
-    let error = |reason: String| AdminError::Token { path: path.to_owned(), reason };
-    let text = fs::read_to_string(path).map_err(|source| error(source.to_string()))?;
-    let token = text.trim();
-    if token.len() < TOKEN_MIN {
-        return Err(error(format!("it is {} characters long; at least {TOKEN_MIN} are needed", token.len())));
-    }
-    Ok(token.into())
-}
-
-/// `api` behind the bearer token.
-fn guarded(api: Router, token: Arc<str>) -> Router {
-    let check = move |request: Request, next: Next| {
-        let token = Arc::clone(&token);
-        async move { if authorised(&request, &token) { next.run(request).await } else { unauthorised() } }
-    };
-    api.layer(middleware::from_fn(check))
-}
-
-/// `router` for whoever has the token, which then goes no further, or shows a key of a client, which the ingress looks at.
-fn with_token_or_key(router: Router, token: Option<Arc<str>>) -> Router {
-    let check = move |mut request: Request, next: Next| {
-        let token = token.clone();
-        async move {
-            let trusted = token.is_some_and(|token| authorised(&request, &token));
-            if trusted {
-                request.headers_mut().remove(header::AUTHORIZATION);
-            }
-            if trusted || shows_key(&request) { next.run(request).await } else { unauthorised() }
-        }
-    };
-    router.layer(middleware::from_fn(check))
-}
-
-/// Without a key an ingress on loopback serves anybody there, this listener perhaps others, too.
-fn shows_key(request: &Request) -> bool {
-    bearer(request).starts_with(KEY_PREFIX)
-}
-
-fn authorised(request: &Request, token: &str) -> bool {
-    same_in_constant_time(bearer(request).as_bytes(), token.as_bytes())
-}
-
-fn bearer(request: &Request) -> &str {
-    let sent = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    sent.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default()
-}
-
-/// Compares without telling by its duration how much is right.
-fn same_in_constant_time(a: &[u8], b: &[u8]) -> bool {
-    a.len() == b.len() && a.iter().zip(b).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
-}
-
-fn unauthorised() -> Response {
-    Problem::new(Code::Forbidden, "the admin API over TCP needs the token of the node's admin.tokenFile")
-        .hint("send it as `Authorization: Bearer …`, or with --admin-token-file")
-        .into_response()
 }
 
 #[cfg(test)]
@@ -268,33 +189,5 @@ mod tests {
         };
         let bound = AdminListeners::bind(&config, dir.path().join("s")).await;
         assert!(matches!(bound, Err(AdminError::InTheClear(_))), "{bound:?}");
-    }
-
-    #[tokio::test]
-    async fn the_playground_is_for_the_token_and_for_keys_and_the_ingress_never_sees_the_token() {
-        let token: Arc<str> = "0123456789abcdef0123456789abcdef".into();
-        let seen = |request: Request| async move { bearer(&request).to_owned() };
-        let ask = async |token: Option<&Arc<str>>, shown: &str| {
-            let router = Router::new().route("/", axum::routing::get(seen));
-            let mut router = with_token_or_key(router, token.map(Arc::clone));
-            let request = Request::builder().header("authorization", format!("Bearer {shown}"));
-            let answer =
-                tower_service::Service::call(&mut router, request.body(axum::body::Body::empty()).unwrap()).await;
-            let (head, body) = answer.unwrap().into_parts();
-            let body = axum::body::to_bytes(body, 1024).await.unwrap();
-            (head.status.as_u16(), String::from_utf8(body.to_vec()).unwrap())
-        };
-        assert_eq!(ask(Some(&token), &token).await, (200, String::new()));
-        assert_eq!(ask(Some(&token), "sk-shoal-key").await, (200, "sk-shoal-key".to_owned()));
-        assert_eq!(ask(Some(&token), "guess").await.0, 403);
-        assert_eq!(ask(None, "").await.0, 403, "without a token nobody is trusted");
-    }
-
-    #[test]
-    fn only_the_whole_token_is_the_token() {
-        let request = |value: &str| Request::builder().header("authorization", value).body(axum::body::Body::empty());
-        for (value, right) in [("Bearer abc", true), ("Bearer ab", false), ("abc", false), ("Bearer abcd", false)] {
-            assert_eq!(authorised(&request(value).unwrap(), "abc"), right, "{value}");
-        }
     }
 }

@@ -1,9 +1,9 @@
 //! Routes that tell what placement thinks, and that steer rollouts.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::{Path, State},
     http::{HeaderMap, header},
     response::{IntoResponse as _, Response},
@@ -14,10 +14,12 @@ use shoal_placement::{Plan, RolloutStatus, explain, making_room, plan, rollout_s
 use shoal_types::{Endpoint, EndpointName, EndpointRecord, EndpointSpec, Revision, View, parse_endpoints};
 
 use super::{
+    access::Actor,
     model::{AppliedStatus, ApplyOutcome},
     problem::{Code, Problem},
     routes::{Admin, Answer, Shared},
 };
+use crate::events::{Draft, Reason};
 
 /// What somebody wants of a rollout.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +35,17 @@ pub(crate) enum RolloutAction {
         #[serde(default)]
         to: Option<String>,
     },
+}
+
+impl fmt::Display for RolloutAction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pause => f.write_str("its rollout is to stand still"),
+            Self::Resume => f.write_str("its rollout is to go on"),
+            Self::Undo { to: None } => f.write_str("it is to go back to the revision before"),
+            Self::Undo { to: Some(revision) } => write!(f, "it is to go back to revision {revision}"),
+        }
+    }
 }
 
 /// A revision of an endpoint that is or was.
@@ -91,6 +104,7 @@ pub(super) async fn history(State(admin): Shared, Path(name): Path<String>) -> A
 
 pub(super) async fn steer(
     State(admin): Shared,
+    Extension(actor): Extension<Actor>,
     Path(name): Path<String>,
     Json(action): Json<RolloutAction>,
 ) -> Answer<AppliedStatus> {
@@ -105,6 +119,7 @@ pub(super) async fn steer(
     } else {
         store.apply(endpoint, Some(record.version), now).await?
     };
+    admin.events.tell(Draft::of_endpoint(Reason::RolloutSteered, &name, action.to_string()).by(actor));
     let outcome = if applied.changed { ApplyOutcome::Configured } else { ApplyOutcome::Unchanged };
     Ok(Json(AppliedStatus { name, outcome, version: applied.record.version }))
 }

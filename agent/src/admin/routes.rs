@@ -1,40 +1,33 @@
 //! The routes of the admin API.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::{
     Json, Router,
     body::Body,
     extract::{Path, Query, State},
-    http::{HeaderMap, StatusCode, header},
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing::{delete, get, post},
 };
 use futures_util::StreamExt;
-use serde::Deserialize;
 use shoal_ingress::Ingress;
-use shoal_mesh::{Identity, Mesh, MeshError, StoreError, TokenLimits, TokenStatus, clock};
+use shoal_mesh::{Identity, Mesh, MeshError, StoreError, clock};
 use shoal_placement::{Memory, Scene};
-use shoal_types::{Claim, Endpoint, EndpointName, GpuId, Hlc, NodeId, NodeView, SpecError, View, parse_endpoints};
-
+use shoal_types::{Claim, NodeId, NodeView, View};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    doctor, history, keys, live,
+    access::needs,
+    doctor, endpoints, events, history, keys, live,
     logs::{self, LogQuery},
-    model::{
-        AppliedStatus, ApplyOutcome, DrainRequest, EndpointStatus, MeshStatus, NodeStatus, ReplicaStatus, TokenCreated,
-        TokenRequest,
-    },
-    placement,
+    model::{MeshStatus, NodeStatus, ReplicaStatus},
+    nodes, placement,
     problem::{Code, Problem},
-    requests, view,
+    requests, tokens, view,
 };
-use crate::{detail::NodeDetail, metrics::Metrics, node::NodeControl, peer::PeerClient};
-
-/// What documents are as people write them.
-const YAML: &str = "application/yaml";
+use crate::{config::Role, events::Events, metrics::Metrics, node::NodeControl, peer::PeerClient};
 
 /// What the routes work on.
 #[derive(Debug)]
@@ -46,6 +39,7 @@ pub(crate) struct Admin {
     pub(crate) metrics: Metrics,
     pub(crate) identity: Arc<Identity>,
     pub(crate) ingress: Arc<Ingress>,
+    pub(crate) events: Events,
     pub(crate) addresses: OwnAddresses,
     /// Room for those who look on.
     pub(crate) viewers: Arc<Semaphore>,
@@ -74,33 +68,45 @@ pub(crate) struct OwnAddresses {
 pub(super) type Shared = State<Arc<Admin>>;
 pub(super) type Answer<T> = Result<Json<T>, Problem>;
 
-/// The API; who may reach it is the listener's business.
+/// The API. Each request says by an [`super::access::Actor`] who asks.
 pub(crate) fn api_router(admin: Arc<Admin>) -> Router {
-    Router::new()
+    let view = Router::new()
         .route("/v1/status", get(status))
         .route("/v1/live", get(live::live))
         .route("/v1/history", get(history::history))
         .route("/v1/paths", get(doctor::paths))
-        .route("/v1/nodes", get(nodes))
-        .route("/v1/nodes/{node}/drain", post(drain))
-        .route("/v1/nodes/{node}", delete(revoke_node))
-        .route("/v1/nodes/{node}/detail", get(detail))
-        .route("/v1/nodes/{node}/gpus/{gpu}/fault", delete(clear_fault))
-        .route("/v1/endpoints", get(endpoints).post(apply))
-        .route("/v1/endpoints/{name}", get(endpoint).delete(delete_endpoint))
+        .route("/v1/events", get(events::list))
+        .route("/v1/nodes", get(all_nodes))
+        .route("/v1/nodes/{node}/detail", get(nodes::detail))
+        .route("/v1/endpoints", get(endpoints::list))
+        .route("/v1/endpoints/{name}", get(endpoints::one))
         .route("/v1/endpoints/{name}/why", get(placement::why))
-        .route("/v1/endpoints/{name}/rollout", get(placement::rollout).post(placement::steer))
+        .route("/v1/endpoints/{name}/rollout", get(placement::rollout))
         .route("/v1/endpoints/{name}/rollout/history", get(placement::history))
+        // It changes nothing; only the question is long.
         .route("/v1/plan", post(placement::dry_run))
         .route("/v1/requests", get(requests::list))
         .route("/v1/requests/{id}/why", get(requests::why))
         .route("/v1/replicas", get(replicas))
         .route("/v1/replicas/{replica}/logs", get(replica_logs))
-        .route("/v1/tokens", get(tokens).post(create_token))
-        .route("/v1/tokens/{id}", delete(revoke_token))
-        .route("/v1/keys", get(keys::list).post(keys::create))
-        .route("/v1/key-usage", get(keys::usage))
-        .route("/v1/keys/{key}", delete(keys::revoke))
+        .route("/v1/tokens", get(tokens::list))
+        .route("/v1/keys", get(keys::list))
+        .route("/v1/key-usage", get(keys::usage));
+    let operate = Router::new()
+        .route("/v1/nodes/{node}/drain", post(nodes::drain))
+        .route("/v1/nodes/{node}/gpus/{gpu}/fault", delete(nodes::clear_fault))
+        .route("/v1/endpoints", post(endpoints::apply))
+        .route("/v1/endpoints/{name}", delete(endpoints::delete))
+        .route("/v1/endpoints/{name}/rollout", post(placement::steer));
+    let administer = Router::new()
+        .route("/v1/nodes/{node}", delete(nodes::revoke))
+        .route("/v1/tokens", post(tokens::create))
+        .route("/v1/tokens/{id}", delete(tokens::revoke))
+        .route("/v1/keys", post(keys::create))
+        .route("/v1/keys/{key}", delete(keys::revoke));
+    needs(Role::View, &admin, view)
+        .merge(needs(Role::Operate, &admin, operate))
+        .merge(needs(Role::Admin, &admin, administer))
         .with_state(admin)
 }
 
@@ -151,12 +157,18 @@ impl Admin {
         }
     }
 
+    /// What people call `node`.
+    pub(super) fn name_of(&self, node: NodeId) -> String {
+        self.view().nodes.get(&node).map_or_else(|| node.short(), |node| node.facts.name.clone())
+    }
+
     fn nodes(&self) -> Vec<NodeStatus> {
         let rtt = self.mesh.peers().into_iter().filter_map(|peer| Some((peer.node, peer.rtt?))).collect();
         view::nodes(&self.view(), &rtt, clock::now())
     }
 
-    fn node(&self, text: &str) -> Result<NodeId, Problem> {
+    /// The node that `text` means.
+    pub(super) fn node(&self, text: &str) -> Result<NodeId, Problem> {
         if let Ok(id) = text.parse() {
             // Also one that has been quiet for so long that it is in no view.
             return Ok(id);
@@ -179,127 +191,12 @@ async fn status(State(admin): Shared) -> Json<MeshStatus> {
     Json(admin.status())
 }
 
-async fn nodes(State(admin): Shared) -> Json<Vec<NodeStatus>> {
+async fn all_nodes(State(admin): Shared) -> Json<Vec<NodeStatus>> {
     Json(admin.nodes())
-}
-
-async fn endpoints(State(admin): Shared) -> Json<Vec<EndpointStatus>> {
-    let (view, memory) = (admin.view(), admin.memory.borrow().clone());
-    Json(view::endpoints(&admin.scene(&view, &memory)))
 }
 
 async fn replicas(State(admin): Shared) -> Json<Vec<ReplicaStatus>> {
     Json(view::replicas(&admin.view(), clock::now()))
-}
-
-/// What an apply demands of what stands.
-#[derive(Debug, Deserialize)]
-struct Expectation {
-    /// The version of the one endpoint that is applied.
-    expect: Option<String>,
-}
-
-async fn apply(
-    State(admin): Shared,
-    Query(Expectation { expect }): Query<Expectation>,
-    body: String,
-) -> Answer<Vec<AppliedStatus>> {
-    let endpoints = parse_endpoints(&body)?;
-    let expect = expect.map(|text| text.parse()).transpose().map_err(|error| Problem::new(Code::Invalid, error))?;
-    if expect.is_some() && endpoints.len() > 1 {
-        return Err(Problem::new(
-            Code::Invalid,
-            "a version can only be expected of one endpoint: apply them one by one",
-        ));
-    }
-    let mut applied = Vec::with_capacity(endpoints.len());
-    for endpoint in endpoints {
-        let name = endpoint.metadata.name.clone();
-        match apply_one(&admin, endpoint, expect).await {
-            Ok(one) => applied.push(one),
-            Err(problem) => return Err(partly(problem, &name, &applied)),
-        }
-    }
-    Ok(Json(applied))
-}
-
-/// The problem, and what stands of the documents before it.
-fn partly(problem: Problem, name: &EndpointName, applied: &[AppliedStatus]) -> Problem {
-    let before: Vec<String> = applied.iter().map(|one| format!("{} {}", one.name, one.outcome)).collect();
-    let before = if before.is_empty() { String::new() } else { format!(" (before it: {})", before.join(", ")) };
-    Problem { message: format!("endpoint {name}: {}{before}", problem.message), ..problem }
-}
-
-async fn apply_one(admin: &Admin, endpoint: Endpoint, expect: Option<Hlc>) -> Result<AppliedStatus, Problem> {
-    let name = endpoint.metadata.name.clone();
-    let known = admin.mesh.store().endpoints().contains_key(&name);
-    let applied = admin.mesh.store().apply(endpoint, expect, clock::now()).await?;
-    let outcome = match (applied.changed, known) {
-        (false, _) => ApplyOutcome::Unchanged,
-        (true, true) => ApplyOutcome::Configured,
-        (true, false) => ApplyOutcome::Created,
-    };
-    Ok(AppliedStatus { name, outcome, version: applied.record.version })
-}
-
-/// As JSON with how it is, or as the document that was applied where that is asked for (`Accept: application/yaml`).
-async fn endpoint(State(admin): Shared, Path(name): Path<String>, headers: HeaderMap) -> Result<Response, Problem> {
-    let (view, memory) = (admin.view(), admin.memory.borrow().clone());
-    let found = view::endpoints(&admin.scene(&view, &memory))
-        .into_iter()
-        .find(|one| one.endpoint.metadata.name.as_str() == name)
-        .ok_or_else(|| {
-            Problem::new(Code::NotFound, format!("there is no endpoint `{name}`")).hint("shoal get endpoints")
-        })?;
-    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-    if !accept.trim_start().starts_with(YAML) {
-        return Ok(Json(found).into_response());
-    }
-    let text = serde_saphyr::to_string(&found.endpoint)
-        .map_err(|error| Problem::new(Code::Failed, format!("cannot print the spec: {error}")))?;
-    Ok(([(header::CONTENT_TYPE, YAML)], text).into_response())
-}
-
-async fn delete_endpoint(State(admin): Shared, Path(name): Path<String>) -> Answer<()> {
-    let name: EndpointName = name.parse().map_err(|error| Problem::new(Code::Invalid, error))?;
-    admin.mesh.store().delete(&name, None, clock::now()).await?;
-    Ok(Json(()))
-}
-
-async fn drain(State(admin): Shared, Path(node): Path<String>, Json(request): Json<DrainRequest>) -> Answer<()> {
-    let node = admin.node(&node)?;
-    if node == admin.mesh.me() {
-        admin.control.set_draining(request.drain).await.map_err(|error| {
-            Problem::new(Code::Failed, format!("the drain of this node cannot be changed: {error}"))
-        })?;
-    } else {
-        admin.peers.set_draining(node, request.drain).await?;
-    }
-    Ok(Json(()))
-}
-
-async fn detail(State(admin): Shared, Path(node): Path<String>) -> Answer<NodeDetail> {
-    let node = admin.node(&node)?;
-    if node == admin.mesh.me() { Ok(Json(admin.control.detail())) } else { admin.peers.detail(node).await.map(Json) }
-}
-
-async fn clear_fault(State(admin): Shared, Path((node, gpu)): Path<(String, String)>) -> Answer<()> {
-    let (node, gpu) = (admin.node(&node)?, GpuId(gpu));
-    if node == admin.mesh.me() {
-        admin.control.clear_fault(gpu).await.map_err(|error| Problem::new(Code::Failed, error))?;
-    } else {
-        admin.peers.clear_fault(node, gpu).await?;
-    }
-    Ok(Json(()))
-}
-
-async fn revoke_node(State(admin): Shared, Path(node): Path<String>) -> Answer<()> {
-    let node = admin.node(&node)?;
-    if node == admin.mesh.me() {
-        return Err(Problem::new(Code::Invalid, "a node cannot revoke itself").hint("run this on another node"));
-    }
-    admin.mesh.revoke_node(node).await?;
-    Ok(Json(()))
 }
 
 async fn replica_logs(
@@ -325,28 +222,6 @@ async fn replica_logs(
     Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], Body::from_stream(lines)).into_response())
 }
 
-async fn tokens(State(admin): Shared) -> Answer<Vec<TokenStatus>> {
-    Ok(Json(admin.mesh.tokens().await?))
-}
-
-async fn create_token(State(admin): Shared, Json(request): Json<TokenRequest>) -> Answer<TokenCreated> {
-    let limits = TokenLimits {
-        ttl: Duration::from_millis(request.ttl_ms),
-        uses: request.uses,
-        write: request.write,
-        issuer: request.issuer,
-        labels: request.labels,
-    };
-    let token = admin.mesh.create_token(limits).await?;
-    Ok(Json(TokenCreated { id: token.id().to_string(), expires: token.not_after(), token: token.to_string() }))
-}
-
-async fn revoke_token(State(admin): Shared, Path(id): Path<String>) -> Answer<()> {
-    let id = id.parse().map_err(|error| Problem::new(Code::Invalid, error))?;
-    admin.mesh.revoke_token(id).await?;
-    Ok(Json(()))
-}
-
 /// Ready from when the daemon serves until it begins to stop: a load balancer should look elsewhere while requests are
 /// still taken. Never a question of what peers do.
 async fn readyz(State(admin): Shared) -> (StatusCode, &'static str) {
@@ -357,12 +232,6 @@ async fn metrics(State(admin): Shared) -> Response {
     let (view, memory) = (admin.view(), admin.memory.borrow().clone());
     let text = admin.metrics.render(&admin.scene(&view, &memory), admin.identity.not_after());
     ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response()
-}
-
-impl From<SpecError> for Problem {
-    fn from(error: SpecError) -> Self {
-        Self::new(Code::Invalid, error).hint("`shoal config schema endpoint` prints all fields")
-    }
 }
 
 impl From<StoreError> for Problem {

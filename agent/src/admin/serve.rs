@@ -19,6 +19,8 @@ use tokio_util::sync::CancellationToken;
 use tower_service::Service as _;
 use tracing::{debug, warn};
 
+use super::access::Caller;
+
 /// Connections of one listener at once; a follower of a log keeps one. Further ones wait.
 const CONNECTIONS: usize = 128;
 /// For the head of a request, hence also the longest that a connection may be idle.
@@ -33,23 +35,25 @@ pub(super) trait Accept {
     /// One connection.
     type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
 
-    /// The next connection. Cancel safe.
-    fn next(&mut self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+    /// The next connection, and who is at its other end. Cancel safe.
+    fn next(&mut self) -> impl Future<Output = io::Result<(Self::Stream, Caller)>> + Send;
 }
 
 impl Accept for UnixListener {
     type Stream = tokio::net::UnixStream;
 
-    async fn next(&mut self) -> io::Result<Self::Stream> {
-        self.accept().await.map(|(stream, _)| stream)
+    async fn next(&mut self) -> io::Result<(Self::Stream, Caller)> {
+        let (stream, _) = self.accept().await?;
+        let uid = stream.peer_cred()?.uid();
+        Ok((stream, Caller::Local { uid }))
     }
 }
 
 impl Accept for TcpListener {
     type Stream = tokio::net::TcpStream;
 
-    async fn next(&mut self) -> io::Result<Self::Stream> {
-        self.accept().await.map(|(stream, _)| stream)
+    async fn next(&mut self) -> io::Result<(Self::Stream, Caller)> {
+        self.accept().await.map(|(stream, address)| (stream, Caller::Remote(address)))
     }
 }
 
@@ -66,9 +70,12 @@ pub(super) async fn serve(mut listener: impl Accept, router: Router, stop: Cance
                 warn!(%error, "the admin API cannot accept a connection");
                 sleep(ACCEPT_PAUSE).await;
             }
-            Some(Ok(stream)) => {
+            Some(Ok((stream, caller))) => {
                 let router = router.clone();
-                let service = service_fn(move |request: hyper::Request<Incoming>| answer(router.clone(), request));
+                let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+                    request.extensions_mut().insert(caller);
+                    answer(router.clone(), request)
+                });
                 let connection = http1::Builder::new()
                     .timer(TokioTimer::new())
                     .header_read_timeout(HEAD_DEADLINE)

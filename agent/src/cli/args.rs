@@ -8,6 +8,7 @@ mod dev;
 mod doctor;
 mod endpoint;
 mod engine;
+mod events;
 mod get;
 mod identity;
 mod key;
@@ -32,6 +33,7 @@ pub(super) use self::{
         WaitFor, WaitForArgs, WhyArgs,
     },
     engine::EngineVerb,
+    events::EventArgs,
     get::{DescribeArgs, GetArgs, Resource},
     identity::{InitArgs, JoinArgs, TokenCreateArgs, TokenVerb},
     key::{KeyCreateArgs, KeyUsageArgs, KeyVerb},

@@ -4,9 +4,12 @@ use shoal_mesh::TokenStatus;
 use shoal_placement::{Explanation, Plan, RolloutStatus};
 use shoal_types::{Endpoint, KeyStatus};
 
-use crate::admin::{
-    AppliedStatus, EndpointStatus, KeyCreated, MeshStatus, NodeStatus, PastRevisionStatus, ReplicaStatus,
-    RequestsFound, UsageReport,
+use crate::{
+    admin::{
+        AppliedStatus, EndpointStatus, KeyCreated, MeshStatus, NodeStatus, PastRevisionStatus, ReplicaStatus,
+        RequestsFound, UsageReport,
+    },
+    events::Event,
 };
 
 /// What may have a name, or be a list of things that have.
@@ -75,3 +78,4 @@ impl Named for RequestsFound {
 impl Named for KeyCreated {}
 impl Named for PastRevisionStatus {}
 impl Named for UsageReport {}
+impl Named for Event {}

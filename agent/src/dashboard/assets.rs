@@ -45,6 +45,7 @@ const SOURCES: &[(&str, &str, &str)] = sources! {
     "lib/store.js": SCRIPT,
     "pages/endpoint.js": SCRIPT,
     "pages/endpoints.js": SCRIPT,
+    "pages/events.js": SCRIPT,
     "pages/keys.js": SCRIPT,
     "pages/login.js": SCRIPT,
     "pages/node.js": SCRIPT,

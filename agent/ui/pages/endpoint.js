@@ -7,13 +7,14 @@ import { DASH, age, count, dateTime, millis, percent } from "../lib/format.js";
 import { badge, facts, link, meter, newsAgeOf, nodeLink, panel, progress, span, table, trouble } from "../lib/parts.js";
 import { quantile, rates, requests, traffic, values } from "../lib/series.js";
 import { endpointByName, since } from "../lib/store.js";
+import { eventFeed } from "./events.js";
 import { spec } from "./spec.js";
 
 const EVERY_MS = 5000;
 /** Characters of a log that are kept. */
 const LOG_MAX = 400_000;
 
-const TABS = [["", "Replicas", replicas], ["latency", "Latency", latency], ["why", "Why", why], ["spec", "Spec", spec], ["logs", "Logs", logs]];
+const TABS = [["", "Replicas", replicas], ["latency", "Latency", latency], ["why", "Why", why], ["spec", "Spec", spec], ["events", "Events", happened], ["logs", "Logs", logs]];
 
 export function endpoint({ args: [name, tab = ""], update }) {
   if (name === "" && tab === "new") return fresh(update);
@@ -54,6 +55,11 @@ function asking(ask, update) {
   look();
   const timer = setInterval(look, EVERY_MS);
   return { asked, look, stop: () => clearInterval(timer) };
+}
+
+function happened({ name, update }) {
+  const feed = eventFeed({ query: `limit=200&about=endpoint/${encodeURIComponent(name)}`, update });
+  return { stop: feed.stop, render: () => feed.render() };
 }
 
 function replicas({ name, update }) {

@@ -5,6 +5,7 @@ import { h } from "../lib/dom.js";
 import { DASH, age, bytes, dateTime, millis, sizeOf } from "../lib/format.js";
 import { badge, endpointLink, facts, link, meter, newsAge, nodeBadge, nodeWord, panel, progress, table, trouble, use } from "../lib/parts.js";
 import { nodeByName, nodeNames, since } from "../lib/store.js";
+import { eventFeed } from "./events.js";
 
 const EVERY_MS = 5000;
 
@@ -40,9 +41,13 @@ export function node({ args: [name], update }) {
 
   look();
   const timer = setInterval(look, EVERY_MS);
+  const feed = eventFeed({ query: `limit=50&about=node/${encodeURIComponent(name)}`, update });
 
   return {
-    stop: () => clearInterval(timer),
+    stop: () => {
+      clearInterval(timer);
+      feed.stop();
+    },
     render: () => {
       const node = nodeByName(name);
       if (!node) return h("p", { class: "empty" }, `There is no node ${name} (any more).`);
@@ -56,6 +61,7 @@ export function node({ args: [name], update }) {
         replicas(node),
         detail && links(detail),
         detail?.models.length > 0 && models(detail.models),
+        feed.render(undefined, "Events"),
       ];
     },
   };

@@ -4,8 +4,8 @@ use clap::{Parser, Subcommand};
 
 use super::{
     AgentArgs, ApplyArgs, BugreportArgs, ConfigVerb, Connection, ContextVerb, DeleteArgs, DescribeArgs, DevArgs,
-    DoctorArgs, DrainArgs, EngineVerb, ExplainArgs, ExportArgs, GetArgs, InitArgs, JoinArgs, KeyVerb, LogsArgs,
-    NodeArgs, OutputArgs, PageOf, PlanArgs, RolloutVerb, ScaleArgs, Shell, SimEngineArgs, TokenVerb, TopArgs,
+    DoctorArgs, DrainArgs, EngineVerb, EventArgs, ExplainArgs, ExportArgs, GetArgs, InitArgs, JoinArgs, KeyVerb,
+    LogsArgs, NodeArgs, OutputArgs, PageOf, PlanArgs, RolloutVerb, ScaleArgs, Shell, SimEngineArgs, TokenVerb, TopArgs,
     UndrainArgs, WaitForArgs, WhyArgs,
 };
 use crate::simulate::SimulateArgs;
@@ -54,6 +54,8 @@ pub(crate) enum Verb {
     Get(GetArgs),
     /// Show all about one node, endpoint or replica, and why it is as it is
     Describe(DescribeArgs),
+    /// Show what happened, to whom, why, and who did it
+    Events(EventArgs),
     /// Delete endpoints
     Delete(DeleteArgs),
     /// Print endpoints as YAML that `apply` takes
