@@ -2,6 +2,7 @@
 
 mod apply;
 mod args;
+mod backup;
 mod bugreport;
 mod client;
 mod complete;
@@ -12,6 +13,7 @@ mod events;
 mod export;
 mod get;
 mod identity;
+mod issuer;
 mod jsonpath;
 mod key;
 mod listed;
@@ -111,6 +113,7 @@ async fn run(connection: Connection, verb: Verb) -> Result<ExitCode, Problem> {
         Verb::Init(args) => identity::init(args),
         Verb::Join(args) => identity::join(args).await,
         Verb::Token(verb) => token::run(&client()?, verb).await,
+        Verb::Issuer(verb) => issuer::run(&client()?, verb).await,
         Verb::Key(verb) => key::run(&client()?, verb).await,
         Verb::Apply(args) => apply::apply(&client()?, args).await,
         Verb::Get(args) => get::run(&client()?, args).await,
@@ -125,6 +128,8 @@ async fn run(connection: Connection, verb: Verb) -> Result<ExitCode, Problem> {
         Verb::Undrain(args) => node::undrain(&client()?, args).await,
         Verb::Revoke(args) => node::revoke(&client()?, args).await,
         Verb::Status(args) => get::status(&client()?, args).await,
+        Verb::Backup(args) => backup::backup(&client()?, args).await,
+        Verb::Restore(args) => backup::restore(&client()?, args).await,
         Verb::Config(verb) => schema::run(verb),
         Verb::Reference { of } => reference::run(of),
         Verb::Top(args) => top::run(&client()?, args).await,

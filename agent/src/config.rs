@@ -18,6 +18,7 @@ use std::{
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use shoal_mesh::identity::{NODE_LIFE, NODE_LIFE_MAX};
 use shoal_types::{HumanDuration, Labels, MemorySize, parse_documents};
 
 pub(crate) use self::{
@@ -36,6 +37,8 @@ const DEFAULT_FILE: &str = "/etc/shoal/shoal.yaml";
 pub(crate) const DEFAULT_STATE_DIR: &str = "/var/lib/shoal";
 /// Least `capacity.interval`: whoever rents needs longer, and must not be flooded.
 const CAPACITY_INTERVAL_MIN: Duration = Duration::from_secs(10);
+/// Least `mesh.certificateLife`: what is shorter is not renewed in time where a machine is busy.
+const CERTIFICATE_LIFE_MIN: Duration = Duration::from_secs(10);
 /// Most simulated GPUs of one node.
 const SIMULATED_MAX: u64 = 64;
 /// Default of `admin.socket`.
@@ -93,6 +96,9 @@ pub(crate) struct MeshConfig {
     pub(crate) advertise: Vec<SocketAddr>,
     /// Time between gossip rounds; shorter spreads faster and costs more.
     pub(crate) gossip_interval: HumanDuration,
+    /// How long the certificates live that this node gives to others and itself, if it is an issuer: 10 s to 7 days. They
+    /// are renewed at half of it, so it is also how long a mesh can be without an issuer.
+    pub(crate) certificate_life: HumanDuration,
 }
 
 impl Default for MeshConfig {
@@ -101,6 +107,7 @@ impl Default for MeshConfig {
             listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 7700)),
             advertise: Vec::new(),
             gossip_interval: HumanDuration::from_millis(500),
+            certificate_life: HumanDuration(NODE_LIFE),
         }
     }
 }
@@ -129,6 +136,17 @@ pub(crate) struct TlsConfig {
     pub(crate) cert: PathBuf,
     /// File of its private key.
     pub(crate) key: PathBuf,
+    /// Where neither file is there when the daemon starts, clients are spoken to in plain text, instead of the start going
+    /// wrong.
+    #[serde(default)]
+    pub(crate) optional: bool,
+}
+
+impl TlsConfig {
+    /// Whether it may be done without and has to be.
+    pub(crate) fn is_left_out(&self) -> bool {
+        self.optional && !self.cert.exists() && !self.key.exists()
+    }
 }
 
 impl Default for IngressConfig {
@@ -282,6 +300,10 @@ impl Config {
         if !(Duration::from_millis(20)..=Duration::from_secs(10)).contains(&gossip) {
             return wrong("mesh.gossipInterval", format!("{} is not between 20ms and 10s", self.mesh.gossip_interval));
         }
+        let life = self.mesh.certificate_life;
+        if life.0 < CERTIFICATE_LIFE_MIN || life.0 > NODE_LIFE_MAX {
+            return wrong("mesh.certificateLife", format!("{life} is not between 10s and 7d"));
+        }
         // News reaches all within some rounds; a claim that does not wait for it starts engines twice.
         if self.placement.settle.0 < gossip * 4 {
             let least = HumanDuration(gossip * 4);
@@ -370,11 +392,33 @@ mod tests {
         .unwrap();
         assert_eq!(config.node.labels.get("rack").as_deref(), Some("7"));
         assert_eq!(config.mesh.gossip_interval, HumanDuration::from_millis(200));
-        let tls = TlsConfig { cert: "/a.pem".into(), key: "/b.pem".into() };
+        let tls = TlsConfig { cert: "/a.pem".into(), key: "/b.pem".into(), optional: false };
         assert_eq!(parse("ingress: {tls: {cert: /a.pem, key: /b.pem}}").unwrap().ingress.tls, Some(tls));
         assert!(parse("ingress: {tls: {cert: /a.pem}}").is_err());
         let error = parse("mesh: {listenn: 1.2.3.4:1}").unwrap_err().to_string();
         assert_eq!(error, "unknown field `mesh.listenn`: did you mean `listen`?");
+    }
+
+    #[test]
+    fn a_certificate_is_done_without_only_where_that_is_written_and_all_of_it_is_missing() {
+        let directory = tempfile::tempdir().unwrap();
+        let (cert, key) = (directory.path().join("tls.crt"), directory.path().join("tls.key"));
+        let tls = |optional| TlsConfig { cert: cert.clone(), key: key.clone(), optional };
+        assert!(tls(true).is_left_out());
+        assert!(!tls(false).is_left_out());
+        fs::write(&cert, "").unwrap();
+        assert!(!tls(true).is_left_out(), "a key that is missing is a mistake");
+    }
+
+    /// What the packages install.
+    #[test]
+    fn the_packages_template_listens_for_all_and_asks_for_a_key() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/shoal.yaml");
+        let config = Config::load(Some(&file)).unwrap();
+        config.check().unwrap();
+        assert!(config.ingress.listen.ip().is_unspecified());
+        assert_eq!(config.ingress.auth(), AuthMode::Keys);
+        assert!(config.ingress.tls.is_some_and(|tls| tls.optional));
     }
 
     #[test]
@@ -419,6 +463,9 @@ mod tests {
             _ => None,
         };
         assert_eq!(field("mesh: {gossipInterval: 0s}"), Some("mesh.gossipInterval"));
+        assert_eq!(field("mesh: {certificateLife: 9s}"), Some("mesh.certificateLife"));
+        assert_eq!(field("mesh: {certificateLife: 8d}"), Some("mesh.certificateLife"));
+        assert_eq!(field("mesh: {certificateLife: 7d}"), None);
         assert_eq!(field("placement: {settle: 1s}"), Some("placement.settle"));
         assert_eq!(field("placement: {step: 0s}"), Some("placement.step"));
         let command = "notices: {command: {program: /bin/true, interval: 10ms}}";

@@ -1,8 +1,10 @@
 //! `shoal agent`: builds the parts, runs them, takes them down in order.
 
 mod engine;
+mod kubernetes;
 mod lock;
 mod roots;
+mod service;
 mod settings;
 
 pub(crate) use self::{
@@ -27,7 +29,10 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
-use self::lock::StateLock;
+use self::{
+    lock::StateLock,
+    service::{ServiceManager, join_token_credential},
+};
 use crate::{
     admin::{Admin, AdminListeners, Code, OwnAddresses, Problem},
     capacity::CapacityRequests,
@@ -74,11 +79,16 @@ pub(crate) async fn run(args: AgentArgs, socket: Option<PathBuf>) -> Result<(), 
         die_with(&parent)
             .map_err(|why| Problem::new(Code::Failed, format!("cannot bind this process to {parent}: {why}")))?;
     }
-    let config = settings::load(&args, socket).map_err(|error| Problem::new(Code::Invalid, error))?;
+    let mut config = settings::load(&args, socket).map_err(|error| Problem::new(Code::Invalid, error))?;
     telemetry::init(&config.log)?;
     let identity = identity(&config, &args).await?;
+    if let Some(node) = &args.kubernetes_node {
+        let state_dir = config.state_dir();
+        kubernetes::fill(&mut config.node.labels, node, &state_dir).await;
+    }
     let sigterm = config.notices.sigterm.clone();
     let mut daemon = Daemon::start(config, identity).await?;
+    let service = daemon.announce();
     let ended = daemon.until_signal().await;
     let ending = match &ended {
         Ok(EndSignal::Terminate) => judge_termination(&sigterm).await,
@@ -86,6 +96,10 @@ pub(crate) async fn run(args: AgentArgs, socket: Option<PathBuf>) -> Result<(), 
         // What was wrong with this daemon is not wrong with its engines.
         Err(_) => Ending::Pause,
     };
+    service.stopping(match &ending {
+        Ending::Pause => "Requests end; engines stay for the next daemon",
+        Ending::Leave(_) => "Replicas move or end, then the node leaves",
+    });
     tokio::select! {
         () = daemon.stop(ending) => info!("Stopped"),
         _ = signalled() => warn!("Told to stop a second time: leaving at once"),
@@ -114,10 +128,19 @@ fn die_with(parent: &str) -> Result<(), String> {
 async fn identity(config: &Config, args: &AgentArgs) -> Result<Arc<Identity>, Problem> {
     let state_dir = config.state_dir();
     let dir = state_dir.join(IDENTITY_DIR);
-    match (Identity::load(&dir), &args.join_token_file) {
+    let token_file = args.join_token_file.clone().or_else(join_token_credential);
+    match (Identity::load(&dir), token_file) {
+        // It was off for longer than its certificate lives: with a token it becomes the same node again.
+        (Ok(identity), Some(token_file)) if identity.not_after() < clock::now() && identity.issuer().is_none() => {
+            match join_with(&read_token(&token_file)?, &state_dir).await {
+                Ok(node) => info!(%node, "Joined the mesh again"),
+                Err(problem) => warn!(%problem, expired = %identity.not_after(), "This node's certificate is over"),
+            }
+            Identity::load(&dir).map(Arc::new).map_err(|error| Problem::new(Code::Failed, error))
+        }
         (Ok(identity), _) => Ok(Arc::new(identity)),
         (Err(IdentityError::Missing { .. }), Some(token_file)) => {
-            let node = join_with(&read_token(token_file)?, &state_dir).await?;
+            let node = join_with(&read_token(&token_file)?, &state_dir).await?;
             info!(%node, "Joined the mesh");
             Identity::load(&dir).map(Arc::new).map_err(|error| Problem::new(Code::Failed, error))
         }
@@ -158,6 +181,7 @@ impl Daemon {
         let admin_listeners =
             AdminListeners::bind(&config.admin, config.admin_socket()).await.map_err(|error| failed(&error))?;
         let tls = settings::ingress_tls(&config.ingress).await?;
+        let over_tls = tls.is_some();
         let listen = config.ingress.listen;
         let listener = TcpListener::bind(listen).await.map_err(|error| {
             Problem::new(Code::Failed, format!("cannot listen on ingress address {listen}: {error}"))
@@ -172,8 +196,12 @@ impl Daemon {
         let supervisor = Arc::new(supervisor);
         let facts = facts(&config, &identity, &inventory, &supervisor, &listener);
         let (events, event_keeper) = Events::open(&config.state_dir(), &facts.name);
-        let kept = supervisor.adopted().len();
-        let started = format!("shoal {} has started, and goes on with {kept} replicas", facts.version);
+        let with = match supervisor.adopted().len() {
+            0 => String::new(),
+            1 => ", and goes on with a replica".to_owned(),
+            kept => format!(", and goes on with {kept} replicas"),
+        };
+        let started = format!("shoal {} has started{with}", facts.version);
         events.tell(Draft::new(Reason::DaemonStarted, Subject::node(&facts.name), started));
         let name = facts.name.clone();
         let mesh_config = MeshConfig {
@@ -181,6 +209,7 @@ impl Daemon {
             listen: config.mesh.listen,
             advertise: config.mesh.advertise.clone(),
             gossip_interval: config.mesh.gossip_interval.0,
+            certificate_life: config.mesh.certificate_life.0,
         };
         let (mesh, inbound) =
             Mesh::start(mesh_config, Arc::clone(&identity), facts).await.map_err(|error| failed(&error))?;
@@ -209,7 +238,7 @@ impl Daemon {
 
         let (tasks, closing) = (TaskTracker::new(), CancellationToken::new());
         let addresses = OwnAddresses {
-            ingress: settings::ingress_url(&config.ingress, listener.local_addr().unwrap_or(listen)),
+            ingress: settings::ingress_url(over_tls, listener.local_addr().unwrap_or(listen)),
             key_needed: config.ingress.auth() == AuthMode::Keys,
             dashboard: admin_listeners.address().map(|address| format!("http://{address}/ui/")),
         };
@@ -307,6 +336,14 @@ impl Daemon {
         }
     }
 
+    /// Tells the service manager that the node is up, and from then on that it lives.
+    fn announce(&self) -> Arc<ServiceManager> {
+        let service = Arc::new(ServiceManager::of_env());
+        service.ready(&format!("Node {} is up", self.mesh.me()));
+        self.tasks.spawn(Arc::clone(&service).keep_alive(self.control.clone(), self.stop.clone()));
+        service
+    }
+
     /// Returns when told to stop, or with a problem when a part has ended that must not.
     async fn until_signal(&mut self) -> Result<EndSignal, Problem> {
         let ended = tokio::select! {
@@ -396,7 +433,9 @@ fn facts(
         protocol: wire::PROTOCOL,
         host: host(),
         gpu_source: inventory.source(),
-        issuer: identity.issuer().is_some(),
+        // Both are the mesh's to say, and change while it runs.
+        issuer: false,
+        validities: None,
         requests_capacity: config.capacity.is_set(),
         engines: supervisor.offers(),
         started: clock::now(),

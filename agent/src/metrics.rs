@@ -15,7 +15,7 @@ use prometheus_client::{
 };
 use shoal_ingress::Ingress;
 use shoal_placement::{Desired, Scene};
-use shoal_types::{GpuUse, Liveness, Load, UnixMillis};
+use shoal_types::{GpuUse, Liveness, Load, Validities};
 use tokio::sync::watch;
 
 use self::{epp::EppGauges, gpus::GpuMetrics};
@@ -38,6 +38,11 @@ struct EndpointLabel {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KindLabel {
+    kind: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct BuildLabel {
     version: &'static str,
 }
@@ -57,7 +62,8 @@ struct Gauges {
     gpus: Family<StateLabel, Gauge>,
     desired: Family<EndpointLabel, Gauge>,
     ready: Family<EndpointLabel, Gauge>,
-    certificate: Gauge<f64, AtomicU64>,
+    issuers: Gauge,
+    certificates: Family<KindLabel, Gauge<f64, AtomicU64>>,
     build: Family<BuildLabel, Gauge>,
     epp: EppGauges,
 }
@@ -73,7 +79,7 @@ impl Metrics {
         let mut registry = Registry::default();
         let gauges = Gauges::default();
         gauges.build.get_or_create(&BuildLabel { version: env!("CARGO_PKG_VERSION") }).set(1);
-        let Gauges { nodes, gpus, desired, ready, certificate, build, epp } = gauges.clone();
+        let Gauges { nodes, gpus, desired, ready, issuers, certificates, build, epp } = gauges.clone();
         let own = registry.sub_registry_with_prefix("shoal");
         own.register("nodes", "Nodes that this node knows, by state", nodes);
         own.register("gpus", "GPUs of this node, by use", gpus);
@@ -83,7 +89,12 @@ impl Metrics {
             "Replicas of the revisions that are wanted, as far as they serve",
             ready,
         );
-        own.register("certificate_expiry_seconds", "When the node's certificate ends, Unix time", certificate);
+        own.register("issuers", "Nodes that are alive and can admit others and renew certificates", issuers);
+        own.register(
+            "certificate_expiry_seconds",
+            "When a certificate ends, Unix time: this node's, the one that it signs with, the mesh's root",
+            certificates,
+        );
         own.register("build_info", "Version of this node", build);
         requests.register(own);
         registry.register_collector(Box::new(GpuMetrics::new(readings, xids)));
@@ -93,11 +104,10 @@ impl Metrics {
     }
 
     /// All metrics in OpenMetrics text.
-    pub(crate) fn render(&self, scene: &Scene<'_>, certificate_expires: UnixMillis) -> String {
+    pub(crate) fn render(&self, scene: &Scene<'_>, certificates: &Validities) -> String {
         let _one_at_a_time = self.rendering.lock().unwrap_or_else(PoisonError::into_inner);
         self.gauges.fill(scene);
-        let expires = Duration::from_millis(certificate_expires.as_millis());
-        self.gauges.certificate.set(expires.as_secs_f64());
+        self.gauges.fill_certificates(certificates);
         let mut text = String::new();
         // Writing to a String cannot fail.
         let _ = encode(&mut text, &self.registry);
@@ -106,12 +116,24 @@ impl Metrics {
 }
 
 impl Gauges {
+    fn fill_certificates(&self, certificates: &Validities) {
+        let Validities { node, issuer, root } = *certificates;
+        self.certificates.clear();
+        for (kind, validity) in [("node", Some(node)), ("issuer", issuer), ("root", Some(root))] {
+            if let Some(validity) = validity {
+                let until = Duration::from_millis(validity.until.as_millis());
+                self.certificates.get_or_create(&KindLabel { kind }).set(until.as_secs_f64());
+            }
+        }
+    }
+
     fn fill(&self, scene: &Scene<'_>) {
         let view = scene.view;
         for state in ["alive", "suspect", "left"] {
             let of_state = view.nodes.values().filter(|node| liveness(node.liveness) == state).count();
             set(&self.nodes.get_or_create(&StateLabel { state }), of_state);
         }
+        set(&self.issuers, view.nodes.values().filter(|node| node.is_alive() && node.facts.issuer).count());
         let own = view.nodes.get(&view.me).map(|node| node.gpus.as_slice()).unwrap_or_default();
         for state in ["free", "replica", "foreign", "partitioned", "unknown"] {
             let of_state = own.iter().filter(|gpu| gpu_use(&gpu.used_by) == state).count();

@@ -5,7 +5,7 @@ use std::{io, sync::Arc};
 use http::HeaderMap;
 use shoal_engine_supervisor::{Launch, LogReader, Supervisor};
 use shoal_ingress::{Ingress, RequestRecord};
-use shoal_mesh::Mesh;
+use shoal_mesh::{Mesh, identity::IssuingError};
 use shoal_types::{ClaimId, Departure, GpuId, KeyId, UnixMillis};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -100,6 +100,17 @@ impl NodeControl {
         self.faults.clear(gpu).await
     }
 
+    /// Asks that this node become an issuer, or one with a new key; the request as text, or why there is none.
+    pub(crate) async fn request_issuer(&self) -> Result<String, String> {
+        self.mesh.request_issuer().await.map(|request| request.to_string()).map_err(|error| error.to_string())
+    }
+
+    /// Takes up what was signed for the latest request, or says why not.
+    pub(crate) async fn install_issuer(&self, grant: &str) -> Result<(), String> {
+        let grant = grant.parse().map_err(|error: IssuingError| error.to_string())?;
+        self.mesh.install_issuer(grant).await.map_err(|error| error.to_string())
+    }
+
     /// Starts or ends the drain of this node, and remembers it over restarts.
     ///
     /// # Errors
@@ -115,6 +126,12 @@ impl NodeControl {
     pub(crate) async fn serves(&self, claim: ClaimId) -> bool {
         let (reply, answer) = oneshot::channel();
         self.inbox.send(Command::Serves(claim, reply)).await.is_ok() && answer.await.unwrap_or(false)
+    }
+
+    /// Returns, once the replica loop gets to it, whether that loop still runs.
+    pub(crate) async fn is_live(&self) -> bool {
+        let (reply, answer) = oneshot::channel();
+        self.inbox.send(Command::Answer(reply)).await.is_ok() && answer.await.is_ok()
     }
 
     /// Gives up all replicas by the deadline of `departure`; returns when the last one is gone.

@@ -61,6 +61,10 @@ enum Question {
     Events {
         since: UnixMillis,
     },
+    /// That the node ask to be an issuer, or one with a new key. Answered by `IssuerRequest`.
+    RequestIssuer,
+    /// An issuer grant, for the node's latest request.
+    InstallIssuer(String),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -80,6 +84,8 @@ enum Reply {
     LatestRequests(String),
     /// Some [`Event`]s in JSON; the last has none.
     Events(String),
+    /// An issuer request, as text.
+    IssuerRequest(String),
 }
 
 /// Rows of usage in one frame, some 150 bytes each.
@@ -144,6 +150,19 @@ impl PeerClient {
 
     pub(crate) async fn clear_fault(&self, node: NodeId, gpu: GpuId) -> Result<(), Problem> {
         self.ask(node, &Question::ClearFault(gpu)).await.map(|_| ())
+    }
+
+    /// Lets another node ask to be an issuer.
+    pub(crate) async fn request_issuer(&self, node: NodeId) -> Result<String, Problem> {
+        match self.exchange(node, &Question::RequestIssuer).await? {
+            (Reply::IssuerRequest(request), _) => Ok(request),
+            (reply, _) => Err(unasked(node, &reply)),
+        }
+    }
+
+    /// Gives another node what was signed for its latest request.
+    pub(crate) async fn install_issuer(&self, node: NodeId, grant: String) -> Result<(), Problem> {
+        self.ask(node, &Question::InstallIssuer(grant)).await.map(|_| ())
     }
 
     /// What clients of another node's ingress used on day `since` and later.
@@ -251,7 +270,10 @@ fn unasked(node: NodeId, reply: &Reply) -> Problem {
         | Reply::KeyUsage(_)
         | Reply::History(_)
         | Reply::LatestRequests(_)
-        | Reply::Events(_) => Problem::new(Code::Failed, format!("node {} answers what was not asked", node.short())),
+        | Reply::Events(_)
+        | Reply::IssuerRequest(_) => {
+            Problem::new(Code::Failed, format!("node {} answers what was not asked", node.short()))
+        }
     }
 }
 
@@ -280,7 +302,13 @@ async fn answer_probe(control: &NodeControl, Stream { mut send, mut recv }: Stre
 async fn answer_question(control: &NodeControl, writes: bool, Stream { mut send, mut recv }: Stream) -> io::Result<()> {
     let question = timeout(DEADLINE, recv.read_frame()).await.map_err(|_| late())?.map_err(io::Error::other)?;
     match question {
-        Question::SetDraining(_) | Question::Logs { .. } | Question::ClearFault(_) if !writes => {
+        Question::SetDraining(_)
+        | Question::Logs { .. }
+        | Question::ClearFault(_)
+        | Question::RequestIssuer
+        | Question::InstallIssuer(_)
+            if !writes =>
+        {
             let why = "it joined with a `--no-write` token and may not do this to another node".to_owned();
             send.write_frame(&Reply::Failed(why)).await.map_err(io::Error::other)?;
         }
@@ -310,6 +338,14 @@ async fn answer_question(control: &NodeControl, writes: bool, Stream { mut send,
                 Ok(()) => Reply::Done,
                 Err(error) => Reply::Failed(error.to_string()),
             };
+            send.write_frame(&reply).await.map_err(io::Error::other)?;
+        }
+        Question::RequestIssuer => {
+            let reply = control.request_issuer().await.map_or_else(Reply::Failed, Reply::IssuerRequest);
+            send.write_frame(&reply).await.map_err(io::Error::other)?;
+        }
+        Question::InstallIssuer(grant) => {
+            let reply = control.install_issuer(&grant).await.map_or_else(Reply::Failed, |()| Reply::Done);
             send.write_frame(&reply).await.map_err(io::Error::other)?;
         }
         Question::KeyUsage { since } => {

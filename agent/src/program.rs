@@ -48,6 +48,8 @@ pub(crate) async fn run(
     let program_path = || program.to_owned();
     let mut command = Command::new(program);
     command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // systemctl tells the service manager, too, which is the daemon's to do.
+    command.env_remove("NOTIFY_SOCKET");
     let child = command.process_group(0).kill_on_drop(true).spawn();
     let mut child = child.map_err(|source| ProcessError::Start { program: program_path(), source })?;
     let mut group = Group::of(&child);

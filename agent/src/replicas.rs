@@ -67,6 +67,8 @@ pub(crate) enum Command {
     SetDraining(bool, oneshot::Sender<io::Result<()>>),
     /// Whether a claim serves and means to go on.
     Serves(ClaimId, oneshot::Sender<bool>),
+    /// Say that the loop still runs.
+    Answer(oneshot::Sender<()>),
     /// Give up everything by the departure's deadline, and say when it is done.
     Leave(Departure, oneshot::Sender<()>),
 }
@@ -337,6 +339,9 @@ impl Replicas {
             }
             Command::Serves(claim, reply) => {
                 let _ = reply.send(self.book.stays(claim));
+            }
+            Command::Answer(reply) => {
+                let _ = reply.send(());
             }
             Command::Leave(departure, gone) => {
                 self.leaving = Some(gone);

@@ -2,16 +2,28 @@
 
 use std::time::Duration;
 
-use reqwest::{Client, Url};
+use reqwest::{Certificate, Client, ClientBuilder, Url};
 
 /// A client that gives up after `deadline`.
 ///
 /// # Errors
 /// If TLS cannot be set up.
 pub(crate) fn client(deadline: Duration) -> reqwest::Result<Client> {
+    builder(deadline).build()
+}
+
+/// One for a service of the own cluster, which is asked directly and trusted by `authorities` alone.
+///
+/// # Errors
+/// If TLS cannot be set up.
+pub(crate) fn client_within(deadline: Duration, authorities: Vec<Certificate>) -> reqwest::Result<Client> {
+    builder(deadline).no_proxy().tls_certs_only(authorities).build()
+}
+
+fn builder(deadline: Duration) -> ClientBuilder {
     // reqwest has no TLS of its own here; an error means that somebody has installed one already.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    Client::builder().timeout(deadline).user_agent(concat!("shoal/", env!("CARGO_PKG_VERSION"))).build()
+    Client::builder().timeout(deadline).user_agent(concat!("shoal/", env!("CARGO_PKG_VERSION")))
 }
 
 /// Whose `url` it is. The rest of it is no matter for a log: many services take whoever knows their path for the owner.

@@ -13,6 +13,8 @@ pub struct SupervisorConfig {
     /// The program whose `engine-shim` and `engine-exec` verbs engines run under, and whose `sim-engine` verb is the
     /// simulated one.
     pub shoal_binary: PathBuf,
+    /// Socket of whoever starts shims, for each connection one; `None`: the daemon does, as its children.
+    pub shim_launcher: Option<PathBuf>,
     /// Offer the simulated engine.
     pub sim: bool,
     /// Offer vLLM: the program is `vllm`.
@@ -45,6 +47,7 @@ impl SupervisorConfig {
         Self {
             state_dir,
             shoal_binary,
+            shim_launcher: None,
             sim: false,
             vllm: None,
             sglang: None,

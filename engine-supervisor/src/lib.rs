@@ -17,6 +17,7 @@ mod gateway;
 mod gpus;
 mod http;
 mod json_file;
+mod launcher;
 mod lifecycle;
 mod line;
 mod liveness;

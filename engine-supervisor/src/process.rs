@@ -3,12 +3,9 @@
 use std::{
     ffi::OsString,
     io,
-    os::{
-        fd::OwnedFd,
-        unix::{net::UnixStream as StdUnixStream, process::ExitStatusExt as _},
-    },
+    os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
-    process::{ExitStatus, Stdio},
+    process::ExitStatus,
     sync::Arc,
     time::Duration,
 };
@@ -20,12 +17,11 @@ use tokio::{
         UnixStream,
         unix::{OwnedReadHalf, OwnedWriteHalf},
     },
-    process::Command,
     time::{Instant, sleep_until, timeout},
 };
 
 use crate::{
-    ShimOptions,
+    launcher::{Launcher, NewShim},
     log::{LogSource, ReplicaLog},
     record::ProcessRecord,
     session::Session,
@@ -59,6 +55,8 @@ impl CommandLine {
 /// How the shims of one replica run.
 #[derive(Debug, Clone)]
 pub(crate) struct ShimConfig {
+    /// Who starts them.
+    pub(crate) launcher: Launcher,
     /// The program whose `engine-shim` and `engine-exec` verbs are meant.
     pub(crate) shoal: PathBuf,
     /// Of the replica: the engine runs here, and its logs and records are here.
@@ -121,21 +119,11 @@ impl Process {
     /// If it cannot be executed, with the kernel's reason, or cannot be recorded. What was started is killed then; it
     /// stays recorded if that takes longer than 30 s.
     pub(crate) async fn spawn(config: &ShimConfig, command: &CommandLine, log: &Arc<ReplicaLog>) -> io::Result<Self> {
-        let (ours, theirs) = StdUnixStream::pair()?;
-        // Nothing of our environment is for it, and it must not keep a file system busy.
-        let shim = Command::new(&config.shoal)
-            .args(ShimOptions { directory: config.directory.clone() }.args())
-            .env_clear()
-            .current_dir("/")
-            .stdin(Stdio::from(OwnedFd::from(theirs)))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(|error| io::Error::other(format!("the shim {}: {error}", config.shoal.display())))?;
-        let pid = shim.id().ok_or_else(|| io::Error::other("the shim has no pid"))?;
-        let session = Session::of(pid);
-        let begun = timeout(START_WITHIN, Self::begin(config, command, log, ours, session));
-        let begun = begun.await.unwrap_or_else(|_| Err(io::Error::other("its shim does not answer")));
+        let started = timeout(START_WITHIN, config.launcher.start(&config.shoal, &config.directory)).await;
+        let shim = started.unwrap_or_else(|_| Err(no_answer()))?;
+        let session = shim.session;
+        let begun = timeout(START_WITHIN, Self::begin(config, command, log, shim)).await;
+        let begun = begun.unwrap_or_else(|_| Err(no_answer()));
         if begun.is_err() && timeout(START_WITHIN, session.end()).await.is_ok() {
             ProcessRecord::remove(&config.directory)?;
         }
@@ -146,20 +134,20 @@ impl Process {
         config: &ShimConfig,
         command: &CommandLine,
         log: &Arc<ReplicaLog>,
-        stream: StdUnixStream,
-        session: Session,
+        shim: NewShim,
     ) -> io::Result<Self> {
         // Before it knows what to launch: from then on it goes on without us.
-        ProcessRecord::of_shim(session.leader())?.write(&config.directory)?;
-        stream.set_nonblocking(true)?;
+        ProcessRecord::of_shim(shim.session.leader())?.write(&config.directory)?;
         let order = LaunchOrder {
             shoal: config.shoal.clone(),
             command: command.clone(),
+            directory: shim.untold,
             socket: config.socket.clone(),
             orphan_grace: config.orphan_grace,
             term_grace: config.term_grace,
         };
-        Self::attach(UnixStream::from_std(stream)?, &Request::Launch(order), session, &config.directory, log).await
+        let link = (shim.reports, shim.requests);
+        Self::attach(link, &Request::Launch(order), shim.session, &config.directory, log).await
     }
 
     /// Takes over the engine of an earlier daemon, if its shim still runs. `log` gets the lines that the shim still has.
@@ -176,19 +164,19 @@ impl Process {
             stream => stream?,
         };
         let request = Request::Attach { version: VERSION };
-        let attached = timeout(ATTACH_WITHIN, Self::attach(stream, &request, session, directory, log)).await;
-        attached.unwrap_or_else(|_| Err(io::Error::other("its shim does not answer"))).map(Some)
+        let (reader, writer) = stream.into_split();
+        let link = (Frames::new(reader), writer);
+        let attached = timeout(ATTACH_WITHIN, Self::attach(link, &request, session, directory, log)).await;
+        attached.unwrap_or_else(|_| Err(no_answer())).map(Some)
     }
 
     async fn attach(
-        stream: UnixStream,
+        (mut reports, mut requests): (Frames<OwnedReadHalf>, OwnedWriteHalf),
         request: &Request,
         session: Session,
         directory: &Path,
         log: &Arc<ReplicaLog>,
     ) -> io::Result<Self> {
-        let (reader, mut requests) = stream.into_split();
-        let mut reports = Frames::new(reader);
         requests.write_all(&encode(request)?).await?;
         let pid = match reports.next().await? {
             Some(Report::Started { version, pid }) if VERSIONS.contains(&version) => pid,
@@ -197,7 +185,7 @@ impl Process {
             }
             Some(Report::NotStarted { errno: Some(errno), .. }) => return Err(io::Error::from_raw_os_error(errno)),
             Some(Report::NotStarted { errno: None, reason }) => return Err(io::Error::other(reason)),
-            Some(Report::Line { .. } | Report::Exited { .. } | Report::Empty) | None => {
+            Some(Report::Here { .. } | Report::Line { .. } | Report::Exited { .. } | Report::Empty) | None => {
                 return Err(io::Error::other("its shim does not say whether it runs"));
             }
         };
@@ -304,6 +292,10 @@ impl Process {
         }
         ProcessEvent::GroupGone
     }
+}
+
+fn no_answer() -> io::Error {
+    io::Error::other("its shim does not answer")
 }
 
 #[cfg(test)]

@@ -29,6 +29,7 @@ use crate::{
     EngineStatus, Launch, LaunchPlan, LogReader, StoredModel, SupervisorConfig, SupervisorError,
     adapter::{self, Adapter, Environment},
     directories::{Directories, claim_hash},
+    launcher::Launcher,
     lifecycle::{Lifecycle, Profile},
     log::ReplicaLog,
     models::Models,
@@ -247,6 +248,7 @@ impl Supervisor {
         };
         let profile = self.profile(&plan, &*adapter);
         let shim = ShimConfig {
+            launcher: self.config.shim_launcher.clone().map_or(Launcher::Daemon, Launcher::Socket),
             shoal: self.config.shoal_binary.clone(),
             directory,
             socket: self.directories.shim_socket(plan.claim),

@@ -190,7 +190,7 @@ fn as_shoal() {
     let mut args = std::env::args_os().skip_while(|arg| arg != "--").skip(1);
     match args.next().expect("a verb").to_str() {
         Some("engine-shim") => {
-            let directory = args.nth(1).expect("--dir PATH").into();
+            let directory = args.nth(1).map(Into::into);
             engine_shim(ShimOptions { directory }).unwrap_or_else(|error| panic!("Error: {error}"));
         }
         Some("engine-exec") => {

@@ -42,6 +42,7 @@ pub(crate) fn facts(name: &str) -> NodeFacts {
         host: Host { cpus: 1, memory: MemorySize::from_gib(1), os: "test".to_owned() },
         gpu_source: GpuSource::None,
         issuer: false,
+        validities: None,
         requests_capacity: false,
         engines: Vec::new(),
         started: UnixMillis::default(),

@@ -4,10 +4,12 @@
 //! or reads a clock. The types to know are [`Identity`] (what this host is), [`Issuer`] (what an issuing host can do)
 //! and [`JoinToken`] (what a new host is given).
 
+mod armor;
 mod certificate;
 mod error;
 mod files;
 mod issuer;
+mod issuing;
 mod joining;
 mod keys;
 mod node;
@@ -25,12 +27,15 @@ pub use rustls::pki_types::CertificateDer;
 pub use certificate::{NodeCertificate, Roles};
 pub use error::{CertificateError, IdentityError, TokenError};
 pub use issuer::{Issuer, TokenLedger};
+pub use issuing::{IssuerGrant, IssuerRequest, IssuingError, RootKey};
 pub use joining::{Admitted, Binding, Candidate, Challenge, JoinRefusal, JoinRequest, NONCE_LEN};
 pub use keys::{PublicKey, Signature};
-pub use node::{Identity, init_mesh};
+pub use node::{Identity, init_mesh, init_mesh_again};
 pub use roots::{Roots, verify_writer};
 pub use token::{JoinToken, TokenId, TokenLimits};
 
 pub(crate) use certificate::{certified_key, dns_name};
 pub(crate) use keys::{random, sha256};
+pub use profile::{NODE_LIFE, NODE_LIFE_MAX};
+
 pub(crate) use profile::CLOCK_TOLERANCE;

@@ -15,10 +15,14 @@ pub mod transport;
 
 pub use gossip::{GossipError, remember_peers};
 pub use identity::{
-    Identity, IdentityError, Issuer, JoinRefusal, JoinToken, TokenError, TokenId, TokenLimits, init_mesh,
+    Identity, IdentityError, Issuer, IssuerGrant, IssuerRequest, JoinRefusal, JoinToken, RootKey, TokenError, TokenId,
+    TokenLimits, init_mesh, init_mesh_again,
 };
 pub use mesh::{Mesh, MeshConfig, MeshError, NewKey};
-pub use store::{Applied, Keys, Store, StoreError, TokenGrant, TokenStatus};
+pub use store::{
+    Applied, Backup, BackupError, Keys, Origin, RestoreOptions, RestoreOutcome, Restored, Store, StoreError,
+    TokenGrant, TokenStatus,
+};
 pub use transport::{
     FrameError, InboundStream, JoinError, Joined, OpenError, PeerStatus, RecvStream, SendStream, Stream, StreamKind,
     TransportError, join,

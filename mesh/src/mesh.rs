@@ -4,10 +4,12 @@ mod admission;
 mod distances;
 mod error;
 mod facts;
+mod issuing;
 mod keys;
 mod link;
 mod publish;
 mod router;
+mod standing;
 
 #[cfg(test)]
 mod tests;
@@ -25,14 +27,20 @@ use tokio_util::{
 };
 use tracing::{info, warn};
 
-use self::{admission::StoreAdmission, facts::Addresses, link::TransportLink, router::Router};
+use self::{
+    admission::StoreAdmission,
+    facts::Addresses,
+    link::TransportLink,
+    router::Router,
+    standing::{Standing, stated},
+};
 pub use self::{error::MeshError, keys::NewKey};
 use crate::{
     clock,
     gossip::{Gossip, GossipConfig, GossipParts, next_generation},
     identity::{Identity, JoinToken, TokenId, TokenLimits},
     store::{
-        Store, TokenStatus,
+        Backup, Origin, RestoreOptions, Restored, Store, TokenStatus,
         sync::{Sync, SyncParts},
     },
     transport::{InboundStream, OpenError, PeerStatus, Stream, StreamKind, Transport, TransportConfig},
@@ -54,6 +62,9 @@ pub struct MeshConfig {
     pub advertise: Vec<SocketAddr>,
     /// Time between two rounds of gossip: 500 ms is right for up to 150 nodes, 1 s above.
     pub gossip_interval: Duration,
+    /// On an issuer, how long the certificates live that it gives to nodes: [`NODE_LIFE`](crate::identity::NODE_LIFE) is
+    /// right; at most seven days.
+    pub certificate_life: Duration,
 }
 
 /// This node's membership. Call [`Self::shutdown`] to leave; a `Mesh` that is dropped stops gossiping without a
@@ -63,6 +74,8 @@ pub struct Mesh {
     identity: Arc<Identity>,
     generation: UnixMillis,
     addresses: Addresses,
+    facts: watch::Sender<NodeFacts>,
+    certificate_life: Duration,
     store: Store,
     transport: Transport,
     gossip: Gossip,
@@ -88,11 +101,13 @@ impl Mesh {
         let generation = generation(&config, &tasks).await?;
         let path = config.state_dir.join(STORE_FILE);
         let (store, fresh) = Store::open(path, identity.clone(), clock::now(), tasks.clone()).await?;
-        if store.snapshot().revoked_nodes.contains(&me) {
+        if store.snapshot().revoked_nodes.contains_key(&me) {
             return Err(MeshError::Revoked { node: me });
         }
         let admission = Arc::new(StoreAdmission::new(store.clone()));
-        let (transport, inbound) = Transport::bind(TransportConfig::new(config.listen), identity.clone(), admission)?;
+        let transport_config =
+            TransportConfig { certificate_life: config.certificate_life, ..TransportConfig::new(config.listen) };
+        let (transport, inbound) = Transport::bind(transport_config, identity.clone(), admission)?;
         let addresses = Addresses::new(config.advertise, transport.local_addr());
         let parts = GossipParts {
             link: Arc::new(TransportLink(transport.clone())),
@@ -111,7 +126,8 @@ impl Mesh {
         if facts.addresses.is_empty() {
             warn!("no address of this node is known, so no peer can dial it: configure one to advertise");
         }
-        let gossip = match Gossip::start(gossip, &facts, parts, tasks.clone(), stop.clone()).await {
+        let said = stated(facts.clone(), &identity);
+        let gossip = match Gossip::start(gossip, &said, parts, tasks.clone(), stop.clone()).await {
             Ok(gossip) => gossip,
             Err(error) => {
                 transport.shutdown().await;
@@ -128,9 +144,29 @@ impl Mesh {
             inbound: sync_streams,
         };
         tasks.spawn(Sync::new(sync).run(stop.clone()));
+        let facts = watch::Sender::new(facts);
+        let standing = Standing {
+            identity: identity.clone(),
+            facts: facts.subscribe(),
+            gossip: gossip.clone(),
+            transport: transport.clone(),
+            store: store.clone(),
+        };
+        tasks.spawn(standing.keep(stop.clone()));
         info!(node = %me, address = %transport.local_addr(), generation = generation.as_millis(), "in the mesh");
-        let mesh =
-            Self { identity, generation, addresses, store, transport, gossip, tasks, stop, _stop_when_dropped: guard };
+        let mesh = Self {
+            identity,
+            generation,
+            addresses,
+            facts,
+            certificate_life: config.certificate_life,
+            store,
+            transport,
+            gossip,
+            tasks,
+            stop,
+            _stop_when_dropped: guard,
+        };
         Ok((mesh, agent_streams))
     }
 
@@ -217,6 +253,28 @@ impl Mesh {
             return Err(MeshError::OwnNode);
         }
         Ok(self.store.revoke_node(node, clock::now()).await?)
+    }
+
+    /// All that the store holds at this moment.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub async fn backup(&self) -> Result<Backup, MeshError> {
+        let origin = Origin { mesh: self.identity.mesh_id(), node: self.me(), made: clock::now() };
+        Ok(self.store.backup(origin).await?)
+    }
+
+    /// Puts back what `backup` has and the store has not, and says what became of each entry. What was revoked stays so.
+    ///
+    /// # Errors
+    /// If this node may not write, or why not all could be written; doing it again then does the rest.
+    pub async fn restore(&self, backup: Backup, options: RestoreOptions) -> Result<Vec<Restored>, MeshError> {
+        Ok(self.store.restore(backup, options, clock::now()).await?)
+    }
+
+    /// Whether this node is a member no more: the store says so, or a peer that hung up on it.
+    pub fn is_revoked(&self) -> bool {
+        self.store.snapshot().revoked_nodes.contains_key(&self.me()) || self.transport.revoked_by().borrow().is_some()
     }
 
     /// Leaves: says goodbye, waits until the live peers were told (five rounds of gossip at most), stops everything.

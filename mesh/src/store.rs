@@ -4,6 +4,7 @@
 //! the node that took the write, verified wherever it is merged, and on disk before anybody is told. [`Store`] is the
 //! door; [`merge`] and [`digest`] are the pure rules; [`sync`] carries entries between nodes.
 
+mod backup;
 mod clocks;
 mod core;
 mod digest;
@@ -14,6 +15,7 @@ mod handle;
 mod history;
 mod keys;
 mod merge;
+mod restore;
 mod seal;
 mod snapshot;
 pub(crate) mod sync;
@@ -22,8 +24,10 @@ mod tokens;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use backup::{Backup, BackupError, Origin};
 pub use error::StoreError;
 pub use handle::{Applied, Store};
+pub use restore::{RestoreOptions, RestoreOutcome, Restored};
 pub use snapshot::Keys;
 pub(crate) use snapshot::Snapshot;
 pub use tokens::{TokenGrant, TokenStatus};

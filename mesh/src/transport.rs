@@ -29,5 +29,5 @@ pub use gossip::GOSSIP_MAX;
 pub use handle::Transport;
 pub use inbound::{Inbound, InboundStream};
 pub use join::{JoinError, Joined, join};
-pub use pool::{Admission, PeerStatus};
+pub use pool::{Admission, Exclusion, PeerStatus};
 pub use stream::{RecvStream, SendStream, Stream, StreamKind};

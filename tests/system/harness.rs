@@ -15,7 +15,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::time::Instant;
 
-pub(crate) use http::{chat, chat_with_key, request, stream_chat};
+pub(crate) use http::{Answer, chat, chat_with_key, request, stream_chat};
 pub(crate) use node::{Node, Placement, SigtermMeans};
 
 /// Longest wait for anything in these tests: generous, as test machines stall.

@@ -1,6 +1,6 @@
 //! Joining: what goes wrong is told apart.
 
-use super::harness::{Mesh, Node, Placement, SigtermMeans, alive, stderr};
+use super::harness::{Mesh, Node, Placement, SigtermMeans, stderr};
 
 /// A node that is not one yet.
 fn stranger(dir: &tempfile::TempDir, index: usize) -> Node {
@@ -54,13 +54,4 @@ async fn each_way_of_failing_to_join_has_its_own_words() {
     for (text, wanted) in told {
         assert!(text.starts_with("error[") && text.contains(wanted), "expected `{wanted}` in: {text}");
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_revoked_node_is_shut_out() {
-    let mesh = Mesh::start(2).await;
-    mesh.nodes[0].run_ok(&["revoke", "node-1"]);
-    mesh.nodes[0].wait_for("the node to be gone", |status| alive(status) == 1).await;
-    let told = |status: &serde_json::Value| status["problems"].to_string().contains("this node is revoked");
-    mesh.nodes[1].wait_for("the revoked node to be told why", told).await;
 }

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     access::needs,
-    doctor, endpoints, events, history, keys, live,
+    doctor, endpoints, events, history, identity, keys, live,
     logs::{self, LogQuery},
     model::{MeshStatus, NodeStatus, ReplicaStatus},
     nodes, placement,
@@ -74,8 +74,8 @@ pub(crate) fn api_router(admin: Arc<Admin>) -> Router {
         .route("/v1/status", get(status))
         .route("/v1/live", get(live::live))
         .route("/v1/history", get(history::history))
-        .route("/v1/paths", get(doctor::paths))
         .route("/v1/events", get(events::list))
+        .route("/v1/paths", get(doctor::paths))
         .route("/v1/nodes", get(all_nodes))
         .route("/v1/nodes/{node}/detail", get(nodes::detail))
         .route("/v1/endpoints", get(endpoints::list))
@@ -103,7 +103,8 @@ pub(crate) fn api_router(admin: Arc<Admin>) -> Router {
         .route("/v1/tokens", post(tokens::create))
         .route("/v1/tokens/{id}", delete(tokens::revoke))
         .route("/v1/keys", post(keys::create))
-        .route("/v1/keys/{key}", delete(keys::revoke));
+        .route("/v1/keys/{key}", delete(keys::revoke))
+        .merge(identity::router());
     needs(Role::View, &admin, view)
         .merge(needs(Role::Operate, &admin, operate))
         .merge(needs(Role::Admin, &admin, administer))
@@ -140,8 +141,13 @@ impl Admin {
         let nodes = self.nodes();
         let memory = self.memory.borrow().clone();
         let endpoints = view::endpoints(&self.scene(&view, &memory));
-        let refusals = self.mesh.peers().into_iter().filter_map(|peer| Some((peer.node, peer.refusal?))).collect();
-        let problems = view::problems(&nodes, &endpoints, &refusals, clock::now());
+        let now = clock::now();
+        let problems = if self.mesh.is_revoked() {
+            vec![identity::REVOKED.to_owned()]
+        } else {
+            let refusals = self.mesh.peers().into_iter().filter_map(|peer| Some((peer.node, peer.refusal?))).collect();
+            [identity::problems(&nodes, now), view::problems(&nodes, &endpoints, &refusals, now)].concat()
+        };
         let own = view.nodes.get(&view.me);
         MeshStatus {
             mesh: view.mesh.to_string(),
@@ -223,14 +229,20 @@ async fn replica_logs(
 }
 
 /// Ready from when the daemon serves until it begins to stop: a load balancer should look elsewhere while requests are
-/// still taken. Never a question of what peers do.
+/// still taken. Not a question of how peers are, unless they say that this node is revoked.
 async fn readyz(State(admin): Shared) -> (StatusCode, &'static str) {
-    if admin.ending.is_cancelled() { (StatusCode::SERVICE_UNAVAILABLE, "stopping\n") } else { (StatusCode::OK, "ok\n") }
+    if admin.ending.is_cancelled() {
+        (StatusCode::SERVICE_UNAVAILABLE, "stopping\n")
+    } else if admin.mesh.is_revoked() {
+        (StatusCode::SERVICE_UNAVAILABLE, "revoked\n")
+    } else {
+        (StatusCode::OK, "ok\n")
+    }
 }
 
 async fn metrics(State(admin): Shared) -> Response {
     let (view, memory) = (admin.view(), admin.memory.borrow().clone());
-    let text = admin.metrics.render(&admin.scene(&view, &memory), admin.identity.not_after());
+    let text = admin.metrics.render(&admin.scene(&view, &memory), &admin.identity.validities());
     ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response()
 }
 

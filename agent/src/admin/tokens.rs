@@ -33,12 +33,13 @@ pub(super) async fn create(
         labels: request.labels,
     };
     let rights = match (request.issuer, request.write) {
-        (true, _) => "issuers",
-        (false, true) => "nodes that write",
-        (false, false) => "nodes that do not write",
+        (true, _) => "as an issuer",
+        (false, true) => "with the right to write",
+        (false, false) => "without the right to write",
     };
     let token = admin.mesh.create_token(limits).await?;
-    let what = format!("it is good for {} {rights}, until {}", request.uses, token.not_after());
+    let hosts = if request.uses == 1 { "one host".to_owned() } else { format!("{} hosts", request.uses) };
+    let what = format!("{hosts} may join with it until {}, {rights}", token.not_after());
     admin.events.tell(Draft::new(Reason::TokenCreated, Subject::token(token.id()), what).by(actor));
     Ok(Json(TokenCreated { id: token.id().to_string(), expires: token.not_after(), token: token.to_string() }))
 }

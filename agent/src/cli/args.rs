@@ -1,6 +1,7 @@
 //! Verbs and flags.
 
 mod agent;
+mod backup;
 mod completion;
 mod connection;
 mod context;
@@ -11,6 +12,7 @@ mod engine;
 mod events;
 mod get;
 mod identity;
+mod issuer;
 mod key;
 mod node;
 mod schema;
@@ -24,6 +26,7 @@ pub(crate) use self::{
     engine::{EngineExecArgs, EngineShimArgs, SimEngineArgs},
 };
 pub(super) use self::{
+    backup::{BackupArgs, RestoreArgs},
     completion::Shell,
     connection::Connection,
     context::{ContextSetArgs, ContextVerb},
@@ -36,6 +39,7 @@ pub(super) use self::{
     events::EventArgs,
     get::{DescribeArgs, GetArgs, Resource},
     identity::{InitArgs, JoinArgs, TokenCreateArgs, TokenVerb},
+    issuer::{IssuerSignArgs, IssuerVerb},
     key::{KeyCreateArgs, KeyUsageArgs, KeyVerb},
     node::{DrainArgs, NodeArgs, UndrainArgs},
     schema::{ConfigVerb, ExplainArgs, PageOf, SchemaOf},

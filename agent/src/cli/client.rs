@@ -76,6 +76,17 @@ impl Client {
         self.call(Method::POST, path, text.into()).await
     }
 
+    /// An answer that is text.
+    pub(crate) async fn get_text(&self, path: &str) -> Result<String, Problem> {
+        let (response, _connection) = self.send(Method::GET, path, Bytes::new()).await?;
+        if response.status() != StatusCode::OK {
+            return Err(self.problem(response).await);
+        }
+        let body = self.read(response).await?;
+        String::from_utf8(body.into())
+            .map_err(|error| Problem::new(Code::Failed, format!("the answer of {} is no text: {error}", self.name())))
+    }
+
     /// Opens an answer that is read piece by piece.
     pub(crate) async fn stream(&self, path: &str) -> Result<Streamed, Problem> {
         let (response, connection) = self.send(Method::GET, path, Bytes::new()).await?;

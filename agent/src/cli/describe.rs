@@ -1,6 +1,6 @@
 //! `shoal describe`: all about one thing, and why it is as it is.
 
-use std::{fmt::Write as _, time::Duration};
+use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 
 use shoal_engine_supervisor::StoredModel;
 use shoal_mesh::TokenStatus;
@@ -12,7 +12,6 @@ use super::{
     events,
     get::list,
     listed::{Listed, node_state, replica_state},
-    named::Named,
     output::Output,
     table::{Table, age, or_dash},
     target::Targets,
@@ -26,55 +25,50 @@ pub(super) async fn run(client: &Client, args: DescribeArgs) -> Result<(), Probl
     let targets = Targets::parse(&args.target)?;
     let (name, output) = (targets.only()?, &args.output.output);
     match targets.resource {
-        Resource::Nodes => nodes(client, name, output).await,
-        Resource::Endpoints => describe::<EndpointStatus>(client, name, output, endpoint).await,
-        Resource::Replicas => describe::<ReplicaStatus>(client, name, output, |one| Ok(replica(one))).await,
-        Resource::Keys => describe::<KeyStatus>(client, name, output, |one| Ok(row(one))).await,
-        Resource::Tokens => describe::<TokenStatus>(client, name, output, |one| Ok(row(one))).await,
+        Resource::Nodes => node_closely(client, name, output).await,
+        Resource::Endpoints => print(client, &list::<EndpointStatus>(client, &[name]).await?, output, endpoint).await,
+        Resource::Replicas => {
+            print(client, &list::<ReplicaStatus>(client, &[name]).await?, output, |one| Ok(replica(one))).await
+        }
+        Resource::Keys => print(client, &list::<KeyStatus>(client, &[name]).await?, output, listed).await,
+        Resource::Tokens => print(client, &list::<TokenStatus>(client, &[name]).await?, output, listed).await,
     }
-}
-
-async fn nodes(client: &Client, name: &str, output: &Output) -> Result<(), Problem> {
-    let list = list::<NodeStatus>(client, &[name]).await?;
-    let mut texts = Vec::with_capacity(list.len());
-    for one in list.iter().filter(|_| output.is_for_people()) {
-        // Only the node itself knows the rest, and it may be gone.
-        let detail = client.get::<NodeDetail>(&format!("/v1/nodes/{}/detail", one.id)).await;
-        let detail = detail.map_or_else(|problem| format!("Closely:      {problem}\n"), |detail| closely(&detail));
-        texts.push(node(one) + &detail + &happened(client, one).await);
-    }
-    print(&list, output, &texts)
-}
-
-async fn describe<T: Listed>(
-    client: &Client,
-    name: &str,
-    output: &Output,
-    words: impl Fn(&T) -> Result<String, Problem>,
-) -> Result<(), Problem> {
-    let list = list::<T>(client, &[name]).await?;
-    let mut texts = Vec::with_capacity(list.len());
-    for one in list.iter().filter(|_| output.is_for_people()) {
-        texts.push(words(one)? + &happened(client, one).await);
-    }
-    print(&list, output, &texts)
 }
 
 /// What there is to say is in its row.
-fn row<T: Listed>(one: &T) -> String {
-    T::table(std::slice::from_ref(one), true).to_string()
+fn listed<T: Listed>(one: &T) -> Result<String, Problem> {
+    Ok(T::table(std::slice::from_ref(one), true).to_string())
 }
 
-/// The events about it.
-async fn happened(client: &Client, one: &impl Named) -> String {
-    match one.names().as_deref() {
-        Some([subject]) => events::section(client, subject).await,
-        Some(_) | None => String::new(),
+async fn node_closely(client: &Client, name: &str, output: &Output) -> Result<(), Problem> {
+    let list = list::<NodeStatus>(client, &[name]).await?;
+    let mut details = BTreeMap::new();
+    for one in &list {
+        // Only the node itself knows the rest, and it may be gone.
+        details.insert(one.id, client.get::<NodeDetail>(&format!("/v1/nodes/{}/detail", one.id)).await);
     }
+    let closely = |one: &NodeStatus| match details.get(&one.id) {
+        Some(Ok(detail)) => closely(detail),
+        Some(Err(problem)) => format!("Closely:      {problem}\n"),
+        None => String::new(),
+    };
+    print(client, &list, output, |one| Ok(node(one) + &closely(one))).await
 }
 
 /// One thing is one value; a name may mean several, such as the beginning of nodes' ids.
-fn print<T: Listed>(list: &[T], output: &Output, texts: &[String]) -> Result<(), Problem> {
+async fn print<T: Listed>(
+    client: &Client,
+    list: &[T],
+    output: &Output,
+    describe: impl Fn(&T) -> Result<String, Problem>,
+) -> Result<(), Problem> {
+    let mut texts = Vec::new();
+    if output.is_for_people() {
+        for one in list {
+            let subject = one.names().and_then(|names| names.into_iter().next()).unwrap_or_default();
+            texts.push(describe(one)? + &events::section(client, &subject).await);
+        }
+    }
     let text = texts.join("\n");
     match list {
         [one] => output.print(one, |_| text),
@@ -118,7 +112,7 @@ fn node(node: &NodeStatus) -> String {
     if !node.gpus.is_empty() {
         text += &gpus.to_string();
     }
-    text += &replica_table(&node.replicas);
+    text += &replicas(&node.replicas);
     text
 }
 
@@ -223,7 +217,7 @@ fn endpoint(endpoint: &EndpointStatus) -> Result<String, Problem> {
     for line in yaml.lines() {
         let _ = writeln!(text, "  {line}");
     }
-    text += &replica_table(&status.replicas);
+    text += &replicas(&status.replicas);
     text += "Why:\n";
     if status.excluded.is_empty() {
         text += "  every node could run a replica\n";
@@ -261,7 +255,7 @@ fn replica(replica: &ReplicaStatus) -> String {
     ])
 }
 
-fn replica_table(replicas: &[ReplicaStatus]) -> String {
+fn replicas(replicas: &[ReplicaStatus]) -> String {
     if replicas.is_empty() {
         return "Replicas:     none\n".to_owned();
     }

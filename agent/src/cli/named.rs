@@ -1,6 +1,6 @@
 //! What `-o name` calls things: `kind/name`, as every verb takes them.
 
-use shoal_mesh::TokenStatus;
+use shoal_mesh::{Restored, TokenStatus};
 use shoal_placement::{Explanation, Plan, RolloutStatus};
 use shoal_types::{Endpoint, KeyStatus};
 
@@ -54,6 +54,7 @@ named! {
     "replica" replica: ReplicaStatus => replica.name;
     "key" key: KeyStatus => key.name;
     "token" token: TokenStatus => token.id;
+    "event" event: Event => format_args!("{}/{}", event.node, event.number);
 }
 
 impl Named for MeshStatus {
@@ -74,8 +75,13 @@ impl Named for RequestsFound {
     }
 }
 
+impl Named for Restored {
+    fn names(&self) -> Option<Vec<String>> {
+        Some(vec![self.what.clone()])
+    }
+}
+
 // Its name would be taken for the secret.
 impl Named for KeyCreated {}
 impl Named for PastRevisionStatus {}
 impl Named for UsageReport {}
-impl Named for Event {}

@@ -15,6 +15,9 @@ use super::ConfigError;
 pub(crate) struct EnginesConfig {
     /// How long engines run on without a daemon, which a new one then takes over; after that they end.
     pub(crate) orphan_grace: HumanDuration,
+    /// Socket of whoever starts `shoal engine-shim` for each connection, as a socket unit of systemd with `Accept=yes` does;
+    /// without it the daemon starts engines as its own children. The packages' unit sets it by flag.
+    pub(crate) shim_launcher: Option<PathBuf>,
     /// Offer the simulated engine.
     pub(crate) sim: bool,
     /// Offer vLLM; its program is `vllm` on the PATH unless written here.
@@ -36,6 +39,7 @@ impl Default for EnginesConfig {
         Self {
             // Long enough for an upgrade that goes wrong and is taken back by hand.
             orphan_grace: HumanDuration::from_secs(600),
+            shim_launcher: None,
             sim: false,
             vllm: None,
             sglang: None,

@@ -9,7 +9,7 @@ use shoal_engine_supervisor::{
 use shoal_ingress::{Auth, IngressConfig, Limits, ServerTls, Telling, TlsFiles};
 use shoal_types::Labels;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::{own_binary, roots};
 use crate::{
@@ -35,6 +35,7 @@ pub(super) fn load(args: &AgentArgs, socket: Option<PathBuf>) -> Result<Config, 
     config.ingress.listen = ingress_listen.unwrap_or(config.ingress.listen);
     config.ingress.auth = ingress_auth.or(config.ingress.auth);
     config.admin.listen = admin_listen.or(config.admin.listen);
+    config.engines.shim_launcher = args.shim_launcher.clone().or(config.engines.shim_launcher);
     config.log.format = args.log_format.unwrap_or(config.log.format);
     config.log.filter = args.log.clone().or(config.log.filter);
     config.admin.socket = socket.or(config.admin.socket);
@@ -75,6 +76,7 @@ pub(super) fn with_token_labels(mut labels: Labels, token: &BTreeMap<String, Str
 pub(super) fn supervisor(config: &Config) -> Result<SupervisorConfig, Problem> {
     let mut supervisor = SupervisorConfig::new(config.state_dir(), own_binary()?);
     supervisor.orphan_grace = config.engines.orphan_grace.0;
+    supervisor.shim_launcher = config.engines.shim_launcher.clone();
     supervisor.gateway = config.engines.gateway.as_ref().map(gateway).transpose()?;
     let engines = &config.engines;
     supervisor.sim = engines.sim;
@@ -114,8 +116,8 @@ fn program(config: config::ProgramConfig, default: &str) -> ProgramConfig {
 }
 
 /// Below which clients find the API on `address`; by the host's name where that is any address of it.
-pub(super) fn ingress_url(config: &config::IngressConfig, address: SocketAddr) -> String {
-    let scheme = if config.tls.is_some() { "https" } else { "http" };
+pub(super) fn ingress_url(over_tls: bool, address: SocketAddr) -> String {
+    let scheme = if over_tls { "https" } else { "http" };
     if address.ip().is_unspecified() {
         format!("{scheme}://{}:{}", host_name(), address.port())
     } else {
@@ -125,7 +127,12 @@ pub(super) fn ingress_url(config: &config::IngressConfig, address: SocketAddr) -
 
 /// What clients are shown, if they are spoken to over TLS.
 pub(super) async fn ingress_tls(config: &config::IngressConfig) -> Result<Option<Arc<ServerTls>>, Problem> {
-    let Some(config::TlsConfig { cert, key }) = config.tls.clone() else { return Ok(None) };
+    let Some(files) = config.tls.clone() else { return Ok(None) };
+    if files.is_left_out() {
+        info!(cert = %files.cert.display(), "There is no certificate for clients: they are spoken to in plain text");
+        return Ok(None);
+    }
+    let config::TlsConfig { cert, key, .. } = files;
     match ServerTls::open(TlsFiles { cert, key }).await {
         Ok(tls) => Ok(Some(tls)),
         Err(error) => Err(Problem::new(Code::Invalid, format!("`ingress.tls` of the configuration: {error}"))),

@@ -119,8 +119,9 @@ fn mandates(name: &str, before: &BTreeMap<EndpointName, Mandate>, now: &BTreeMap
         let because = if mandate.reason.is_empty() { String::new() } else { format!(": {}", mandate.reason) };
         let (total, had) = (mandate.total(), was.map(Mandate::total));
         if had != Some(total) {
-            let were = had.map(|had| format!(", were {had}")).unwrap_or_default();
-            tell(Reason::Scaled, format!("{total} replicas are wanted{were}{because}"));
+            let were = had.map(|had| format!(", after {had}")).unwrap_or_default();
+            let are = if total == 1 { "replica is" } else { "replicas are" };
+            tell(Reason::Scaled, format!("{total} {are} wanted{were}{because}"));
         }
         if let Some((reason, message)) = rollout(was.map(|was| was.rollout), mandate.rollout) {
             tell(reason, format!("{message}{because}"));
@@ -220,7 +221,7 @@ mod tests {
         let with = |state: &str, reason: Option<&str>| {
             let claim = json!({
                 "id": ClaimId { node: id(1), generation: UnixMillis::from_millis(1), counter: 1 }, "endpoint": "llama",
-                "revision": first(), "state": state, "since": 0, "gpus": 1,
+                "revision": first(), "claimed": 0, "state": state, "since": 0, "gpus": 1,
                 "reason": reason, "progress": null, "leaving": null,
             });
             let claim: Claim = serde_json::from_value(claim).unwrap();
@@ -276,7 +277,7 @@ mod tests {
             view([node(1, "a", &json!({"mandates": {"llama": mandate}}))])
         };
         let scaled = told(&with(2), &with(4));
-        assert_eq!(scaled[0].2, "4 replicas are wanted, were 2: inflight 64 of 32");
+        assert_eq!(scaled[0].2, "4 replicas are wanted, after 2: inflight 64 of 32");
         assert_eq!(told(&with(2), &with(2)), []);
     }
 }

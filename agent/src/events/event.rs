@@ -136,6 +136,8 @@ pub(crate) enum Reason {
     TokenRevoked,
     KeyCreated,
     KeyRevoked,
+    IssuerInstalled,
+    BackupRestored,
     WriteRefused,
     // What became of nodes.
     DaemonStarted,

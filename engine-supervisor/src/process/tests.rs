@@ -1,9 +1,19 @@
-use std::{env, os::unix::fs::symlink};
+use std::{
+    env,
+    os::{
+        fd::OwnedFd,
+        unix::{fs::symlink, net::UnixStream as StdUnixStream},
+    },
+    process::Stdio,
+};
 
 use rustix::process::Signal;
+use tokio::{net::UnixListener, process::Command};
 
 use super::*;
-use crate::{ExecOptions, LogReader, engine_exec, engine_shim, record::clear_leftovers, session, stat::ProcessStat};
+use crate::{
+    ExecOptions, LogReader, ShimOptions, engine_exec, engine_shim, record::clear_leftovers, session, stat::ProcessStat,
+};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -14,7 +24,7 @@ fn as_shoal() {
     let mut args = env::args_os().skip_while(|arg| arg != "--").skip(1);
     match args.next().expect("a verb").to_str() {
         Some("engine-shim") => {
-            let directory = args.nth(1).expect("--dir PATH").into();
+            let directory = args.nth(1).map(Into::into);
             engine_shim(ShimOptions { directory }).unwrap();
         }
         Some("engine-exec") => {
@@ -41,6 +51,7 @@ impl Run {
         symlink(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bin/shoal"), &shoal).unwrap();
         symlink(env::current_exe().unwrap(), state.path().join("test-program")).unwrap();
         let config = ShimConfig {
+            launcher: Launcher::Daemon,
             shoal,
             directory,
             socket: state.path().join("shim"),
@@ -360,7 +371,7 @@ async fn a_shim_whose_daemon_dies_before_it_says_what_to_launch_ends() {
     let run = Run::new();
     let (ours, theirs) = StdUnixStream::pair().unwrap();
     let mut shim = Command::new(&run.config.shoal)
-        .args(ShimOptions { directory: run.config.directory.clone() }.args())
+        .args(ShimOptions { directory: Some(run.config.directory.clone()) }.args())
         .stdin(Stdio::from(OwnedFd::from(theirs)))
         .stdout(Stdio::null())
         .kill_on_drop(true)
@@ -368,6 +379,57 @@ async fn a_shim_whose_daemon_dies_before_it_says_what_to_launch_ends() {
         .unwrap();
     drop(ours);
     assert!(timeout(DEADLINE, shim.wait()).await.unwrap().unwrap().success());
+}
+
+/// Stands for a socket unit of systemd with `Accept=yes`: starts `program` for one connection, which it gets as its
+/// standard input, in a session of its own.
+async fn launch_one(listener: &UnixListener, program: &Path) -> tokio::process::Child {
+    let connection = listener.accept().await.unwrap().0.into_std().unwrap();
+    connection.set_nonblocking(false).unwrap();
+    Command::new("setsid")
+        .arg(program)
+        .args(ShimOptions { directory: None }.args())
+        .stdin(Stdio::from(OwnedFd::from(connection)))
+        .stdout(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_shim_that_a_launcher_starts_keeps_its_engine_as_any_other() {
+    let mut run = Run::new();
+    let path = run.state.path().join("launcher");
+    let listener = UnixListener::bind(&path).unwrap();
+    run.config.launcher = Launcher::Socket(path);
+    let shoal = run.config.shoal.clone();
+    let (mut process, mut shim) = tokio::join!(run.sh("pwd; exec sleep 300"), launch_one(&listener, &shoal));
+    let directory = run.config.directory.to_string_lossy().into_owned();
+    run.wrote(&mut process, &directory).await;
+    let pid = process.pid();
+    assert_eq!(Some(run.session().leader()), shim.id(), "what is recorded is the shim, not its launcher");
+    drop(process);
+
+    let mut process = run.adopt().await;
+    assert_eq!(process.pid(), pid);
+    process.kill();
+    exit(&mut process).await;
+    gone(&mut process).await;
+    assert!(timeout(DEADLINE, shim.wait()).await.unwrap().unwrap().success());
+}
+
+#[tokio::test]
+async fn a_launcher_that_starts_nothing_is_named() {
+    let mut run = Run::new();
+    let path = run.state.path().join("launcher");
+    run.config.launcher = Launcher::Socket(path.clone());
+    let missing = run.try_sh("/bin/sh", "").await.unwrap_err().to_string();
+    assert!(missing.contains(path.to_str().unwrap()) && missing.contains("No such file"), "{missing}");
+    let listener = UnixListener::bind(&path).unwrap();
+    let (refused, ()) = tokio::join!(run.try_sh("/bin/sh", ""), async { drop(listener.accept().await.unwrap()) });
+    let refused = refused.unwrap_err().to_string();
+    assert!(refused.contains(path.to_str().unwrap()) && refused.contains("started no shim"), "{refused}");
+    assert!(!ProcessRecord::exists(&run.config.directory));
 }
 
 #[tokio::test]

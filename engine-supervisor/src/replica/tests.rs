@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::{CommandConfig, NoGpuWatch, SupervisorConfig, Timings, adapter, lifecycle::Profile};
+use crate::{CommandConfig, NoGpuWatch, SupervisorConfig, Timings, adapter, launcher::Launcher, lifecycle::Profile};
 
 /// Fetches one of two shards, and waits for the test.
 #[derive(Debug)]
@@ -82,6 +82,7 @@ fn replica(directory: &Path) -> (Replica, oneshot::Sender<Result<(), Crash>>) {
         adapter,
         inherited,
         shim: ShimConfig {
+            launcher: Launcher::Daemon,
             shoal,
             directory: directory.to_owned(),
             socket: directory.join("shim"),

@@ -6,7 +6,7 @@ use std::{io, path::PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum ShimError {
     /// It was not started by a daemon, which is at the other end of its standard input.
-    #[error("`shoal engine-shim` is started by the daemon, over a socket as standard input: {0}")]
+    #[error("`shoal engine-shim` is started by or for the daemon, with a socket as standard input: {0}")]
     NoDaemon(#[source] io::Error),
     /// It cannot become what a shim is.
     #[error("cannot {doing}: {source}")]

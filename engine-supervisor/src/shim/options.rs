@@ -5,14 +5,15 @@ use std::{ffi::OsString, path::PathBuf};
 /// For `shoal engine-shim`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShimOptions {
-    /// The directory of the replica: `--dir PATH`.
-    pub directory: PathBuf,
+    /// The directory of the replica: `--dir PATH`. Without it the shim says who it is, and is told.
+    pub directory: Option<PathBuf>,
 }
 
 impl ShimOptions {
     /// The arguments of `shoal` for these options.
-    pub(crate) fn args(&self) -> [OsString; 3] {
-        ["engine-shim".into(), "--dir".into(), (&self.directory).into()]
+    pub(crate) fn args(&self) -> Vec<OsString> {
+        let directory = self.directory.iter().flat_map(|directory| ["--dir".into(), directory.into()]);
+        ["engine-shim".into()].into_iter().chain(directory).collect()
     }
 }
 

@@ -1,7 +1,8 @@
 //! What a daemon and a shim say to each other, over the socket `run/*.shim` of the state directory (mode 0600).
 //!
 //! Frames are JSON behind their length (4 bytes, big endian). The first connection is the shim's standard input, and
-//! the daemon's first word on it is [`Request::Launch`]; on every later one it is [`Request::Attach`]. The shim answers
+//! the daemon's first word on it is [`Request::Launch`], after [`Report::Here`] of a shim that it has not started itself; on
+//! every later one it is [`Request::Attach`]. The shim answers
 //! either with [`Report::Started`], and then tells, in this order: the lines that it still has (500), those that
 //! follow, [`Report::Exited`], [`Report::Empty`]. The daemon ends the engine with `Terminate` and `Kill`, and the shim
 //! with `Release`, once it knows how the engine ended. One daemon is attached at a time: a new one takes the place of
@@ -55,6 +56,9 @@ pub(crate) struct LaunchOrder {
     pub(crate) shoal: PathBuf,
     /// What it executes.
     pub(crate) command: CommandLine,
+    /// Of the replica, for a shim that was started without it.
+    #[serde(default)]
+    pub(crate) directory: Option<PathBuf>,
     /// Where the shim listens.
     pub(crate) socket: PathBuf,
     /// How long the engine may run with no daemon attached.
@@ -67,6 +71,8 @@ pub(crate) struct LaunchOrder {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum Report {
+    /// A shim was started by somebody else than the daemon, as this process, and waits to be told what to launch.
+    Here { pid: u32 },
     /// The engine was executed as this process, which leads a process group.
     #[serde(rename_all = "camelCase")]
     Started { version: u32, pid: u32 },

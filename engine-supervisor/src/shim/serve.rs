@@ -13,7 +13,7 @@ use std::{
 };
 
 use rustix::{
-    process::{getpid, set_child_subreaper, setsid},
+    process::{getpid, getsid, set_child_subreaper, setsid},
     stdio::dup2_stdin,
 };
 use tokio::{
@@ -47,12 +47,15 @@ const GUESTS: usize = 4;
 pub fn engine_shim(options: ShimOptions) -> Result<(), ShimError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|source| ShimError::Process { doing: "start the async runtime", source })?;
-    runtime.block_on(serve(&options.directory))
+    runtime.block_on(serve(options.directory))
 }
 
-async fn serve(directory: &Path) -> Result<(), ShimError> {
+async fn serve(directory: Option<PathBuf>) -> Result<(), ShimError> {
     let (reader, mut writer) = daemon_on_stdin().map_err(ShimError::NoDaemon)?.into_split();
     let mut requests = Frames::new(reader);
+    if directory.is_none() {
+        send(&mut writer, &Report::Here { pid: std::process::id() }).await.map_err(ShimError::NoDaemon)?;
+    }
     let order = match timeout(FIRST_WORD, requests.next()).await {
         Ok(Ok(Some(Request::Launch(order)))) => order,
         Ok(Err(error)) => return Err(ShimError::NoDaemon(error)),
@@ -109,21 +112,23 @@ enum State {
 }
 
 impl Shim {
-    async fn start(directory: &Path, order: LaunchOrder) -> Result<Self, ShimError> {
+    async fn start(told: Option<PathBuf>, order: LaunchOrder) -> Result<Self, ShimError> {
         let process = |doing| move |source: io::Error| ShimError::Process { doing, source };
         let file = |doing, path: &Path, source| ShimError::File { doing, path: path.to_owned(), source };
-        setsid().map_err(io::Error::from).map_err(process("lead a session of its own"))?;
+        lead_session().map_err(process("lead a session of its own"))?;
         set_child_subreaper(Some(getpid())).map_err(io::Error::from).map_err(process("become a reaper of orphans"))?;
         let terminated = signal(SignalKind::terminate()).map_err(process("listen to SIGTERM"))?;
-        let LaunchOrder { shoal, command, socket, orphan_grace, term_grace } = order;
+        let LaunchOrder { shoal, command, directory, socket, orphan_grace, term_grace } = order;
+        let directory = told.or(directory).ok_or_else(|| io::Error::other("the daemon does not say where"));
+        let directory = directory.map_err(process("tell where the replica lives"))?;
         let listener = listen(&socket).map_err(|source| file("listen on", &socket, source))?;
-        let log = EngineLog::new(directory);
+        let log = EngineLog::new(&directory);
         log.note(&format!("executing {}", command.describe())).await;
-        let engine = Engine::start(&shoal, command, directory, &log).await?;
+        let engine = Engine::start(&shoal, command, &directory, &log).await?;
         // Without it nobody would find what is left of an engine whose shim was killed.
         ProcessRecord::of_shim(std::process::id())
-            .and_then(|record| record.with_engine(engine.pid())?.write(directory))
-            .map_err(|source| file("record the engine in", directory, source))?;
+            .and_then(|record| record.with_engine(engine.pid())?.write(&directory))
+            .map_err(|source| file("record the engine in", &directory, source))?;
         let (fate, state) = (watch::Sender::default(), State::Attached);
         Ok(Self { engine, log, fate, listener, socket, terminated, orphan_grace, term_grace, state })
     }
@@ -223,6 +228,14 @@ impl Shim {
             State::Killed | State::Released => {}
         }
     }
+}
+
+/// A shim that a service manager has started leads one already, and cannot ask for another.
+fn lead_session() -> io::Result<()> {
+    if getsid(None)? != getpid() {
+        setsid()?;
+    }
+    Ok(())
 }
 
 /// Listens for the daemons to come, and for nobody of another user.

@@ -259,10 +259,10 @@ impl Actor {
     /// The store has changed.
     async fn take_specs(&mut self) {
         let specs = self.specs.borrow_and_update().clone();
-        if specs.revoked_nodes.contains(&self.voice.me) {
+        if specs.revoked_nodes.contains_key(&self.voice.me) {
             error!("this node was revoked: its peers hang up on it; stop it, or join again as a new node");
         }
-        for node in &specs.revoked_nodes {
+        for node in specs.revoked_nodes.keys() {
             self.peers.forget(*node);
             self.link.disconnect(*node);
         }

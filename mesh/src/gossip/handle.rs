@@ -54,8 +54,8 @@ pub(super) enum Command {
     Leave(oneshot::Sender<()>),
 }
 
-/// The gossip of this node. It ends when the token that it was started with is cancelled.
-#[derive(Debug)]
+/// The gossip of this node. Clones share it. It ends when the token that it was started with is cancelled.
+#[derive(Debug, Clone)]
 pub(crate) struct Gossip {
     commands: mpsc::Sender<Command>,
     view: watch::Receiver<Arc<View>>,

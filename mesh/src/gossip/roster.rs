@@ -42,7 +42,7 @@ pub(super) struct Circumstances<'a> {
     pub(super) connected: &'a BTreeSet<NodeId>,
     /// Of those, the ones from which nothing comes any more.
     pub(super) silent: &'a BTreeSet<NodeId>,
-    pub(super) revoked: &'a BTreeSet<NodeId>,
+    pub(super) revoked: &'a BTreeMap<NodeId, UnixMillis>,
     /// See [`Signs::deaf`].
     pub(super) deaf: bool,
 }
@@ -68,10 +68,10 @@ impl Roster {
     /// Takes in one look at chitchat. Returns whether the view is another one now.
     pub(super) fn hear(&mut self, heard: Vec<Heard>, around: Circumstances<'_>, now: Now) -> bool {
         let before = self.members.len();
-        self.members.retain(|node, _| !around.revoked.contains(node));
+        self.members.retain(|node, _| !around.revoked.contains_key(node));
         let mut changed = self.members.len() != before;
         let mut heard: BTreeMap<NodeId, Heard> = heard.into_iter().map(|heard| (heard.node, heard)).collect();
-        heard.retain(|node, _| *node != self.me && !around.revoked.contains(node));
+        heard.retain(|node, _| *node != self.me && !around.revoked.contains_key(node));
         let nodes: Vec<NodeId> = self.members.keys().copied().collect();
         for node in nodes {
             changed |= self.step(node, heard.remove(&node), around, now);

@@ -301,7 +301,10 @@ async fn a_revoked_node_vanishes() {
     let mut a = Node::start(&net, &dir, 1, 1).await;
     let _b = Node::start(&net, &dir, 2, 1).await;
     a.sees(2, "b", NodeView::is_alive).await;
-    a.specs.send_replace(Arc::new(Snapshot { revoked_nodes: [id(2)].into(), ..Snapshot::default() }));
+    a.specs.send_replace(Arc::new(Snapshot {
+        revoked_nodes: [(id(2), UnixMillis::default())].into(),
+        ..Snapshot::default()
+    }));
     eventually(&mut a.view, "b's absence", |view| !view.nodes.contains_key(&id(2))).await;
     assert!(net.cut_off.lock().unwrap().contains(&id(2)), "and its connection is closed");
 }

@@ -3,19 +3,26 @@
 use std::collections::BTreeMap;
 
 use rustls::pki_types::CertificateDer;
-use shoal_types::{MeshId, NodeId, UnixMillis};
+use shoal_types::{MeshId, NodeId, UnixMillis, Validity};
 use x509_parser::{certificate::X509Certificate, extensions::GeneralName, time::ASN1Time};
 
-use super::{CertificateError, keys::PublicKey};
+use super::{CLOCK_TOLERANCE, CertificateError, keys::PublicKey};
 
 const ROLE: &str = "shoal:role:";
 const LABEL: &str = "shoal:label:";
 const WRITE: &str = "write";
 const ISSUER: &str = "issuer";
+/// What the name of an issuer's certificate begins with; its node follows.
+const ISSUER_NAME: &str = "shoal issuer ";
 
 /// The name that a peer's certificate must carry: dialling it pins that one node of that one mesh.
 pub(crate) fn dns_name(node: NodeId, mesh: MeshId) -> String {
     format!("{node}.{mesh}.shoal")
+}
+
+/// The name of the certificate with which `node` signs others.
+pub(super) fn issuer_name(node: NodeId) -> String {
+    format!("{ISSUER_NAME}{node}")
 }
 
 /// What a node may do beyond serving.
@@ -36,6 +43,8 @@ pub struct NodeCertificate {
     pub mesh: MeshId,
     /// The node's public key.
     pub key: PublicKey,
+    /// The node whose issuing key signed it; true only of a verified chain. `None` if another kind of issuer did.
+    pub issuer: Option<NodeId>,
     /// What it may do.
     pub roles: Roles,
     /// Labels that its join token gave it.
@@ -44,6 +53,18 @@ pub struct NodeCertificate {
     pub not_before: UnixMillis,
     /// Last moment of validity.
     pub not_after: UnixMillis,
+}
+
+/// From when to when a certificate is valid.
+pub(super) fn validity(der: &CertificateDer<'_>) -> Result<Validity, CertificateError> {
+    let certificate = x509(der)?;
+    let validity = certificate.validity();
+    Ok(Validity { from: made(unix_millis(validity.not_before)), until: unix_millis(validity.not_after) })
+}
+
+/// When a certificate was made: its validity begins earlier, for clocks that are behind.
+fn made(not_before: UnixMillis) -> UnixMillis {
+    not_before.plus(CLOCK_TOLERANCE)
 }
 
 impl NodeCertificate {
@@ -67,6 +88,7 @@ impl NodeCertificate {
             node,
             mesh: mesh.parse().map_err(|_| malformed())?,
             key,
+            issuer: issuing_node(&certificate),
             roles: names.roles,
             labels: names.labels,
             not_before: unix_millis(certificate.validity().not_before),
@@ -74,9 +96,15 @@ impl NodeCertificate {
         })
     }
 
+    /// When it was made, and until when it is valid.
+    pub fn validity(&self) -> Validity {
+        Validity { from: made(self.not_before), until: self.not_after }
+    }
+
     /// Whether at least half of its life is over, so that it is time to renew it.
     pub fn past_half_life(&self, now: UnixMillis) -> bool {
-        now.since(self.not_before) >= self.not_after.since(self.not_before) / 2
+        let validity = self.validity();
+        now.since(validity.from) >= validity.life() / 2
     }
 }
 
@@ -87,14 +115,14 @@ pub(super) fn uris(roles: Roles, labels: &BTreeMap<String, String>) -> Vec<Strin
     roles.chain(labels.iter().map(|(key, value)| format!("{LABEL}{key}={value}"))).collect()
 }
 
-/// When a certificate of any kind stops being valid.
-pub(super) fn not_after(der: &CertificateDer<'_>) -> Result<UnixMillis, CertificateError> {
-    Ok(unix_millis(x509(der)?.validity().not_after))
-}
-
 /// The key in a certificate of any kind.
 pub(crate) fn certified_key(der: &CertificateDer<'_>) -> Result<PublicKey, CertificateError> {
     public_key(&x509(der)?)
+}
+
+fn issuing_node(certificate: &X509Certificate<'_>) -> Option<NodeId> {
+    let name = certificate.issuer().iter_common_name().next()?.as_str().ok()?;
+    name.strip_prefix(ISSUER_NAME)?.parse().ok()
 }
 
 struct Names {

@@ -4,6 +4,8 @@ use std::{io, path::PathBuf};
 
 use shoal_types::{NodeId, UnixMillis};
 
+use super::IssuingError;
+
 /// Why a certificate, or a chain of them, is not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CertificateError {
@@ -103,6 +105,18 @@ pub enum IdentityError {
          leave out `--no-write` or `--issuer`"
     )]
     IssuerWithoutWrite,
+    /// An issuer has to write, for the same reason.
+    #[error(
+        "node {node} cannot be an issuer: it joined with a `--no-write` token, and an issuer writes down each use of its \
+         tokens; take another node"
+    )]
+    IssuerCannotWrite {
+        /// Which.
+        node: NodeId,
+    },
+    /// A request to be an issuer, or the answer to one.
+    #[error(transparent)]
+    Issuing(#[from] IssuingError),
     /// Limits that no token can have.
     #[error("cannot make such a token: {0}")]
     Limits(String),

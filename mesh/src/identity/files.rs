@@ -25,17 +25,20 @@ pub(super) enum IdentityFile {
     RootCertificate,
     IssuerKey,
     IssuerCertificate,
+    /// The key of an issuer to be.
+    NextIssuerKey,
     NodeKey,
     /// Leaf and issuer. Written last: an identity is whole once it is there.
     NodeChain,
 }
 
 impl IdentityFile {
-    pub(super) const ALL: [Self; 6] = [
+    pub(super) const ALL: [Self; 7] = [
         Self::RootKey,
         Self::RootCertificate,
         Self::IssuerKey,
         Self::IssuerCertificate,
+        Self::NextIssuerKey,
         Self::NodeKey,
         Self::NodeChain,
     ];
@@ -46,6 +49,7 @@ impl IdentityFile {
             Self::RootCertificate => "root.crt",
             Self::IssuerKey => "issuer.key",
             Self::IssuerCertificate => "issuer.crt",
+            Self::NextIssuerKey => "issuer-next.key",
             Self::NodeKey => "node.key",
             Self::NodeChain => "node.crt",
         }
@@ -53,7 +57,7 @@ impl IdentityFile {
 
     const fn mode(self) -> u32 {
         match self {
-            Self::RootKey | Self::IssuerKey | Self::NodeKey => 0o600,
+            Self::RootKey | Self::IssuerKey | Self::NextIssuerKey | Self::NodeKey => 0o600,
             Self::RootCertificate | Self::IssuerCertificate | Self::NodeChain => 0o644,
         }
     }
@@ -109,14 +113,23 @@ impl IdentityDir {
     }
 
     pub(super) fn key(&self, file: IdentityFile) -> Result<PrivateKey, IdentityError> {
-        let path = self.path(file);
-        let mode = fs::metadata(&path).map_err(|source| self.error("read", file, source))?.permissions().mode() & 0o777;
-        // The group is the administrator's choice: Kubernetes' fsGroup, for one, adds it to every file of a volume.
-        if mode & 0o007 != 0 {
-            return Err(IdentityError::Exposed { path, mode });
+        read_key(&self.path(file))
+    }
+
+    /// The key in `file`; a new one if there is none yet.
+    pub(super) fn kept_key(&self, file: IdentityFile) -> Result<PrivateKey, IdentityError> {
+        if self.has(file) {
+            return self.key(file);
         }
-        let damaged = || IdentityError::Damaged { path, reason: "there is no Ed25519 key in it".to_owned() };
-        PrivateKey::from_pem(&self.read(file)?).ok_or_else(damaged)
+        let key = PrivateKey::generate()?;
+        self.add_key(file, &key)?;
+        Ok(key)
+    }
+
+    /// Puts a file in the place of another.
+    pub(super) fn rename(&self, from: IdentityFile, to: IdentityFile) -> Result<(), IdentityError> {
+        let renamed = fs::rename(self.path(from), self.path(to)).and_then(|()| File::open(&self.path)?.sync_all());
+        renamed.map_err(|source| self.error("replace", to, source))
     }
 
     /// Writes a key that is not there yet.
@@ -142,10 +155,7 @@ impl IdentityDir {
     }
 
     fn read(&self, file: IdentityFile) -> Result<Vec<u8>, IdentityError> {
-        let mut text = Vec::new();
-        let read = File::open(self.path(file)).and_then(|open| open.take(FILE_MAX).read_to_end(&mut text));
-        read.map_err(|source| self.error("read", file, source))?;
-        Ok(text)
+        read(&self.path(file))
     }
 
     /// Whole and durable, or not at all: a temporary file with the final mode from its first byte on, then linked or
@@ -170,6 +180,25 @@ impl IdentityDir {
     fn error(&self, action: &'static str, file: IdentityFile, source: io::Error) -> IdentityError {
         IdentityError::File { action, path: self.path(file), source }
     }
+}
+
+/// The private key in the file at `path`, if only those can read it whom the administrator lets.
+pub(super) fn read_key(path: &Path) -> Result<PrivateKey, IdentityError> {
+    let unreadable = |source| IdentityError::File { action: "read", path: path.to_owned(), source };
+    let mode = fs::metadata(path).map_err(unreadable)?.permissions().mode() & 0o777;
+    // The group is the administrator's choice: Kubernetes' fsGroup, for one, adds it to every file of a volume.
+    if mode & 0o007 != 0 {
+        return Err(IdentityError::Exposed { path: path.to_owned(), mode });
+    }
+    let reason = "there is no Ed25519 key in it".to_owned();
+    PrivateKey::from_pem(&read(path)?).ok_or_else(|| IdentityError::Damaged { path: path.to_owned(), reason })
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, IdentityError> {
+    let mut text = Vec::new();
+    let read = File::open(path).and_then(|open| open.take(FILE_MAX).read_to_end(&mut text));
+    read.map_err(|source| IdentityError::File { action: "read", path: path.to_owned(), source })?;
+    Ok(text)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -3,19 +3,20 @@
 use std::{
     net::SocketAddr,
     sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
 use rustls::pki_types::CertificateDer;
-use shoal_types::{NodeId, UnixMillis};
+use shoal_types::{NodeId, UnixMillis, Validity};
 
 use super::{
     Admitted, Binding, IdentityError, JoinRefusal, JoinRequest, JoinToken, NodeCertificate, Roots, TokenId,
     TokenLimits,
-    certificate::certified_key,
+    certificate::{certified_key, validity},
     files::{IdentityDir, IdentityFile},
     joining::Keys,
     keys::PrivateKey,
-    profile::{self, Authority},
+    profile::{self, Authority, Subject},
     token::Grant,
 };
 
@@ -38,6 +39,7 @@ pub struct Issuer {
     node: NodeId,
     key: PrivateKey,
     certificate: CertificateDer<'static>,
+    validity: Validity,
     roots: Roots,
     dir: IdentityDir,
     /// Held from counting the uses of a token to recording one more, which makes `uses` exact.
@@ -50,12 +52,25 @@ impl Issuer {
             return Ok(None);
         }
         let certificate = dir.certificates(IdentityFile::IssuerCertificate)?.swap_remove(0);
+        let certified = certified_key(&certificate)?;
+        // A new one was being taken up when this host stopped.
+        let next = IdentityFile::NextIssuerKey;
+        if dir.has(next) && dir.key(next)?.public() == certified {
+            dir.rename(next, IdentityFile::IssuerKey)?;
+        }
         let key = dir.key(IdentityFile::IssuerKey)?;
-        if certified_key(&certificate)? != key.public() {
+        if certified != key.public() {
             let reason = "it is not for the key in issuer.key".to_owned();
             return Err(IdentityError::Damaged { path: dir.path(IdentityFile::IssuerCertificate), reason });
         }
-        Ok(Some(Self { node, key, certificate, roots: roots.clone(), dir: dir.clone(), counting: Mutex::new(()) }))
+        let validity = validity(&certificate)?;
+        let (roots, dir, counting) = (roots.clone(), dir.clone(), Mutex::new(()));
+        Ok(Some(Self { node, key, certificate, validity, roots, dir, counting }))
+    }
+
+    /// Until when what it signs counts.
+    pub const fn validity(&self) -> Validity {
+        self.validity
     }
 
     /// A new token that leads to `addresses`, of which it keeps eight.
@@ -72,7 +87,8 @@ impl Issuer {
         JoinToken::create(limits, addresses, (self.node, &self.key), root, now)
     }
 
-    /// Decides about a request that came over the connection of `binding`, and records the use. Blocks on the ledger.
+    /// Decides about a request that came over the connection of `binding`, and records the use. The node gets a certificate
+    /// for as long as `life`. Blocks on the ledger.
     ///
     /// # Errors
     /// Why not, in words for the one who tries to join.
@@ -81,6 +97,7 @@ impl Issuer {
         request: &JoinRequest,
         binding: &Binding,
         ledger: &dyn TokenLedger,
+        life: Duration,
         now: UnixMillis,
     ) -> Result<Admitted, JoinRefusal> {
         let grant = self.granted(request, binding, now)?;
@@ -95,28 +112,31 @@ impl Issuer {
             return Err(JoinRefusal::UsedUp { uses: grant.uses });
         }
         let issuer = self.sign_issuer(&request.keys, now)?;
-        let leaf = self.sign_node(&request.keys, &grant, now).map_err(failed)?;
+        let leaf = self.sign_node(&request.keys, &grant, life, now).map_err(failed)?;
         if !again {
             ledger.record_use(grant.id, request.node()).map_err(JoinRefusal::Failed)?;
         }
         Ok(Admitted { chain: vec![leaf.to_vec(), self.certificate.to_vec()], issuer })
     }
 
-    /// The chain that follows `current`: same key, same roles, a new time. The caller has verified that the node holds
-    /// that key and is not revoked.
+    /// The chain that follows `current`: same key, same roles, a new time, for as long as `life`. The caller has verified
+    /// that the node holds that key and is not kept out, and that `current` is valid, unless it is the issuer's own: who
+    /// can sign needs nobody's leave.
     ///
     /// # Errors
-    /// If `current` is over, or signing fails.
+    /// If this issuer's own certificate is over, or signing fails.
     pub fn renew(
         &self,
         current: &NodeCertificate,
+        life: Duration,
         now: UnixMillis,
     ) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
-        if now > current.not_after {
-            return Err(super::CertificateError::Expired { not_after: current.not_after }.into());
+        if now > self.validity.until {
+            return Err(super::CertificateError::Expired { not_after: self.validity.until }.into());
         }
-        let mesh = self.roots.mesh_id();
-        let leaf = profile::node(&current.key, mesh, current.roles, &current.labels, &self.authority(), now)?;
+        let (key, mesh) = (&current.key, self.roots.mesh_id());
+        let subject = Subject { key, mesh, roles: current.roles, labels: &current.labels };
+        let leaf = profile::node(subject, &self.authority(), life, now)?;
         Ok(vec![leaf, self.certificate.clone()])
     }
 
@@ -140,8 +160,16 @@ impl Issuer {
         if now > grant.not_after { Err(JoinRefusal::Expired { at: grant.not_after }) } else { Ok(grant) }
     }
 
-    fn sign_node(&self, keys: &Keys, grant: &Grant, now: UnixMillis) -> Result<CertificateDer<'static>, IdentityError> {
-        profile::node(&keys.node, self.roots.mesh_id(), grant.roles(), &grant.labels, &self.authority(), now)
+    fn sign_node(
+        &self,
+        keys: &Keys,
+        grant: &Grant,
+        life: Duration,
+        now: UnixMillis,
+    ) -> Result<CertificateDer<'static>, IdentityError> {
+        let (key, mesh) = (&keys.node, self.roots.mesh_id());
+        let subject = Subject { key, mesh, roles: grant.roles(), labels: &grant.labels };
+        profile::node(subject, &self.authority(), life, now)
     }
 
     /// Signs the issuing key of a node that becomes an issuer, which takes the root key.

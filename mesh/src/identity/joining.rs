@@ -168,23 +168,32 @@ pub struct Candidate {
     dir: IdentityDir,
     node: PrivateKey,
     issuer: Option<PrivateKey>,
+    /// Whether the host is a node whose certificate is over, which is to become the same one again.
+    again: bool,
 }
 
 impl Candidate {
-    /// Prepares `dir`, keeping the keys of an earlier attempt, so that a retry is not a second use of the token.
+    /// Prepares `dir`, keeping the keys of an earlier attempt, so that a retry is not a second use of the token. A node of
+    /// the token's mesh whose certificate is over at `now` keeps its keys, too, and will be the same node again.
     ///
     /// # Errors
-    /// If the host has an identity already, or the directory cannot be written.
-    pub fn prepare(dir: &Path, token: &JoinToken) -> Result<Self, IdentityError> {
+    /// If the host has an identity that is still good, or one of another mesh, or the directory cannot be written.
+    pub fn prepare(dir: &Path, token: &JoinToken, now: UnixMillis) -> Result<Self, IdentityError> {
         let dir = IdentityDir::create(dir)?;
+        let again = dir.has(IdentityFile::NodeChain) && Self::is_over(&dir, token, now)?;
         for finished in [IdentityFile::NodeChain, IdentityFile::RootKey] {
-            if dir.has(finished) {
+            if dir.has(finished) && !again {
                 return Err(IdentityError::Exists { path: dir.path(finished) });
             }
         }
-        let node = kept_key(&dir, IdentityFile::NodeKey)?;
-        let issuer = token.grant.makes_issuer.then(|| kept_key(&dir, IdentityFile::IssuerKey)).transpose()?;
-        Ok(Self { dir, node, issuer })
+        let node = dir.kept_key(IdentityFile::NodeKey)?;
+        let issuer = token.grant.makes_issuer.then(|| dir.kept_key(IdentityFile::IssuerKey)).transpose()?;
+        Ok(Self { dir, node, issuer, again })
+    }
+
+    fn is_over(dir: &IdentityDir, token: &JoinToken, now: UnixMillis) -> Result<bool, IdentityError> {
+        let identity = Identity::load(dir.dir())?;
+        Ok(identity.mesh_id() == token.mesh_id() && identity.not_after() < now)
     }
 
     /// The node that this host will be.
@@ -228,16 +237,11 @@ impl Candidate {
             }
             self.dir.replace_certificates(IdentityFile::IssuerCertificate, &[certificate])?;
         }
-        self.dir.add_certificates(IdentityFile::NodeChain, &chain)?;
+        if self.again {
+            self.dir.replace_certificates(IdentityFile::NodeChain, &chain)?;
+        } else {
+            self.dir.add_certificates(IdentityFile::NodeChain, &chain)?;
+        }
         Identity::load(self.dir.dir())
     }
-}
-
-fn kept_key(dir: &IdentityDir, file: IdentityFile) -> Result<PrivateKey, IdentityError> {
-    if dir.has(file) {
-        return dir.key(file);
-    }
-    let key = PrivateKey::generate()?;
-    dir.add_key(file, &key)?;
-    Ok(key)
 }

@@ -2,15 +2,16 @@
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use rustls::{crypto::ring::sign::any_eddsa_type, pki_types::CertificateDer, sign::CertifiedKey};
-use shoal_types::{MeshId, NodeId, UnixMillis};
+use shoal_types::{MeshId, NodeId, UnixMillis, Validities};
+use tokio::sync::watch;
 
 use super::{
-    CertificateError, IdentityError, Issuer, NodeCertificate, Roles, Roots, Signature,
+    CertificateError, IdentityError, Issuer, NodeCertificate, Roles, RootKey, Roots, Signature,
     files::{IdentityDir, IdentityFile},
     keys::PrivateKey,
-    profile::{self, Authority},
+    profile::{self, Authority, NODE_LIFE, Subject},
 };
 
 /// What this host is in its mesh. Clones share one state.
@@ -24,8 +25,10 @@ struct Inner {
     dir: IdentityDir,
     key: PrivateKey,
     roots: Roots,
-    issuer: Option<Issuer>,
+    issuer: ArcSwapOption<Issuer>,
     credentials: ArcSwap<Credentials>,
+    /// Rings when either of the two was replaced.
+    changed: watch::Sender<()>,
 }
 
 /// A certificate of this node in every form that it is needed in.
@@ -75,8 +78,9 @@ impl Identity {
         let key = dir.key(IdentityFile::NodeKey)?;
         let credentials = Credentials::new(dir.certificates(IdentityFile::NodeChain)?, &key, &roots)?;
         let issuer = Issuer::load(&dir, credentials.certificate.node, &roots)?;
-        let credentials = ArcSwap::from_pointee(credentials);
-        Ok(Self { inner: Arc::new(Inner { dir, key, roots, issuer, credentials }) })
+        let (issuer, credentials) = (ArcSwapOption::from_pointee(issuer), ArcSwap::from_pointee(credentials));
+        let changed = watch::Sender::new(());
+        Ok(Self { inner: Arc::new(Inner { dir, key, roots, issuer, credentials, changed }) })
     }
 
     /// This node.
@@ -100,8 +104,22 @@ impl Identity {
     }
 
     /// Its issuing key, on issuers.
-    pub fn issuer(&self) -> Option<&Issuer> {
-        self.inner.issuer.as_ref()
+    pub fn issuer(&self) -> Option<Arc<Issuer>> {
+        self.inner.issuer.load_full()
+    }
+
+    /// Until when all that it proves itself and others with is valid.
+    pub fn validities(&self) -> Validities {
+        Validities {
+            node: self.credentials().certificate.validity(),
+            issuer: self.issuer().map(|issuer| issuer.validity()),
+            root: self.inner.roots.validity(),
+        }
+    }
+
+    /// Rings when a certificate was replaced.
+    pub fn changed(&self) -> watch::Receiver<()> {
+        self.inner.changed.subscribe()
     }
 
     /// Signs with the node's key.
@@ -133,7 +151,23 @@ impl Identity {
         let credentials = Credentials::new(chain, &self.inner.key, &self.inner.roots)?;
         self.inner.dir.replace_certificates(IdentityFile::NodeChain, &credentials.chain)?;
         self.inner.credentials.store(Arc::new(credentials));
+        self.inner.changed.send_replace(());
         Ok(())
+    }
+
+    /// Takes another issuing key into use, and the chain that it begins with.
+    pub(super) fn replace_issuer(
+        &self,
+        issuer: Option<Issuer>,
+        chain: Vec<CertificateDer<'static>>,
+        now: UnixMillis,
+    ) -> Result<(), IdentityError> {
+        self.inner.issuer.store(issuer.map(Arc::new));
+        self.replace_chain(chain, now)
+    }
+
+    pub(super) fn dir(&self) -> &IdentityDir {
+        &self.inner.dir
     }
 
     pub(crate) fn credentials(&self) -> Arc<Credentials> {
@@ -152,20 +186,37 @@ impl Identity {
 /// # Errors
 /// [`IdentityError::Exists`] if `dir` holds any part of an identity; nothing is ever overwritten.
 pub fn init_mesh(dir: &Path, now: UnixMillis) -> Result<Identity, IdentityError> {
+    let dir = empty(dir)?;
+    let root_key = PrivateKey::generate()?;
+    dir.add_key(IdentityFile::RootKey, &root_key)?;
+    first_node(&dir, &root_key, now)
+}
+
+/// Makes the first node of a mesh that was lost but for its root key, of which no copy is kept in `dir`. It has the same
+/// id, so that what was signed in it counts again.
+///
+/// # Errors
+/// As [`init_mesh`].
+pub fn init_mesh_again(dir: &Path, root: &RootKey, now: UnixMillis) -> Result<Identity, IdentityError> {
+    first_node(&empty(dir)?, root.key(), now)
+}
+
+fn empty(dir: &Path) -> Result<IdentityDir, IdentityError> {
     let dir = IdentityDir::create(dir)?;
-    if let Some(path) = dir.found() {
-        return Err(IdentityError::Exists { path });
-    }
-    let (root_key, issuer_key, node_key) = (PrivateKey::generate()?, PrivateKey::generate()?, PrivateKey::generate()?);
-    let root = profile::root(&root_key, now)?;
-    let signer = Authority { certificate: &root, key: &root_key };
+    dir.found().map_or(Ok(dir), |path| Err(IdentityError::Exists { path }))
+}
+
+fn first_node(dir: &IdentityDir, root_key: &PrivateKey, now: UnixMillis) -> Result<Identity, IdentityError> {
+    let (issuer_key, node_key) = (PrivateKey::generate()?, PrivateKey::generate()?);
+    let root = profile::root(root_key, now)?;
+    let signer = Authority { certificate: &root, key: root_key };
     let issuer = profile::issuer(&issuer_key.public(), node_key.public().node_id(), &signer, now)?;
     let roles = Roles { write: true, issuer: true };
     let signer = Authority { certificate: &issuer, key: &issuer_key };
     let mesh = root_key.public().mesh_id();
-    let leaf = profile::node(&node_key.public(), mesh, roles, &BTreeMap::new(), &signer, now)?;
+    let subject = Subject { key: &node_key.public(), mesh, roles, labels: &BTreeMap::new() };
+    let leaf = profile::node(subject, &signer, NODE_LIFE, now)?;
 
-    dir.add_key(IdentityFile::RootKey, &root_key)?;
     dir.add_certificates(IdentityFile::RootCertificate, &[root])?;
     dir.add_key(IdentityFile::IssuerKey, &issuer_key)?;
     dir.add_certificates(IdentityFile::IssuerCertificate, std::slice::from_ref(&issuer))?;

@@ -11,7 +11,7 @@ use shoal_types::{MeshId, NodeId, UnixMillis};
 
 use super::{
     IdentityError,
-    certificate::{Roles, dns_name, not_after, uris},
+    certificate::{Roles, dns_name, issuer_name, uris, validity},
     keys::{PrivateKey, PublicKey, random},
 };
 
@@ -19,7 +19,9 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 const ROOT_LIFE: Duration = DAY.saturating_mul(20 * 365);
 const ISSUER_LIFE: Duration = DAY.saturating_mul(365);
 /// Short, so that a node that is forgotten drops out by itself; renewed at half of it.
-const NODE_LIFE: Duration = DAY.saturating_mul(3);
+pub const NODE_LIFE: Duration = DAY.saturating_mul(3);
+/// The longest life that an issuer gives to a node.
+pub const NODE_LIFE_MAX: Duration = DAY.saturating_mul(7);
 /// How far two clocks may be apart: a joining node that differs by more is refused.
 pub(crate) const CLOCK_TOLERANCE: Duration = Duration::from_secs(5 * 60);
 
@@ -45,23 +47,29 @@ pub(super) fn issuer(
     root: &Authority<'_>,
     now: UnixMillis,
 ) -> Result<CertificateDer<'static>, IdentityError> {
-    let mut params = params(format!("shoal issuer {node}"), now, now.plus(ISSUER_LIFE))?;
+    let mut params = params(issuer_name(node), now, now.plus(ISSUER_LIFE))?;
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
     signed(params, key, root, "an issuer certificate")
 }
 
-/// The certificate of the node that has `key`.
+/// What a certificate says of a node.
+pub(super) struct Subject<'a> {
+    pub(super) key: &'a PublicKey,
+    pub(super) mesh: MeshId,
+    pub(super) roles: Roles,
+    pub(super) labels: &'a BTreeMap<String, String>,
+}
+
+/// The certificate of a node, for as long as `life`, and no longer than the issuer's own.
 pub(super) fn node(
-    key: &PublicKey,
-    mesh: MeshId,
-    roles: Roles,
-    labels: &BTreeMap<String, String>,
+    Subject { key, mesh, roles, labels }: Subject<'_>,
     issuer: &Authority<'_>,
+    life: Duration,
     now: UnixMillis,
 ) -> Result<CertificateDer<'static>, IdentityError> {
     let node = key.node_id();
-    let until = now.plus(NODE_LIFE).min(not_after(issuer.certificate)?);
+    let until = now.plus(life.min(NODE_LIFE_MAX)).min(validity(issuer.certificate)?.until);
     let mut params = params(node.to_string(), now, until)?;
     let name = |error: rcgen::Error| making("a node certificate", &error);
     params.subject_alt_names = vec![SanType::DnsName(dns_name(node, mesh).try_into().map_err(name)?)];

@@ -6,10 +6,13 @@ use rustls::{
     RootCertStore,
     pki_types::{CertificateDer, UnixTime},
 };
-use shoal_types::{MeshId, NodeId, UnixMillis};
+use shoal_types::{MeshId, NodeId, UnixMillis, Validity};
 use webpki::{EndEntityCert, KeyUsage};
 
-use super::{CertificateError, IdentityError, NodeCertificate, certificate::certified_key};
+use super::{
+    CertificateError, IdentityError, NodeCertificate,
+    certificate::{certified_key, validity},
+};
 
 /// Leaf and issuer; the root is never among the certificates that it judges.
 const CHAIN_MAX: usize = 3;
@@ -18,6 +21,8 @@ const CHAIN_MAX: usize = 3;
 #[derive(Debug, Clone)]
 pub struct Roots {
     mesh: MeshId,
+    /// Of the one that names the mesh.
+    validity: Validity,
     certificates: Arc<[CertificateDer<'static>]>,
 }
 
@@ -28,16 +33,21 @@ impl Roots {
         let Some(first) = certificates.first() else {
             return Err(CertificateError::Malformed("there is no root certificate".to_owned()));
         };
-        let mesh = certified_key(first)?.mesh_id();
+        let (mesh, validity) = (certified_key(first)?.mesh_id(), validity(first)?);
         for certificate in &certificates {
             anchor(certificate)?;
         }
-        Ok(Self { mesh, certificates: certificates.into() })
+        Ok(Self { mesh, validity, certificates: certificates.into() })
     }
 
     /// The mesh that they are the roots of.
     pub const fn mesh_id(&self) -> MeshId {
         self.mesh
+    }
+
+    /// Until when anything can be verified with the one that names the mesh.
+    pub const fn validity(&self) -> Validity {
+        self.validity
     }
 
     /// The certificates, the one that names the mesh first.

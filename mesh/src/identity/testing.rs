@@ -10,7 +10,8 @@ use std::{
 use shoal_types::{NodeId, UnixMillis};
 
 use super::{
-    Admitted, Binding, Candidate, Identity, JoinRefusal, JoinToken, TokenId, TokenLedger, TokenLimits, init_mesh,
+    Admitted, Binding, Candidate, Identity, JoinRefusal, JoinToken, NODE_LIFE, TokenId, TokenLedger, TokenLimits,
+    init_mesh,
 };
 
 pub(crate) const BINDING: Binding = Binding { nonce: [1; 32], exporter: [2; 32] };
@@ -64,13 +65,13 @@ pub(crate) fn ask(
     now: UnixMillis,
 ) -> Result<Admitted, JoinRefusal> {
     let request = candidate.request(token, &BINDING).unwrap();
-    issuer.issuer().unwrap().admit(&request, &BINDING, ledger, now)
+    issuer.issuer().unwrap().admit(&request, &BINDING, ledger, NODE_LIFE, now)
 }
 
 /// A new member in `dir/name`.
 pub(crate) fn member(issuer: &Identity, dir: &Path, name: &str, limits: &TokenLimits, now: UnixMillis) -> Identity {
     let token = token(issuer, limits, now);
-    let candidate = Candidate::prepare(&dir.join(name), &token).unwrap();
+    let candidate = Candidate::prepare(&dir.join(name), &token, now).unwrap();
     let admitted = ask(issuer, &candidate, &token, &MemoryLedger::default(), now).unwrap();
     candidate.enter(admitted, issuer.roots(), now).unwrap()
 }

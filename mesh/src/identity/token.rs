@@ -1,22 +1,20 @@
 //! Join tokens: a grant that an issuer signed, the one-time key that proves who holds it, and where to go with it.
 //!
-//! `shoal1_` and base64url of a frame and six bytes of its SHA-256, so that a bad paste is told from a bad token.
+//! Its text begins with `shoal1_`.
 
 use std::{collections::BTreeMap, fmt, net::SocketAddr, str::FromStr, time::Duration};
 
-use data_encoding::{BASE32_NOPAD, BASE64URL_NOPAD};
+use data_encoding::BASE32_NOPAD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use shoal_types::{MeshId, NodeId, UnixMillis, wire};
 
 use super::{
     IdentityError, Roles, TokenError,
-    keys::{PrivateKey, PublicKey, Signature, random, sha256},
+    armor::{ArmorError, armor, unarmor},
+    keys::{PrivateKey, PublicKey, Signature, random},
 };
 
 const PREFIX: &str = "shoal1_";
-const CHECKSUM_LEN: usize = 6;
-/// A token with every label and address at its longest stays below this.
-const TEXT_MAX: usize = 8 * 1024;
 const ID_LEN: usize = 10;
 /// Addresses that a token carries: enough for one member to be up.
 const ADDRESSES_MAX: usize = 8;
@@ -251,26 +249,20 @@ impl fmt::Debug for JoinToken {
 impl fmt::Display for JoinToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let contents = Contents { grant: self.signed.clone(), seed: self.seed, addresses: self.addresses.clone() };
-        let mut bytes = wire::encode(&contents).map_err(|_| fmt::Error)?;
-        bytes.extend_from_slice(&sha256(&bytes)[..CHECKSUM_LEN]);
-        write!(f, "{PREFIX}{}", BASE64URL_NOPAD.encode(&bytes))
+        f.write_str(&armor(PREFIX, &wire::encode(&contents).map_err(|_| fmt::Error)?))
     }
 }
 
 impl FromStr for JoinToken {
     type Err = TokenError;
 
-    /// Blanks and line breaks, which terminals and mails add, do not matter.
     fn from_str(text: &str) -> Result<Self, TokenError> {
-        let text: String = text.chars().take(TEXT_MAX).filter(|character| !character.is_ascii_whitespace()).collect();
-        let body = text.strip_prefix(PREFIX).ok_or(TokenError::NotAToken)?;
-        let bytes = BASE64URL_NOPAD.decode(body.as_bytes()).map_err(|_| TokenError::Damaged)?;
-        let (frame, checksum) = bytes.split_last_chunk::<CHECKSUM_LEN>().ok_or(TokenError::Damaged)?;
-        if sha256(frame)[..CHECKSUM_LEN] != checksum[..] {
-            return Err(TokenError::Damaged);
-        }
+        let frame = unarmor(PREFIX, text).map_err(|error| match error {
+            ArmorError::Other => TokenError::NotAToken,
+            ArmorError::Damaged => TokenError::Damaged,
+        })?;
         let foreign = |error: wire::WireError| TokenError::Foreign(error.to_string());
-        let Contents { grant: signed, seed, addresses } = wire::decode(frame).map_err(foreign)?;
+        let Contents { grant: signed, seed, addresses } = wire::decode(&frame).map_err(foreign)?;
         let grant = signed.grant().map_err(foreign)?;
         let key = PrivateKey::from_seed(seed).map_err(|error| TokenError::Foreign(error.to_string()))?;
         if key.public() != grant.key {

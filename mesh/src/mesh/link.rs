@@ -23,6 +23,6 @@ impl Link for TransportLink {
     }
 
     fn disconnect(&self, node: NodeId) {
-        self.0.disconnect(node, "this node is revoked");
+        self.0.disconnect(node);
     }
 }

@@ -11,13 +11,15 @@ use shoal_types::{
 };
 use tracing::{debug, warn};
 
-use super::{Mesh, facts};
+use super::{Mesh, facts, standing::stated};
 use crate::gossip::Key;
 
 impl Mesh {
     /// Says who this node is. Facts without addresses get those of the mesh port.
     pub async fn publish_facts(&self, facts: NodeFacts) {
-        self.gossip.publish(Key::Facts, &self.addresses.complete(facts)).await;
+        let facts = self.addresses.complete(facts);
+        self.facts.send_replace(facts.clone());
+        self.gossip.publish(Key::Facts, &stated(facts, &self.identity)).await;
     }
 
     /// Says which GPUs this node has, in NVML's order.

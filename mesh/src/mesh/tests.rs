@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::{
     fixture::{endpoint, eventually, facts, first_node, joined_node},
-    identity::testing::limits,
+    identity::{NODE_LIFE, testing::limits},
     remember_peers,
     store::{StoreError, tests::age},
     transport::join,
@@ -48,6 +48,7 @@ impl Host {
             listen: "127.0.0.1:0".parse().unwrap(),
             advertise: Vec::new(),
             gossip_interval: interval,
+            certificate_life: NODE_LIFE,
         };
         let (mesh, streams) = Mesh::start(config, self.identity.clone(), facts("test")).await.unwrap();
         Member { view: mesh.view(), mesh, streams }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use shoal_types::{
-    Endpoint, EndpointName, EndpointRecord, Hlc, HlcClock, KeyId, KeyRecord, NodeId, Revision, UnixMillis,
+    Endpoint, EndpointName, EndpointRecord, Hlc, HlcClock, KeyId, KeyRecord, MeshId, NodeId, Revision, UnixMillis,
 };
 use tracing::warn;
 
@@ -174,11 +174,23 @@ impl Core {
         self.write_at(key, version, Some(body), now)
     }
 
+    /// Whether others take over what this node writes.
+    pub(super) fn may_write(&self) -> Result<(), StoreError> {
+        let node = self.node();
+        if self.identity.can_write() { Ok(()) } else { Err(StoreError::NotAWriter { node }) }
+    }
+
+    pub(super) fn node(&self) -> NodeId {
+        self.identity.node_id()
+    }
+
+    pub(super) fn mesh(&self) -> MeshId {
+        self.identity.mesh_id()
+    }
+
     /// The version of the next write, unless others would not take over what this node writes.
     fn next_version(&mut self, now: UnixMillis) -> Result<Hlc, StoreError> {
-        if !self.identity.can_write() {
-            return Err(StoreError::NotAWriter { node: self.identity.node_id() });
-        }
+        self.may_write()?;
         let written = self.clock.last();
         match written.since(now).checked_sub(HlcClock::MAX_AHEAD) {
             None | Some(Duration::ZERO) => Ok(self.clock.tick(now)),
@@ -372,6 +384,11 @@ impl Core {
     /// All entries.
     pub(super) fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
         self.entries.values()
+    }
+
+    /// The endpoint `name` as it stands.
+    pub(super) fn endpoint(&self, name: &EndpointName) -> Option<&Arc<EndpointRecord>> {
+        self.snapshot.endpoints.get(name)
     }
 
     /// The key `id` of a client, unless it was revoked.

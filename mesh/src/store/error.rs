@@ -18,6 +18,9 @@ pub enum StoreError {
         /// This node.
         node: NodeId,
     },
+    /// This node was thrown out.
+    #[error("this node is revoked, so nobody would take over what is written here: write at another node")]
+    Revoked,
     /// Others would quarantine, or overrule, what is written by this clock.
     #[error(
         "this host's clock is {skew} the median of its peers' clocks, so they would not take over what is written here: \

@@ -3,7 +3,10 @@
 use std::{
     collections::BTreeMap,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use shoal_types::{Endpoint, EndpointName, EndpointRecord, Hlc, NodeId, UnixMillis};
@@ -36,6 +39,8 @@ struct Shared {
     keys: watch::Sender<Arc<Keys>>,
     fresh: mpsc::Sender<Arc<Entry>>,
     tasks: TaskTracker,
+    /// Nobody takes over any more what is written here.
+    closed: AtomicBool,
 }
 
 /// What `apply` did.
@@ -62,7 +67,12 @@ impl Store {
         let keys = watch::Sender::new(Arc::clone(&snapshot.keys));
         let snapshot = watch::Sender::new(Arc::new(snapshot));
         let (core, clocks) = (Mutex::new(core), Mutex::default());
-        Ok((Self { shared: Arc::new(Shared { core, clocks, snapshot, keys, fresh, tasks }) }, to_push))
+        Ok((
+            Self {
+                shared: Arc::new(Shared { core, clocks, snapshot, keys, fresh, tasks, closed: AtomicBool::new(false) }),
+            },
+            to_push,
+        ))
     }
 
     /// Makes `endpoint` stand. The write is on disk when this returns, and is then pushed to the live peers. With
@@ -77,7 +87,7 @@ impl Store {
         expected: Option<Hlc>,
         now: UnixMillis,
     ) -> Result<Applied, StoreError> {
-        self.check_clock(now)?;
+        self.check_writable(now)?;
         let (record, entry) = self.blocking(move |core| core.apply(endpoint, expected, now)).await?;
         let changed = entry.is_some();
         entry.into_iter().for_each(|entry| self.push(entry));
@@ -95,7 +105,7 @@ impl Store {
         expected: Option<Hlc>,
         now: UnixMillis,
     ) -> Result<Applied, StoreError> {
-        self.check_clock(now)?;
+        self.check_writable(now)?;
         let name = name.clone();
         let (record, entry) = self.blocking(move |core| core.touch(&name, expected, now)).await?;
         self.push(entry);
@@ -112,7 +122,7 @@ impl Store {
         expected: Option<Hlc>,
         now: UnixMillis,
     ) -> Result<EndpointRecord, StoreError> {
-        self.check_clock(now)?;
+        self.check_writable(now)?;
         let name = name.clone();
         let (record, entry) = self.blocking(move |core| core.delete(&name, expected, now)).await?;
         self.push(entry);
@@ -163,8 +173,16 @@ impl Store {
     }
 
     /// To be asked before every write: a write must not be acknowledged that others will not take over.
-    pub(super) fn check_clock(&self, now: UnixMillis) -> Result<(), StoreError> {
+    pub(super) fn check_writable(&self, now: UnixMillis) -> Result<(), StoreError> {
+        if self.shared.closed.load(Ordering::Relaxed) {
+            return Err(StoreError::Revoked);
+        }
         self.skew(now).map_or(Ok(()), |skew| Err(StoreError::ClockSkew { skew }))
+    }
+
+    /// This node is revoked: it takes no more writes.
+    pub(crate) fn close(&self) {
+        self.shared.closed.store(true, Ordering::Relaxed);
     }
 
     /// Hands an own write to whoever pushes it.

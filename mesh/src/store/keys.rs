@@ -23,7 +23,7 @@ pub(super) const KEYS_MAX: usize = 5_000;
 impl Store {
     /// Notes a key before it is shown to anybody.
     pub(crate) async fn note_key(&self, id: KeyId, record: KeyRecord, now: UnixMillis) -> Result<(), StoreError> {
-        self.check_clock(now)?;
+        self.check_writable(now)?;
         let entry = self.blocking(move |core| core.add_key(id, &record, now)).await?;
         self.push(entry);
         Ok(())
@@ -51,9 +51,8 @@ impl Store {
 
 impl Core {
     fn add_key(&mut self, id: KeyId, record: &KeyRecord, now: UnixMillis) -> Result<Arc<Entry>, StoreError> {
-        let named = |known: &&Arc<Entry>| key_of(known).is_some_and(|known| self.is_named(known, &record.name));
-        if let Some(EntryKey::Key(key)) = self.entries().find(named).map(|known| &known.key) {
-            return Err(StoreError::KeyExists { name: record.name.clone(), key: *key });
+        if let Some(key) = self.key_named(&record.name) {
+            return Err(StoreError::KeyExists { name: record.name.clone(), key });
         }
         if self.entries().filter(|entry| key_of(entry).is_some()).count() >= KEYS_MAX {
             return Err(StoreError::TooManyKeys { max: KEYS_MAX });
@@ -61,8 +60,10 @@ impl Core {
         self.write(EntryKey::Key(id), serde_json::to_string(record)?, now)
     }
 
-    fn is_named(&self, key: KeyId, name: &KeyName) -> bool {
-        self.key(key).is_some_and(|known| known.name == *name)
+    /// The key of this name, unless it was revoked.
+    pub(super) fn key_named(&self, name: &KeyName) -> Option<KeyId> {
+        let is_named = |key: &KeyId| self.key(*key).is_some_and(|known| known.name == *name);
+        self.entries().filter_map(|entry| key_of(entry)).find(is_named)
     }
 
     fn all_keys(&self) -> Vec<KeyStatus> {

@@ -7,7 +7,9 @@ use std::{
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
-use shoal_types::{Endpoint, EndpointName, EndpointRecord, KeyId, KeyRecord, NodeId, PastRevision, Revision};
+use shoal_types::{
+    Endpoint, EndpointName, EndpointRecord, KeyId, KeyRecord, NodeId, PastRevision, Revision, UnixMillis,
+};
 use tracing::warn;
 
 use super::{
@@ -20,7 +22,10 @@ use crate::identity::TokenId;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Snapshot {
     pub(crate) endpoints: BTreeMap<EndpointName, Arc<EndpointRecord>>,
-    pub(crate) revoked_nodes: BTreeSet<NodeId>,
+    /// Nodes that are members no more, and since when.
+    pub(crate) revoked_nodes: BTreeMap<NodeId, UnixMillis>,
+    /// Nodes that have joined with a token.
+    pub(crate) joined_nodes: Arc<BTreeSet<NodeId>>,
     pub(crate) revoked_tokens: BTreeSet<TokenId>,
     /// Keys of clients that were not revoked, expired ones included.
     pub(crate) keys: Arc<Keys>,
@@ -58,7 +63,7 @@ impl Snapshot {
                 Some(record) => drop(self.endpoints.insert(name.clone(), Arc::new(record))),
                 None => drop(self.endpoints.remove(name)),
             },
-            EntryKey::RevokedNode(node) => drop(self.revoked_nodes.insert(*node)),
+            EntryKey::RevokedNode(node) => drop(self.revoked_nodes.insert(*node, new.version.time)),
             EntryKey::RevokedToken(token) => drop(self.revoked_tokens.insert(*token)),
             EntryKey::Key(key) => self.replace_key(*key, new),
             EntryKey::RevokedKey(key) => {
@@ -67,7 +72,8 @@ impl Snapshot {
                     Arc::make_mut(&mut self.keys).remove(key);
                 }
             }
-            EntryKey::Token(_) | EntryKey::SpentToken(..) => {}
+            EntryKey::SpentToken(_, node) => drop(Arc::make_mut(&mut self.joined_nodes).insert(*node)),
+            EntryKey::Token(_) => {}
         }
     }
 

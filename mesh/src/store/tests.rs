@@ -1,5 +1,6 @@
 //! The store on a disk, against peers that lie, lag and live in the future.
 
+mod backup;
 mod history;
 mod keys;
 

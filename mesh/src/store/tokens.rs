@@ -88,7 +88,7 @@ impl Store {
 
     /// Adds to a grow-only set; adding again changes nothing.
     pub(super) async fn add(&self, key: EntryKey, body: String, now: UnixMillis) -> Result<(), StoreError> {
-        self.check_clock(now)?;
+        self.check_writable(now)?;
         let written = self.blocking(move |core| core.add(key, body, now)).await?;
         written.into_iter().for_each(|entry| self.push(entry));
         Ok(())
@@ -107,7 +107,7 @@ impl TokenLedger for Store {
 
     fn record_use(&self, token: TokenId, node: NodeId) -> Result<(), String> {
         let (key, now) = (EntryKey::SpentToken(token, node), clock::now());
-        self.check_clock(now).map_err(|error| error.to_string())?;
+        self.check_writable(now).map_err(|error| error.to_string())?;
         let written = self.with_core(|core| core.add(key, NOTHING_MORE.to_owned(), now));
         written.map(|entry| entry.into_iter().for_each(|entry| self.push(entry))).map_err(|error| error.to_string())
     }

@@ -8,7 +8,7 @@ use ring::{hkdf, hmac};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::TransportError;
-use crate::identity::Identity;
+use crate::identity::{Identity, NODE_LIFE};
 
 /// Requests in flight from one peer; quinn's 100 would make the 101st wait.
 const BI_STREAMS_MAX: VarInt = VarInt::from_u32(4096);
@@ -30,12 +30,19 @@ pub struct TransportConfig {
     pub idle_timeout: Duration,
     /// How often a silent connection is tested; well below `idle_timeout`.
     pub keep_alive: Duration,
+    /// On an issuer, how long the certificates live that it gives to nodes.
+    pub certificate_life: Duration,
 }
 
 impl TransportConfig {
-    /// Listens on `listen` with the timing that a mesh is meant to have: 6 s idle, 1 s keep-alive.
+    /// Listens on `listen` with the timing that a mesh is meant to have: 6 s idle, 1 s keep-alive, certificates of 72 h.
     pub const fn new(listen: SocketAddr) -> Self {
-        Self { listen, idle_timeout: Duration::from_secs(6), keep_alive: Duration::from_secs(1) }
+        Self {
+            listen,
+            idle_timeout: Duration::from_secs(6),
+            keep_alive: Duration::from_secs(1),
+            certificate_life: NODE_LIFE,
+        }
     }
 
     pub(super) fn quinn(&self) -> Result<Arc<quinn::TransportConfig>, TransportError> {

@@ -5,6 +5,7 @@ use std::{fmt, io, net::SocketAddr};
 use quinn::VarInt;
 use shoal_types::{NodeId, wire::WireError};
 
+use super::Exclusion;
 use crate::identity::IdentityError;
 
 /// Why a connection was closed on purpose; the code of its CONNECTION_CLOSE frame.
@@ -91,6 +92,14 @@ pub enum OpenError {
         /// The peer.
         node: NodeId,
     },
+    /// The peer has a valid certificate, and is kept out all the same.
+    #[error("node {node} is kept out: {exclusion}")]
+    Excluded {
+        /// The peer.
+        node: NodeId,
+        /// Why.
+        exclusion: Exclusion,
+    },
     /// The peer hung up on this node and said why.
     #[error("node {node} refuses this node: {reason}")]
     Refused {
@@ -143,8 +152,8 @@ pub enum FrameError {
 /// Why the certificate was not renewed.
 #[derive(Debug, thiserror::Error)]
 pub enum RenewError {
-    /// No connected peer can sign, nor can this node.
-    #[error("no issuer is connected: start one, or the certificate will expire")]
+    /// No live peer can sign, nor can this node.
+    #[error("no live issuer is known: start one, or the certificate will expire")]
     NoIssuer,
     /// The last issuer that was asked could not be, or said no.
     #[error("node {issuer} did not renew the certificate: {reason}")]

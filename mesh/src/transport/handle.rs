@@ -63,7 +63,7 @@ impl Transport {
         });
         let (address, endpoint) = listening.map_err(|source| TransportError::Bind { listen: config.listen, source })?;
         let (sender, receiver) = inbound();
-        let pool = Arc::new(Pool::new(identity, admission, endpoint, client, sender));
+        let pool = Arc::new(Pool::new(identity, admission, endpoint, client, sender, config.certificate_life));
         pool.tasks.spawn(accept::run(pool.clone()));
         pool.tasks.spawn(renewal::run(pool.clone()));
         Ok((Self { pool, address }, receiver))
@@ -77,6 +77,11 @@ impl Transport {
     /// Where it listens, with the port that port 0 became.
     pub const fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Says which peers are issuers, by their own word; replaces what was known.
+    pub fn learn_issuers(&self, issuers: BTreeSet<NodeId>) {
+        self.pool.learn_issuers(issuers);
     }
 
     /// Says where a peer can be dialled, best first; replaces what was known.
@@ -119,14 +124,19 @@ impl Transport {
 
     /// Hangs up on a peer that is revoked, breaking what is in flight, and forgets it. Whether it may come back is for
     /// [`Admission`] to say.
-    pub fn disconnect(&self, node: NodeId, reason: &str) {
-        self.pool.disconnect(node, reason);
+    pub fn disconnect(&self, node: NodeId) {
+        self.pool.disconnect(node);
+    }
+
+    /// The peer that was the first to say that this node is revoked, once one has since it started.
+    pub fn revoked_by(&self) -> watch::Receiver<Option<NodeId>> {
+        self.pool.revoked_by()
     }
 
     /// Renews this node's certificate now; by itself that happens at half of its life. Returns the new expiry.
     ///
     /// # Errors
-    /// If no issuer is connected, or none renewed it within 5 s each.
+    /// If no issuer is known, or none of eight could be reached and renewed it.
     pub async fn renew(&self) -> Result<UnixMillis, RenewError> {
         renewal::renew(&self.pool).await
     }

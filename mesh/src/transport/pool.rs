@@ -13,7 +13,7 @@ use std::{
 
 use bytes::Bytes;
 use quinn::{ClientConfig, Connection, Endpoint};
-use shoal_types::NodeId;
+use shoal_types::{NodeId, UnixMillis};
 use tokio::{
     sync::{mpsc, watch},
     time::Instant,
@@ -30,18 +30,49 @@ use super::{
     peer::{PeerState, Route},
     receive, tls,
 };
-use crate::identity::{Identity, NodeCertificate, TokenLedger, dns_name};
+use crate::{
+    clock,
+    identity::{Identity, NodeCertificate, TokenLedger, dns_name},
+};
 
 /// Peers that are kept; a mesh that outgrows it forgets the ones that are not connected.
 const PEERS_MAX: usize = 2048;
 /// Gossip messages that wait for one peer. Newer ones are dropped: gossip repeats itself.
 pub(super) const MAILBOX: usize = 16;
+
 /// Who may connect, and what is known of join tokens. The store implements it.
 pub trait Admission: Send + Sync + 'static {
     /// Whether the node has been thrown out of the mesh.
     fn is_revoked(&self, node: NodeId) -> bool;
+    /// Why the node that has proved to be the one of `certificate` is kept out at `now`, if it is.
+    fn excludes(&self, certificate: &NodeCertificate, now: UnixMillis) -> Option<Exclusion>;
     /// The tokens' ledger; asked on issuers only, from a thread that may block.
     fn tokens(&self) -> &dyn TokenLedger;
+}
+
+/// Why a node with a valid certificate is kept out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Exclusion {
+    /// It was thrown out.
+    #[error("this node is revoked")]
+    Revoked,
+    /// Whoever signed its certificate was thrown out, and nothing else speaks for it.
+    #[error(
+        "its certificate was signed by node {issuer}, which is revoked: join again, with a token of another issuer"
+    )]
+    Issuer {
+        /// Who signed it.
+        issuer: NodeId,
+    },
+}
+
+impl Exclusion {
+    const fn code(self) -> CloseCode {
+        match self {
+            Self::Revoked => CloseCode::Revoked,
+            Self::Issuer { .. } => CloseCode::Unauthenticated,
+        }
+    }
 }
 
 /// How one peer stands.
@@ -84,11 +115,16 @@ pub(super) struct Pool {
     pub(super) tasks: TaskTracker,
     pub(super) stop: CancellationToken,
     pub(super) client: ClientConfig,
+    pub(super) certificate_life: Duration,
     me: NodeId,
     peers: Mutex<BTreeMap<NodeId, Arc<Peer>>>,
+    /// Live peers that say that they are issuers.
+    issuers: Mutex<BTreeSet<NodeId>>,
     connected: watch::Sender<BTreeSet<NodeId>>,
     /// Set once a peer has refused this node, so that the log says it once.
     refused: AtomicBool,
+    /// Who was the first to say that this node is revoked. That is for good.
+    revoked_by: watch::Sender<Option<NodeId>>,
 }
 
 impl fmt::Debug for Pool {
@@ -107,6 +143,7 @@ impl Pool {
         endpoint: Endpoint,
         client: ClientConfig,
         inbound: InboundSender,
+        certificate_life: Duration,
     ) -> Self {
         Self {
             me: identity.node_id(),
@@ -117,9 +154,12 @@ impl Pool {
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
             client,
+            certificate_life,
             peers: Mutex::default(),
+            issuers: Mutex::default(),
             connected: watch::Sender::new(BTreeSet::new()),
             refused: AtomicBool::new(false),
+            revoked_by: watch::Sender::new(None),
         }
     }
 
@@ -195,10 +235,19 @@ impl Pool {
         self.peers().iter().map(listing).filter(|(_, addresses)| !addresses.is_empty()).take(at_most).collect()
     }
 
-    /// The connected peers that can renew certificates.
-    pub(super) fn connected_issuers(&self) -> Vec<Arc<Link>> {
-        let current = |peer: &Arc<Peer>| peer.state().current().cloned();
-        self.peers().values().filter_map(current).filter(|link| link.peer.roles.issuer).collect()
+    pub(super) fn learn_issuers(&self, issuers: BTreeSet<NodeId>) {
+        *self.issuers.lock().unwrap_or_else(PoisonError::into_inner) = issuers;
+    }
+
+    /// The peers that can renew certificates: those whose certificate says so and that are connected, then those that
+    /// say so.
+    pub(super) fn issuers(&self) -> Vec<NodeId> {
+        let is_issuer = |peer: &Arc<Peer>| peer.state().current().is_some_and(|link| link.peer.roles.issuer);
+        let mut issuers: Vec<NodeId> =
+            self.peers().iter().filter(|(_, peer)| is_issuer(peer)).map(|(&node, _)| node).collect();
+        let said = self.issuers.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        issuers.extend(said.into_iter().filter(|node| !issuers.contains(node) && *node != self.me).collect::<Vec<_>>());
+        issuers
     }
 
     /// The link to `node`, dialled if need be; callers at the same time share one dial. Takes as long as a dial at
@@ -257,7 +306,12 @@ impl Pool {
         }
     }
 
-    /// Takes in a connection whose peer is proved, unless it is revoked.
+    /// The peer that was the first to say that this node is revoked, once one does.
+    pub(super) fn revoked_by(&self) -> watch::Receiver<Option<NodeId>> {
+        self.revoked_by.subscribe()
+    }
+
+    /// Takes in a connection whose peer is proved, unless it is kept out.
     pub(super) fn attach(
         self: &Arc<Self>,
         connection: Connection,
@@ -266,9 +320,9 @@ impl Pool {
     ) -> Result<(), OpenError> {
         let node = certificate.node;
         let link = Arc::new(Link::new(connection, certificate, dialer));
-        if self.admission.is_revoked(node) {
-            link.close(CloseCode::Revoked, "this node is revoked");
-            return Err(OpenError::Revoked { node });
+        if let Some(exclusion) = self.admission.excludes(&link.peer, clock::now()) {
+            link.close(exclusion.code(), &exclusion.to_string());
+            return Err(OpenError::Excluded { node, exclusion });
         }
         if node == self.me || self.stop.is_cancelled() {
             link.close(CloseCode::Shutdown, "shutting down");
@@ -277,6 +331,11 @@ impl Pool {
         let peer = self.peer(node);
         let retired = peer.state().attach(dialer, link.clone());
         self.publish(node, &peer);
+        // Revoked meanwhile: whoever closed its connections then did not see this one.
+        if self.admission.is_revoked(node) {
+            self.disconnect(node);
+            return Err(OpenError::Revoked { node });
+        }
         self.tasks.spawn(receive::run(self.clone(), link));
         if let Some(duplicate) = retired.filter(|duplicate| duplicate.dialer == self.me) {
             self.tasks.spawn(async move {
@@ -305,21 +364,40 @@ impl Pool {
         {
             let mut state = peer.state();
             state.detach(|other| other.is_same(link));
-            if let Some((CloseCode::Revoked | CloseCode::Unauthenticated, reason)) = CloseCode::of(error) {
-                if !self.refused.swap(true, Ordering::Relaxed) {
-                    tracing::error!(peer = %node, reason, "a peer will not have this node: it is cut off from it");
-                }
+            if let Some((code @ (CloseCode::Revoked | CloseCode::Unauthenticated), reason)) = CloseCode::of(error) {
+                self.note_refusal(node, code, &reason);
                 state.failed(OpenError::Refused { node, reason }, Instant::now(), rand::random());
             }
         }
         self.publish(node, &peer);
     }
 
-    /// Forgets a peer and closes its connections at once, whatever is in flight.
-    pub(super) fn disconnect(&self, node: NodeId, reason: &str) {
+    /// A peer will not have this node; said once, as every peer will say it again and again.
+    fn note_refusal(&self, peer: NodeId, code: CloseCode, reason: &str) {
+        let known = self.refused.swap(true, Ordering::Relaxed);
+        if code == CloseCode::Revoked {
+            let is_news = self.revoked_by.send_if_modified(|by| {
+                let is_news = by.is_none();
+                by.get_or_insert(peer);
+                is_news
+            });
+            if is_news {
+                tracing::error!(
+                    %peer,
+                    "this node was revoked: all peers hang up on it, and it takes part in nothing any more; stop it, \
+                     or remove its identity directory and join as a new node"
+                );
+            }
+        } else if !known {
+            tracing::error!(%peer, reason, "a peer will not have this node: it is cut off from it");
+        }
+    }
+
+    /// Forgets a peer that is revoked and closes its connections at once, whatever is in flight.
+    pub(super) fn disconnect(&self, node: NodeId) {
         let Some(peer) = self.peers().remove(&node) else { return };
         for link in peer.state().links() {
-            link.close(CloseCode::Revoked, reason);
+            link.close(CloseCode::Revoked, &Exclusion::Revoked.to_string());
         }
         self.connected.send_if_modified(|connected| connected.remove(&node));
         peer.changed.send_replace(());

@@ -1,25 +1,31 @@
-//! Renewing the node's certificate at half of its life: from its own issuing key, or from any issuer that is connected.
+//! Renewing the node's certificate at half of its life: by its own issuing key, or by any issuer that can be reached.
+//! Connections stay as they are; new ones begin with the new certificate.
 
 use std::{sync::Arc, time::Duration};
 
 use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 use shoal_types::{NodeId, UnixMillis};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     FrameError, RenewError, Stream,
-    link::Link,
     pool::Pool,
     stream::{Opening, SendStream},
 };
 use crate::{
     clock,
-    identity::{Identity, NodeCertificate},
+    identity::{Issuer, NodeCertificate},
 };
 
-/// How often the certificate's age is looked at; also the pause after a failure.
+/// How often the certificate's age is looked at, at least; also the pause after a failure.
 const CHECK: Duration = Duration::from_secs(60);
+/// How often one that is short-lived is looked at.
+const CHECKS_PER_LIFE: u32 = 20;
+/// Pause between two warnings that a certificate ends.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(600);
+/// Issuers that are asked in one go.
+const ISSUERS_ASKED: usize = 8;
 const DEADLINE: Duration = Duration::from_secs(5);
 /// Two certificates and a reason.
 const FRAME_LIMIT: usize = 16 * 1024;
@@ -38,48 +44,82 @@ enum Reply {
 
 /// Looks after the certificate for as long as the node runs.
 pub(super) async fn run(pool: Arc<Pool>) {
+    let mut complained: Option<Instant> = None;
     loop {
+        let (certificate, now) = (pool.identity.certificate(), clock::now());
+        if is_due(&pool, &certificate, now) {
+            match renew(&pool).await {
+                Ok(not_after) => {
+                    complained = None;
+                    tracing::info!(%not_after, "certificate renewed");
+                }
+                Err(error) if complained.is_none_or(|at| at.elapsed() >= COMPLAIN_EVERY) => {
+                    // A node that has just started knows nobody yet, and has half a life left to find an issuer.
+                    if certificate.validity().is_ending(now) {
+                        complained = Some(Instant::now());
+                        tracing::warn!(%error, not_after = %certificate.not_after, "certificate not renewed, and soon over");
+                    } else {
+                        tracing::debug!(%error, not_after = %certificate.not_after, "certificate not renewed yet");
+                    }
+                }
+                Err(_) => {}
+            }
+        }
         // Spread over half the interval, so that nodes that started together do not ask together.
-        let pause = CHECK.mul_f64(1.0 - rand::random::<f64>() / 2.0);
+        let every = CHECK.min(certificate.validity().life() / CHECKS_PER_LIFE);
+        let pause = every.mul_f64(1.0 - rand::random::<f64>() / 2.0);
         tokio::select! {
             () = sleep(pause) => {}
             () = pool.stop.cancelled() => return,
         }
-        let certificate = pool.identity.certificate();
-        if !certificate.past_half_life(clock::now()) {
-            continue;
-        }
-        match renew(&pool).await {
-            Ok(not_after) => tracing::info!(%not_after, "certificate renewed"),
-            Err(error) => tracing::warn!(%error, not_after = %certificate.not_after, "certificate not renewed yet"),
-        }
     }
 }
 
+/// Whether it is time: at half of its life, and at once if whoever signed it was thrown out.
+fn is_due(pool: &Pool, certificate: &NodeCertificate, now: UnixMillis) -> bool {
+    certificate.past_half_life(now) || certificate.issuer.is_some_and(|issuer| pool.admission.is_revoked(issuer))
+}
+
 /// Renews now. Returns until when the new certificate is valid.
-pub(super) async fn renew(pool: &Pool) -> Result<UnixMillis, RenewError> {
-    if let Some(issuer) = pool.identity.issuer() {
-        let now = clock::now();
-        pool.identity.replace_chain(issuer.renew(&pool.identity.certificate(), now)?, now)?;
-        return Ok(pool.identity.not_after());
+pub(super) async fn renew(pool: &Arc<Pool>) -> Result<UnixMillis, RenewError> {
+    let own = pool.identity.issuer();
+    // What an issuer signs ends with its own certificate: in its last days others do better.
+    let lasts = |issuer: &Issuer| clock::now().plus(pool.certificate_life / 2) <= issuer.validity().until;
+    if let Some(issuer) = own.as_ref().filter(|issuer| lasts(issuer)) {
+        return renew_own(pool, issuer);
     }
+    match (renew_elsewhere(pool).await, own) {
+        (Err(_), Some(issuer)) => renew_own(pool, &issuer),
+        (renewed, _) => renewed,
+    }
+}
+
+fn renew_own(pool: &Pool, issuer: &Issuer) -> Result<UnixMillis, RenewError> {
+    let now = clock::now();
+    let chain = issuer.renew(&pool.identity.certificate(), pool.certificate_life, now)?;
+    pool.identity.replace_chain(chain, now)?;
+    Ok(pool.identity.not_after())
+}
+
+async fn renew_elsewhere(pool: &Arc<Pool>) -> Result<UnixMillis, RenewError> {
     let mut last = RenewError::NoIssuer;
-    for link in pool.connected_issuers() {
-        let answer = timeout(DEADLINE, ask(&pool.identity, &link)).await;
+    for issuer in pool.issuers().into_iter().take(ISSUERS_ASKED) {
+        let answer = timeout(DEADLINE, ask(pool, issuer)).await;
         match answer.unwrap_or_else(|_| Err(format!("no answer within {} s", DEADLINE.as_secs()))) {
             Ok(chain) => {
                 pool.identity.replace_chain(chain, clock::now())?;
                 return Ok(pool.identity.not_after());
             }
-            Err(reason) => last = RenewError::Refused { issuer: link.peer.node, reason },
+            Err(reason) => last = RenewError::Refused { issuer, reason },
         }
     }
     Err(last)
 }
 
-async fn ask(identity: &Identity, link: &Link) -> Result<Vec<CertificateDer<'static>>, String> {
-    let mut stream = link.open(Opening::Renewal, link.begin_use()).await.map_err(|error| error.to_string())?;
-    let request = Request { chain: identity.chain().iter().map(|certificate| certificate.to_vec()).collect() };
+async fn ask(pool: &Arc<Pool>, issuer: NodeId) -> Result<Vec<CertificateDer<'static>>, String> {
+    let (link, link_use) = pool.link(issuer).await.map_err(|error| error.to_string())?;
+    let mut stream = link.open(Opening::Renewal, link_use).await.map_err(|error| error.to_string())?;
+    let request = Request { chain: pool.identity.chain().iter().map(|certificate| certificate.to_vec()).collect() };
     stream.send.write_frame(&request).await.map_err(|error| error.to_string())?;
     match stream.recv.read_frame_within(FRAME_LIMIT).await {
         Ok(Reply::Renewed { chain }) => Ok(chain.into_iter().map(CertificateDer::from).collect()),
@@ -111,17 +151,16 @@ fn decide(
     request: Request,
     now: UnixMillis,
 ) -> Result<Vec<CertificateDer<'static>>, String> {
-    let node: NodeId = link.node;
     let issuer = pool.identity.issuer().ok_or("it is not an issuer")?;
-    if pool.admission.is_revoked(node) {
-        return Err("this node is revoked".to_owned());
-    }
     let chain: Vec<_> = request.chain.into_iter().map(CertificateDer::from).collect();
     let current = pool.identity.roots().verify(&chain, now).map_err(|error| error.to_string())?;
     if current.key != link.key {
         return Err(format!("the certificate is that of node {}", current.node));
     }
-    issuer.renew(&current, now).map_err(|error| error.to_string())
+    if let Some(exclusion) = pool.admission.excludes(&current, now) {
+        return Err(exclusion.to_string());
+    }
+    issuer.renew(&current, pool.certificate_life, now).map_err(|error| error.to_string())
 }
 
 async fn finish(send: &mut SendStream, reply: &Reply) -> Result<(), FrameError> {

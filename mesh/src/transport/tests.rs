@@ -12,15 +12,15 @@ use std::{
     time::Duration,
 };
 
-use shoal_types::NodeId;
+use shoal_types::{NodeId, UnixMillis};
 use tempfile::{TempDir, tempdir};
 use tokio::{task::JoinSet, time::timeout};
 
-use super::{Admission, Inbound, InboundStream, Transport, TransportConfig, pool::Pool};
+use super::{Admission, Exclusion, Inbound, InboundStream, Transport, TransportConfig, pool::Pool};
 use crate::{
     clock,
     identity::{
-        Identity, TokenLedger,
+        Identity, NodeCertificate, TokenLedger,
         testing::{MemoryLedger, first_node, limits, member},
     },
 };
@@ -44,6 +44,10 @@ impl MemoryAdmission {
 impl Admission for MemoryAdmission {
     fn is_revoked(&self, node: NodeId) -> bool {
         self.revoked.lock().unwrap().contains(&node)
+    }
+
+    fn excludes(&self, certificate: &NodeCertificate, _now: UnixMillis) -> Option<Exclusion> {
+        self.is_revoked(certificate.node).then_some(Exclusion::Revoked)
     }
 
     fn tokens(&self) -> &dyn TokenLedger {

@@ -20,6 +20,7 @@ mod parse;
 mod spec;
 mod time;
 mod units;
+mod validity;
 mod view;
 pub mod wire;
 
@@ -46,4 +47,5 @@ pub use spec::{
 };
 pub use time::UnixMillis;
 pub use units::{Decimal, HumanDuration, MemorySize, ParseUnitError, Percent};
+pub use validity::{Validities, Validity};
 pub use view::{EndpointRecord, Liveness, NodeView, PastRevision, View};

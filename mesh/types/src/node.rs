@@ -5,9 +5,9 @@ use std::{borrow::Cow, collections::BTreeMap, fmt, net::SocketAddr, str::FromStr
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{GpuSource, MemorySize, UnixMillis};
+use crate::{GpuSource, MemorySize, UnixMillis, Validities};
 
-/// The facts of one start of one node; they change only with its configuration.
+/// The facts of one start of one node; they change only with its configuration and its certificates.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeFacts {
@@ -30,6 +30,9 @@ pub struct NodeFacts {
     pub gpu_source: GpuSource,
     /// Whether it can admit nodes and make tokens.
     pub issuer: bool,
+    /// Until when its certificates are valid; nodes of earlier versions do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validities: Option<Validities>,
     /// Whether it can ask somebody for more capacity.
     #[serde(default)]
     pub requests_capacity: bool,

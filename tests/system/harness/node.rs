@@ -34,6 +34,7 @@ pub(crate) struct Node {
     dir: PathBuf,
     index: usize,
     http_port: u16,
+    env: Vec<(&'static str, String)>,
     child: Option<Child>,
 }
 
@@ -41,7 +42,7 @@ impl Node {
     /// Writes the configuration of a node that does not run yet.
     pub(crate) fn prepare(dir: PathBuf, index: usize, placement: Placement, sigterm: SigtermMeans) -> Self {
         fs::create_dir_all(dir.join("state")).expect("a directory for the node");
-        let node = Self { dir, index, http_port: free_tcp_port(), child: None };
+        let node = Self { dir, index, http_port: free_tcp_port(), env: Vec::new(), child: None };
         let labels = match placement {
             Placement::Home => "{cluster: home, zone: home-1, capacityType: on-demand, price: 6.9}",
             Placement::Burst => "{cluster: burst, zone: burst-1, capacityType: spot, price: 1.9}",
@@ -152,8 +153,18 @@ impl Node {
 
     fn command(&self) -> Command {
         let mut command = Command::new(shoal());
-        command.env("SHOAL_SOCKET", self.socket());
+        command.env("SHOAL_SOCKET", self.socket()).envs(self.env.iter().cloned());
         command
+    }
+
+    /// A variable of all that is run from now on.
+    pub(crate) fn set_env(&mut self, name: &'static str, value: &str) {
+        self.env.push((name, value.to_owned()));
+    }
+
+    /// Runs a daemon that must end by itself.
+    pub(crate) fn run_agent(&self) -> Output {
+        self.run(&["agent", "--config", &self.config().display().to_string()], "")
     }
 
     pub(crate) fn join_with(&self, token: &str) -> String {

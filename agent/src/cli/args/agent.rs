@@ -22,6 +22,9 @@ pub(crate) struct AgentArgs {
     /// Label of this node, such as zone=eu-1a; may be repeated
     #[arg(long = "label", env = "SHOAL_LABELS", value_delimiter = ',', value_parser = key_value, value_name = "KEY=VALUE")]
     pub(crate) labels: Vec<(String, String)>,
+    /// Name of the Kubernetes node that this pod is on: zone and region are its labels, unless they are given
+    #[arg(long, env = "SHOAL_KUBERNETES_NODE", value_name = "NAME")]
+    pub(crate) kubernetes_node: Option<String>,
     /// UDP address for the mesh
     #[arg(long, env = "SHOAL_MESH_LISTEN", value_name = "ADDRESS")]
     pub(crate) mesh_listen: Option<SocketAddr>,
@@ -37,9 +40,12 @@ pub(crate) struct AgentArgs {
     /// TCP address for metrics and health
     #[arg(long, env = "SHOAL_ADMIN_LISTEN", value_name = "ADDRESS")]
     pub(crate) admin_listen: Option<SocketAddr>,
-    /// File with a join token, used if this host is not a node yet
+    /// File with a join token, used if this host is not a node yet; default the credential `join-token` of a systemd unit
     #[arg(long, env = "SHOAL_JOIN_TOKEN_FILE", value_name = "PATH")]
     pub(crate) join_token_file: Option<PathBuf>,
+    /// Socket of whoever starts processes for engines, which then outlive the service; the packages' unit sets it
+    #[arg(long, env = "SHOAL_SHIM_LAUNCHER", value_name = "PATH")]
+    pub(crate) shim_launcher: Option<PathBuf>,
     /// How logs are written
     #[arg(long, env = "SHOAL_LOG_FORMAT", value_enum)]
     pub(crate) log_format: Option<LogFormat>,

@@ -50,9 +50,9 @@ pub(crate) struct SimEngineArgs {
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct EngineShimArgs {
-    /// Directory of the replica
+    /// Directory of the replica; without it the daemon at the other end of standard input tells
     #[arg(long)]
-    pub(crate) dir: PathBuf,
+    pub(crate) dir: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Args)]

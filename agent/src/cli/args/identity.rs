@@ -12,6 +12,9 @@ use crate::config::DEFAULT_STATE_DIR;
 
 #[derive(Debug, Args)]
 pub(crate) struct InitArgs {
+    /// The root key of a mesh whose nodes are all lost: makes the first node of the same mesh anew
+    #[arg(long, value_name = "PATH")]
+    pub(crate) root_key: Option<PathBuf>,
     /// Directory of keys, specs and replica logs
     #[arg(long, env = "SHOAL_STATE_DIR", default_value = DEFAULT_STATE_DIR, value_name = "PATH")]
     pub(crate) state_dir: PathBuf,

@@ -3,10 +3,10 @@
 use clap::{Parser, Subcommand};
 
 use super::{
-    AgentArgs, ApplyArgs, BugreportArgs, ConfigVerb, Connection, ContextVerb, DeleteArgs, DescribeArgs, DevArgs,
-    DoctorArgs, DrainArgs, EngineVerb, EventArgs, ExplainArgs, ExportArgs, GetArgs, InitArgs, JoinArgs, KeyVerb,
-    LogsArgs, NodeArgs, OutputArgs, PageOf, PlanArgs, RolloutVerb, ScaleArgs, Shell, SimEngineArgs, TokenVerb, TopArgs,
-    UndrainArgs, WaitForArgs, WhyArgs,
+    AgentArgs, ApplyArgs, BackupArgs, BugreportArgs, ConfigVerb, Connection, ContextVerb, DeleteArgs, DescribeArgs,
+    DevArgs, DoctorArgs, DrainArgs, EngineVerb, EventArgs, ExplainArgs, ExportArgs, GetArgs, InitArgs, IssuerVerb,
+    JoinArgs, KeyVerb, LogsArgs, NodeArgs, OutputArgs, PageOf, PlanArgs, RestoreArgs, RolloutVerb, ScaleArgs, Shell,
+    SimEngineArgs, TokenVerb, TopArgs, UndrainArgs, WaitForArgs, WhyArgs,
 };
 use crate::simulate::SimulateArgs;
 
@@ -45,6 +45,9 @@ pub(crate) enum Verb {
     /// Make, list and revoke the tokens that nodes join with
     #[command(subcommand)]
     Token(TokenVerb),
+    /// List the nodes that admit others, make one, give one a new key
+    #[command(subcommand)]
+    Issuer(IssuerVerb),
     /// Make, list and revoke the keys that clients show, and see what they use
     #[command(subcommand)]
     Key(KeyVerb),
@@ -89,6 +92,10 @@ pub(crate) enum Verb {
     Bugreport(BugreportArgs),
     /// Explain a field of an endpoint, or of a node's configuration
     Explain(ExplainArgs),
+    /// Write specs, keys, tokens and revocations of the mesh into a file
+    Backup(BackupArgs),
+    /// Put back what a backup has and the mesh has not
+    Restore(RestoreArgs),
     /// Print JSON Schemas for editors
     #[command(subcommand)]
     Config(ConfigVerb),

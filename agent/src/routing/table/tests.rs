@@ -30,6 +30,7 @@ fn node(number: u8) -> NodeView {
         host: Host { cpus: 1, memory: MemorySize::from_gib(1), os: "test".to_owned() },
         gpu_source: GpuSource::Simulated,
         issuer: false,
+        validities: None,
         requests_capacity: false,
         engines: Vec::new(),
         started: UnixMillis::from_millis(0),

@@ -142,6 +142,7 @@ fn host(index: usize) -> NodeView {
         host: Host { cpus: 64, memory: MemorySize::from_gib(1_024), os: "Linux".to_owned() },
         gpu_source: GpuSource::Simulated,
         issuer: false,
+        validities: None,
         requests_capacity: false,
         engines: vec![EngineOffer("sim".to_owned()), EngineOffer("vllm".to_owned())],
         started: at(0),

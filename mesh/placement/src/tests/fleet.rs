@@ -51,6 +51,7 @@ pub(crate) fn node_view(id: NodeId, gpus: usize) -> NodeView {
         host: Host { cpus: 1, memory: MemorySize::from_gib(1), os: "test".to_owned() },
         gpu_source: GpuSource::Simulated,
         issuer: false,
+        validities: None,
         requests_capacity: false,
         engines: vec![EngineOffer("sim".to_owned())],
         started: at(0),

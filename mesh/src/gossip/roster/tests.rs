@@ -30,7 +30,7 @@ impl Scene {
     fn hear(&mut self, heard: Vec<Heard>) -> bool {
         self.secs += 1;
         let none = BTreeSet::new();
-        let around = Circumstances { connected: &none, silent: &none, revoked: &none, deaf: false };
+        let around = Circumstances { connected: &none, silent: &none, revoked: &BTreeMap::new(), deaf: false };
         let now = Now { monotonic: self.start + Duration::from_secs(self.secs), wall: self.wall() };
         self.roster.hear(heard, around, now)
     }

@@ -58,7 +58,7 @@ pub struct Joined {
 /// Why not, and what to do; see [`JoinError`].
 pub async fn join(token: &JoinToken, dir: &Path, now: UnixMillis) -> Result<Joined, JoinError> {
     // Blocks on a few small files, at a time when this process does nothing else.
-    let candidate = Candidate::prepare(dir, token)?;
+    let candidate = Candidate::prepare(dir, token, now)?;
     let joining = Joining { token, candidate: &candidate, clock: (now, Instant::now()) };
     let mut search = Search::new(token);
     while let Some(address) = search.next() {

@@ -112,7 +112,7 @@ impl JoinServer {
             if pool.admission.is_revoked(request.node()) {
                 return Err(JoinRefusal::NodeRevoked { node: request.node() });
             }
-            issuer.admit(&request, &binding, pool.admission.tokens(), now)
+            issuer.admit(&request, &binding, pool.admission.tokens(), pool.certificate_life, now)
         });
         decided.await.unwrap_or_else(|error| Err(JoinRefusal::Failed(error.to_string())))
     }

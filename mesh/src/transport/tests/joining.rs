@@ -98,7 +98,7 @@ async fn tokens_and_nodes_that_are_no_longer_welcome_are_told_so() {
     assert!(matches!(error, JoinError::Refused(JoinRefusal::TokenRevoked)), "{error}");
 
     let good = good_token(&a, 1);
-    let node = Candidate::prepare(&new, &good).unwrap().node_id();
+    let node = Candidate::prepare(&new, &good, clock::now()).unwrap().node_id();
     a.admission.revoke(node);
     let error = join(&good, &new, clock::now()).await.unwrap_err();
     let JoinError::Refused(refusal) = error else { panic!("{error}") };
@@ -164,7 +164,7 @@ async fn an_address_where_nobody_is_is_named() {
 async fn a_member_that_is_not_the_issuer_leads_to_it_if_it_can() {
     let (dir, a, b) = pair();
     let token = token(&a, &limits(1), &[b.address()], clock::now());
-    b.transport.disconnect(a.id, "forgotten");
+    b.transport.disconnect(a.id);
     let error = join(&token, &dir.path().join("new"), clock::now()).await.unwrap_err();
     let JoinError::NotTheIssuer { reached, issuer, .. } = error else { panic!("{error}") };
     assert_eq!((reached, issuer), (b.id, a.id));

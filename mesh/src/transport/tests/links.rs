@@ -195,7 +195,7 @@ async fn revoking_a_connected_node_breaks_its_streams() {
     let mut stream = b.transport.open(a.id, StreamKind::Forward).await.unwrap();
     a.until_connected(&[b.id]).await;
     a.admission.revoke(b.id);
-    a.transport.disconnect(b.id, "this node is revoked");
+    a.transport.disconnect(b.id);
     assert!(soon(stream.recv.read_u8()).await.is_err());
     a.until_connected(&[]).await;
     assert!(a.transport.peers().is_empty());

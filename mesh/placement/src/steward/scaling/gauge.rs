@@ -104,6 +104,8 @@ impl Gauge {
         let delay = spec.scaling.up_delay;
         let needed = spec.replicas.clamp(need.count);
         let level = if delay.0.is_zero() { needed } else { self.up.level(now, delay.0, slack(delay))? };
+        // What was needed by the spec before may be more than this one allows.
+        let level = spec.replicas.clamp(level);
         (wanted > 0 && level > wanted).then(|| (level, reason(need, delay, &format!("needs {level}"))))
     }
 

@@ -274,3 +274,16 @@ fn a_long_window_lowers_by_few_samples() {
     assert!(steps < 700, "{steps}");
     assert_eq!(counts(&stage.sleep(300).0), [1]);
 }
+
+/// Rule 5: how many is the steward's word, within the bounds of the spec.
+#[test]
+fn rule_5_what_was_needed_by_the_spec_before_does_not_outbid_the_bounds_of_this_one() {
+    let mut stage = stage(3, Targets::default());
+    stage.follow();
+    stage.run(60);
+    stage.write(|spec| spec.replicas = Replicas { min: 2, max: Some(2) });
+    let lowered = stage.run(1);
+    assert_eq!(lowered.total(), 2);
+    let later = stage.run(60);
+    assert_eq!((later.total(), later.epoch), (2, lowered.epoch), "it is said once");
+}
