@@ -151,7 +151,7 @@ async fn what_is_there_is_exported_scaled_waited_for_and_told_in_every_format() 
 
     // A node is waited for like an endpoint.
     assert_eq!(node.run_ok(&["wait", "node/node-1"]), "node node-1 is ready\n");
-    node.run_ok(&["drain", "node-1"]);
+    node.run_ok(&["drain", "node/node-1"]);
     node.wait_for("the drain to be heard of", |status| !status["nodes"][1]["departure"].is_null()).await;
     assert_eq!(code(node, &["wait", "node/node-1", "--timeout", "1s"], ""), Some(124));
 }
