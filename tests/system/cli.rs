@@ -108,6 +108,8 @@ async fn what_is_there_is_exported_scaled_waited_for_and_told_in_every_format() 
     let table = node.run(&["get", "replicas"], "");
     assert!(stdout(&table).starts_with("NAME") && stdout(&table).contains("NEWS"), "{}", stdout(&table));
     assert_eq!(stderr(&table), "");
+    assert!(node.run_ok(&["get", "events"]).contains("EndpointApplied"));
+    assert_eq!(code(node, &["get", "events", "-l", "a=b"], ""), Some(64));
     let none = node.run(&["get", "keys"], "");
     assert_eq!((stdout(&none).as_str(), stderr(&none).as_str()), ("", "there is no key\n"));
     for text in [stdout(&table), node.run_ok(&["status"]), node.run_ok(&["describe", "node", "node-0"])] {
