@@ -184,7 +184,7 @@ async fn a_watch_tells_what_changes_and_a_shell_completes_names() {
     let complete = |words: &[&str], socket: &Path| {
         let mut command = Command::new(shoal());
         command
-            .env("COMPLETE", "bash")
+            .env("SHOAL_COMPLETE", "bash")
             .env("_CLAP_IFS", "\n")
             .env("_CLAP_COMPLETE_INDEX", (words.len() - 1).to_string());
         command.env("_CLAP_COMPLETE_COMP_TYPE", "9").env("_CLAP_COMPLETE_SPACE", "true").env("SHOAL_SOCKET", socket);
@@ -201,7 +201,7 @@ async fn a_watch_tells_what_changes_and_a_shell_completes_names() {
     assert!(complete(&["shoal", "rollout", "status", ""], &socket).0.contains("completed"));
     assert_eq!(complete(&["shoal", "drain", "no"], Path::new("/nonexistent")), (String::new(), String::new()));
     for shell in ["bash", "zsh", "fish"] {
-        assert!(node.run_ok(&["completion", shell]).contains("COMPLETE"), "{shell}");
+        assert!(node.run_ok(&["completion", shell]).contains("SHOAL_COMPLETE"), "{shell}");
     }
 }
 

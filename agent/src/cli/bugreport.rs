@@ -156,8 +156,8 @@ impl Report {
             contents.extend(self.missing.iter().map(|(name, why)| format!("  {name}: {why}\n")));
         }
         contents.push_str(
-            "Never in it: prompts, answers, keys, tokens, what engines print. Values of environments are hidden, as are values \
-             that are named like secrets.\n",
+            "Never in it: prompts, answers, keys, tokens, what engines print. Values of environments are hidden, as is what \
+             is named like a secret, and who a URL names.\n",
         );
         contents.push_str(if redacted {
             "Addresses are replaced by names, the same one for the same address. Names of hosts, nodes and endpoints are not.\n"
