@@ -11,6 +11,9 @@ mod dev;
 mod events;
 mod history;
 mod inventory;
+#[cfg(test)]
+#[path = "../../tests/golden/kept.rs"]
+mod kept;
 mod keys;
 mod ledger;
 mod memory;

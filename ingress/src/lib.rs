@@ -29,6 +29,9 @@ mod headroom;
 mod holding;
 mod inflight;
 mod ingress;
+#[cfg(test)]
+#[path = "../../tests/golden/kept.rs"]
+mod kept;
 mod keys;
 mod map;
 mod members;

@@ -9,6 +9,9 @@ pub mod clock;
 mod fixture;
 mod gossip;
 pub mod identity;
+#[cfg(test)]
+#[path = "../../tests/golden/kept.rs"]
+mod kept;
 mod mesh;
 mod store;
 pub mod transport;

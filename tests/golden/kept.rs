@@ -7,7 +7,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use shoal_types::wire;
 
 /// What is kept of one frame.
-pub(super) struct Kept {
+pub(crate) struct Kept {
     name: &'static str,
     /// What it means.
     meaning: String,
@@ -17,13 +17,13 @@ pub(super) struct Kept {
 }
 
 /// The frame called `name`, which means `value`.
-pub(super) fn kept<T: Serialize + DeserializeOwned + Debug>(name: &'static str, value: &T) -> Kept {
+pub(crate) fn kept<T: Serialize + DeserializeOwned + Debug>(name: &'static str, value: &T) -> Kept {
     let read = |frame: &[u8]| wire::decode::<T>(frame).map(|value| format!("{value:?}"));
     Kept { name, meaning: format!("{value:?}"), sent: wire::encode(value).unwrap(), read }
 }
 
 /// All frames of `room` that came with `version` are kept, are read as what they meant, and are sent as they were.
-pub(super) fn check(room: &str, version: u8, frames: &[Kept]) {
+pub(crate) fn check(room: &str, version: u8, frames: &[Kept]) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().find(|dir| dir.join("tests/golden").is_dir());
     let text = fs::read_to_string(root.unwrap().join(format!("tests/golden/v{version}.txt"))).unwrap();
     let lines: Vec<(&str, &str)> =

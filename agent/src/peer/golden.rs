@@ -1,10 +1,7 @@
 //! Frames of questions between daemons, of every version.
 
-#[path = "../../../tests/golden/kept.rs"]
-mod kept;
-
-use self::kept::{check, kept};
 use super::*;
+use crate::kept::{check, kept};
 
 fn claim() -> ClaimId {
     ClaimId { node: NodeId::from_bytes([3; 16]), generation: UnixMillis::from_millis(1_700_000_000_000), counter: 7 }

@@ -1,12 +1,9 @@
 //! Frames of forwarded requests, of every version.
 
-#[path = "../../../tests/golden/kept.rs"]
-mod kept;
-
 use shoal_types::{ClaimId, Load, NodeId, UnixMillis};
 
-use self::kept::{check, kept};
 use super::frames::{HOPS, NotServing, Outcome, RequestHead, Trailer, Verdict, WireHeaders};
+use crate::kept::{check, kept};
 
 fn headers() -> WireHeaders {
     vec![("content-type".to_owned(), b"application/json".to_vec())]

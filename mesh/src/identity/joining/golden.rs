@@ -1,13 +1,12 @@
 //! Frames of joining, of every version.
 
-#[path = "../../../../tests/golden/kept.rs"]
-mod kept;
-
 use std::collections::BTreeMap;
 
-use self::kept::{check, kept};
 use super::*;
-use crate::identity::token::Grant;
+use crate::{
+    identity::token::Grant,
+    kept::{check, kept},
+};
 
 const NODE: NodeId = NodeId::from_bytes([3; 16]);
 const AT: UnixMillis = UnixMillis::from_millis(1_700_000_000_000);

@@ -1,14 +1,11 @@
 //! Frames of the store, of every version.
 
-#[path = "../../../../tests/golden/kept.rs"]
-mod kept;
-
 use shoal_types::{Hlc, KeyId, NodeId, UnixMillis};
 
-use self::kept::{check, kept};
 use super::frame::{Done, Hello, Part, Standing, Time};
 use crate::{
     identity::TokenId,
+    kept::{check, kept},
     store::{
         core::Stamp,
         entry::{Blob, Entry, EntryKey},
