@@ -12,7 +12,7 @@ import time
 import urllib.request
 
 # `asleep` has no replica before its first request, which therefore has to wait, and answers one at a time. `busy` has a replica in
-# each of the two zones, and each second request goes to either.
+# each of the two zones, each second request goes to either, and an answer takes some ten seconds.
 ENDPOINTS = """
 apiVersion: shoal/v1
 kind: Endpoint
@@ -28,7 +28,7 @@ kind: Endpoint
 metadata: {name: busy}
 spec:
   model: shoal/busy
-  engine: {kind: sim}
+  engine: {kind: sim, interTokenLatency: 200ms}
   resources: {gpus: 1}
   replicas: {min: 2}
   placement: {spread: zone}
@@ -131,17 +131,17 @@ class Mesh:
         for node in range(3):
             assert self.ask(node, "hello", 8, key), f"node {node} answers"
         assert self.ask(0, "asleep", 8), "who waits for a first replica is answered"
-        for _ in range(4):
-            for node in (0, 1):
-                self.later(node, "busy", 300)
-        running = r'shoal_ingress_requests_in_flight\{endpoint="busy"\} 4\b'
-        until("all streams run", lambda: all(re.search(running, self.metrics(target)) for target in self.targets[:2]))
-        os.kill(self.report["nodes"][VICTIM]["pid"], signal.SIGKILL)
-        for node in (0, 1):
-            self.later(node, "busy", 60)
-            self.later(node, "busy", 60)
         for _ in range(3):
             self.later(0, "asleep", 60)
+        for _ in range(4):
+            for node in (0, 1):
+                self.later(node, "busy", 60)
+        begun = re.compile(r'shoal_ingress_first_byte_seconds_count\{endpoint="busy",stream="true"\} 4\b')
+        until("all streams have begun", lambda: all(begun.search(self.metrics(target)) for target in self.targets[:2]))
+        os.kill(self.report["nodes"][VICTIM]["pid"], signal.SIGKILL)
+        for _ in range(2):
+            for node in (0, 1):
+                self.later(node, "busy", 8)
         if with_gpus:
             self.break_gpu(1)
 
