@@ -23,8 +23,10 @@ METRIC = re.compile(r"\b((?:shoal|gen_ai|llm_d)_[a-z0-9_]+)\b(?:\{([^}]*)\})?")
 MATCHER = re.compile(r'(\w+)(?:=~|!=|!~|=)"')
 # What only a GPU tells that there is, be it made up.
 GPU = re.compile(r"shoal_gpu_(?!memory_total)")
-# What Grafana puts in; `30s` is more than it takes until all has happened.
+# What Grafana puts in; the interval is longer than the time in which all happens.
 VARIABLES = {"$mesh": "shoal", "$endpoint": ".+", "$node": ".+", "$__rate_interval": "60s"}
+# Seconds until all panels show something.
+PATIENCE = 20
 
 
 def fail(message):
@@ -173,12 +175,18 @@ def filled(expr):
     return expr
 
 
+def show_nothing(prometheus, panels, with_gpus):
+    """Panels without a value, but for those of GPUs where there are none."""
+    due = [(where, expr) for where, expr in panels if with_gpus or not GPU.search(expr)]
+    return [f"{where}: {expr}" for where, expr in due if not prometheus.query(filled(expr))]
+
+
 def evaluate(prometheus, panels, rules, with_gpus):
     """Panels must all show something; of alerts, those that must fire, and all must have what they compare."""
-    empty = []
-    for where, expr in panels:
-        if not prometheus.query(filled(expr)) and (with_gpus or not GPU.search(expr)):
-            empty.append(f"{where}: {expr}")
+    # A rate needs two scrapes of what has just happened.
+    end = time.monotonic() + PATIENCE
+    while (empty := show_nothing(prometheus, panels, with_gpus)) and time.monotonic() < end:
+        time.sleep(0.5)
     need(not empty, "these panels show nothing:\n  " + "\n  ".join(empty))
     health = [rule for group in prometheus.get("/api/v1/rules")["groups"] for rule in group["rules"]]
     need(len(health) == len(rules), f"{len(health)} of {len(rules)} rules are loaded")
@@ -218,8 +226,6 @@ def main():
             check_documented(series)
             print(f"{len(panels) + len(rules)} queries ask for what /metrics has; all of its {len(series)} names are documented")
             if prometheus:
-                # Rates need two scrapes of what has just happened.
-                time.sleep(3)
                 until("the killed node is missed", lambda: prometheus.query('ALERTS{alertname="ShoalNodeSilent"}'))
                 evaluate(prometheus, panels, rules, bool(nvml))
             else:
