@@ -19,7 +19,10 @@ use std::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use shoal_mesh::identity::{NODE_LIFE, NODE_LIFE_MAX};
-use shoal_types::{HumanDuration, Labels, MemorySize, parse_documents};
+use shoal_types::{
+    HumanDuration, Labels, MemorySize, parse_documents,
+    wire::{PROTOCOL, PROTOCOL_MIN},
+};
 
 pub(crate) use self::{
     capacity::{CapacityCommand, CapacityConfig, CapacityWebhook},
@@ -96,6 +99,8 @@ pub(crate) struct MeshConfig {
     pub(crate) advertise: Vec<SocketAddr>,
     /// Time between gossip rounds; shorter spreads faster and costs more.
     pub(crate) gossip_interval: HumanDuration,
+    /// The newest frame version to speak, 1 or 2; default the newest that there is. To try what a mesh of mixed versions does.
+    pub(crate) protocol: Option<u8>,
     /// How long the certificates live that this node gives to others and itself, if it is an issuer: 10 s to 7 days. They
     /// are renewed at half of it, so it is also how long a mesh can be without an issuer.
     pub(crate) certificate_life: HumanDuration,
@@ -107,6 +112,7 @@ impl Default for MeshConfig {
             listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 7700)),
             advertise: Vec::new(),
             gossip_interval: HumanDuration::from_millis(500),
+            protocol: None,
             certificate_life: HumanDuration(NODE_LIFE),
         }
     }
@@ -299,6 +305,9 @@ impl Config {
         let gossip = self.mesh.gossip_interval.0;
         if !(Duration::from_millis(20)..=Duration::from_secs(10)).contains(&gossip) {
             return wrong("mesh.gossipInterval", format!("{} is not between 20ms and 10s", self.mesh.gossip_interval));
+        }
+        if let Some(protocol) = self.mesh.protocol.filter(|it| !(PROTOCOL_MIN..=PROTOCOL).contains(it)) {
+            return wrong("mesh.protocol", format!("{protocol} is not between {PROTOCOL_MIN} and {PROTOCOL}"));
         }
         let life = self.mesh.certificate_life;
         if life.0 < CERTIFICATE_LIFE_MIN || life.0 > NODE_LIFE_MAX {

@@ -430,7 +430,7 @@ fn facts(
         addresses: config.mesh.advertised(config.mesh.listen, &host_addresses()),
         ingress,
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        protocol: wire::PROTOCOL,
+        protocol: config.mesh.protocol.unwrap_or(wire::PROTOCOL),
         host: host(),
         gpu_source: inventory.source(),
         // Both are the mesh's to say, and change while it runs.

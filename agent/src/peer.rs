@@ -23,6 +23,9 @@ use crate::{
     requests::RequestSummary,
 };
 
+#[cfg(test)]
+mod golden;
+
 /// For one question and its answer.
 const DEADLINE: Duration = Duration::from_secs(5);
 /// For one more piece of a log to be taken by its reader.

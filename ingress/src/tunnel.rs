@@ -7,6 +7,8 @@
 
 mod decode;
 mod frames;
+#[cfg(test)]
+mod golden;
 mod load;
 mod reader;
 mod serve;

@@ -108,6 +108,8 @@ async fn what_is_there_is_exported_scaled_waited_for_and_told_in_every_format() 
     let table = node.run(&["get", "replicas"], "");
     assert!(stdout(&table).starts_with("NAME") && stdout(&table).contains("NEWS"), "{}", stdout(&table));
     assert_eq!(stderr(&table), "");
+    assert!(node.run_ok(&["get", "events"]).contains("EndpointApplied"));
+    assert_eq!(code(node, &["get", "events", "-l", "a=b"], ""), Some(64));
     let none = node.run(&["get", "keys"], "");
     assert_eq!((stdout(&none).as_str(), stderr(&none).as_str()), ("", "there is no key\n"));
     for text in [stdout(&table), node.run_ok(&["status"]), node.run_ok(&["describe", "node", "node-0"])] {
@@ -151,7 +153,7 @@ async fn what_is_there_is_exported_scaled_waited_for_and_told_in_every_format() 
 
     // A node is waited for like an endpoint.
     assert_eq!(node.run_ok(&["wait", "node/node-1"]), "node node-1 is ready\n");
-    node.run_ok(&["drain", "node-1"]);
+    node.run_ok(&["drain", "node/node-1"]);
     node.wait_for("the drain to be heard of", |status| !status["nodes"][1]["departure"].is_null()).await;
     assert_eq!(code(node, &["wait", "node/node-1", "--timeout", "1s"], ""), Some(124));
 }
@@ -182,7 +184,7 @@ async fn a_watch_tells_what_changes_and_a_shell_completes_names() {
     let complete = |words: &[&str], socket: &Path| {
         let mut command = Command::new(shoal());
         command
-            .env("COMPLETE", "bash")
+            .env("SHOAL_COMPLETE", "bash")
             .env("_CLAP_IFS", "\n")
             .env("_CLAP_COMPLETE_INDEX", (words.len() - 1).to_string());
         command.env("_CLAP_COMPLETE_COMP_TYPE", "9").env("_CLAP_COMPLETE_SPACE", "true").env("SHOAL_SOCKET", socket);
@@ -199,7 +201,7 @@ async fn a_watch_tells_what_changes_and_a_shell_completes_names() {
     assert!(complete(&["shoal", "rollout", "status", ""], &socket).0.contains("completed"));
     assert_eq!(complete(&["shoal", "drain", "no"], Path::new("/nonexistent")), (String::new(), String::new()));
     for shell in ["bash", "zsh", "fish"] {
-        assert!(node.run_ok(&["completion", shell]).contains("COMPLETE"), "{shell}");
+        assert!(node.run_ok(&["completion", shell]).contains("SHOAL_COMPLETE"), "{shell}");
     }
 }
 

@@ -70,6 +70,12 @@ async fn rule_4_a_replica_leaves_a_gpu_that_fails_for_one_that_does_not() {
     let said = node.run(&["status"], "");
     assert!(said.status.code() == Some(1) && stdout(&said).contains("Xid 48"), "{}", stdout(&said));
     assert!(node.run_ok(&["describe", "node", "node-0"]).contains("Xid 48"));
+    let config = node.config().display().to_string();
+    let doctor = node.run(&["doctor", "--config", &config], "");
+    assert_eq!(doctor.status.code(), Some(1), "{}", stdout(&doctor));
+    for word in ["it answers, and knows 8 GPU(s)", "Xid 48", "shoal undrain node-0 --gpu"] {
+        assert!(stdout(&doctor).contains(word), "{word}: {}", stdout(&doctor));
+    }
 
     node.run_ok(&["undrain", "node-0", "--gpu", &ill]);
     node.wait_for("the GPU to be used again", |status| {

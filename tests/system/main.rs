@@ -25,3 +25,4 @@ mod rollout;
 mod scaling;
 mod service;
 mod serving;
+mod upgrade;

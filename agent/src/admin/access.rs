@@ -98,9 +98,10 @@ impl Tokens {
     fn shown(&self, headers: &HeaderMap) -> Option<&Token> {
         let shown = bearer(headers).as_bytes();
         // All are looked at, so that the time it takes does not say which was nearly right.
-        self.0
-            .iter()
-            .fold(None, |found, token| found.or(same_in_constant_time(shown, token.secret.as_bytes()).then_some(token)))
+        self.0.iter().fold(None, |found, token| {
+            let same = same_in_constant_time(shown, token.secret.as_bytes());
+            if same { Some(token) } else { found }
+        })
     }
 
     /// Who shows what is in `headers` from where `caller` is.

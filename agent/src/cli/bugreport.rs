@@ -88,7 +88,7 @@ async fn gather(client: &Client, args: &BugreportArgs, report: &mut Report) {
         report.add(&format!("why/{name}.json"), ask(client, &format!("/v1/endpoints/{name}/why")).await);
         report.add(&format!("rollout/{name}.json"), ask(client, &format!("/v1/endpoints/{name}/rollout")).await);
     }
-    report.add("metrics.txt", text(client, "/metrics").await);
+    report.add("metrics.txt", client.get_text("/metrics").await);
     report.add("doctor.txt", Ok(doctor::of_this_host(args.config.as_deref()).await));
     report.add("daemon.log", journal().await);
 }
@@ -120,17 +120,6 @@ fn config(path: Option<&Path>) -> Result<String, Problem> {
 
 async fn ask(client: &Client, path: &str) -> Result<String, Problem> {
     as_json(&client.get::<Value>(path).await?)
-}
-
-async fn text(client: &Client, path: &str) -> Result<String, Problem> {
-    let (mut answer, mut text) = (client.stream(path).await?, Vec::new());
-    while let Some(piece) = answer.next().await? {
-        text.extend_from_slice(&piece);
-        if text.len() > PART_MAX {
-            break;
-        }
-    }
-    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
 /// The last lines of the daemon, where it runs as a unit and this user may read them.
@@ -167,8 +156,8 @@ impl Report {
             contents.extend(self.missing.iter().map(|(name, why)| format!("  {name}: {why}\n")));
         }
         contents.push_str(
-            "Never in it: prompts, answers, keys, tokens, what engines print. Values of environments are hidden, as are values \
-             that are named like secrets.\n",
+            "Never in it: prompts, answers, keys, tokens, what engines print. Values of environments are hidden, as is what \
+             is named like a secret, and who a URL names.\n",
         );
         contents.push_str(if redacted {
             "Addresses are replaced by names, the same one for the same address. Names of hosts, nodes and endpoints are not.\n"

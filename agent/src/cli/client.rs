@@ -1,12 +1,10 @@
 //! HTTP to the admin API of one daemon, over its socket or TCP.
 
+mod addresses;
+
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
     time::Duration,
 };
 
@@ -18,17 +16,16 @@ use hyper_util::rt::TokioIo;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpStream, UnixStream},
+    net::UnixStream,
     task::JoinHandle,
     time::timeout,
 };
 
+use self::addresses::Addresses;
 use crate::admin::{Code, Problem};
 
 /// Longest wait for a connection and for the head of an answer.
 const DEADLINE: Duration = Duration::from_secs(15);
-/// Longest wait for a connection where there may be another address: of a host that is gone nothing is heard.
-const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
 /// Largest answer that is read whole: thousands of nodes fit.
 const BODY_MAX: usize = 64 << 20;
 
@@ -37,40 +34,6 @@ const BODY_MAX: usize = 64 << 20;
 enum Target {
     Unix(PathBuf),
     Tcp { addresses: Addresses, token: Option<String> },
-}
-
-/// Addresses of nodes of one mesh: the first that answers is used, and remembered.
-#[derive(Debug, Clone)]
-struct Addresses {
-    all: Arc<[String]>,
-    /// The one that answered last.
-    last: Arc<AtomicUsize>,
-}
-
-impl Addresses {
-    /// In the order in which they are tried.
-    fn in_order(&self) -> impl Iterator<Item = (usize, &str)> {
-        let last = self.last.load(Ordering::Relaxed);
-        (0..self.all.len()).filter_map(move |step| {
-            let index = (last + step) % self.all.len();
-            Some((index, self.all.get(index)?.as_str()))
-        })
-    }
-
-    async fn connect(&self) -> Result<TcpStream, Vec<(String, io::Error)>> {
-        let mut errors = Vec::new();
-        for (index, address) in self.in_order() {
-            let connected = timeout(CONNECT_DEADLINE, TcpStream::connect(address)).await;
-            match connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
-                Ok(stream) => {
-                    self.last.store(index, Ordering::Relaxed);
-                    return Ok(stream);
-                }
-                Err(error) => errors.push((address.to_owned(), error)),
-            }
-        }
-        Err(errors)
-    }
 }
 
 /// A client of one daemon; each call is one connection.
@@ -90,8 +53,9 @@ impl Client {
             let unreadable = |error| Problem::new(Code::Invalid, format!("cannot read {}: {error}", path.display()));
             fs::read_to_string(path).map(|text| text.trim().to_owned()).map_err(unreadable)
         };
-        let addresses = Addresses { all: addresses.into(), last: Arc::default() };
-        Ok(Self { target: Target::Tcp { addresses, token: token_file.map(read).transpose()? } })
+        Ok(Self {
+            target: Target::Tcp { addresses: Addresses::new(addresses), token: token_file.map(read).transpose()? },
+        })
     }
 
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Problem> {
@@ -145,9 +109,7 @@ impl Client {
     }
 
     async fn send(&self, method: Method, path: &str, body: Bytes) -> Result<(Response<Incoming>, Connection), Problem> {
-        timeout(DEADLINE, self.send_now(method, path, body))
-            .await
-            .map_err(|_| Problem::new(Code::Timeout, format!("{} does not answer within {DEADLINE:?}", self.name())))?
+        timeout(DEADLINE, self.send_now(method, path, body)).await.map_err(|_| self.late(DEADLINE))?
     }
 
     async fn send_now(
@@ -170,11 +132,34 @@ impl Client {
                     UnixStream::connect(path).await.map_err(|error| self.unreachable(&[(self.name(), error)]))?;
                 self.exchange(stream, request).await
             }
-            Target::Tcp { addresses, .. } => {
-                let stream = addresses.connect().await.map_err(|errors| self.unreachable(&errors))?;
-                self.exchange(stream, request).await
-            }
+            Target::Tcp { addresses, .. } => self.ask_in_turn(addresses, request).await,
         }
+    }
+
+    /// A node that breaks off, or does not answer, is asked no more. A question is then asked elsewhere; an order is not,
+    /// as it may have been carried out.
+    async fn ask_in_turn(
+        &self,
+        addresses: &Addresses,
+        request: Request<Full<Bytes>>,
+    ) -> Result<(Response<Incoming>, Connection), Problem> {
+        let tries = if request.method() == Method::GET { addresses.len().max(1) } else { 1 };
+        let patience = DEADLINE / u32::try_from(tries).unwrap_or(u32::MAX);
+        let mut failed = None;
+        for _ in 0..tries {
+            let stream = addresses.connect().await.map_err(|errors| self.unreachable(&errors))?;
+            let answered = timeout(patience, self.exchange(stream, request.clone())).await;
+            match answered.unwrap_or_else(|_| Err(self.late(patience))) {
+                Ok(answer) => return Ok(answer),
+                Err(problem) => failed = Some(problem),
+            }
+            addresses.pass();
+        }
+        Err(failed.unwrap_or_else(|| self.late(patience)))
+    }
+
+    fn late(&self, patience: Duration) -> Problem {
+        Problem::new(Code::Timeout, format!("{} does not answer within {patience:?}", self.name()))
     }
 
     async fn exchange<S>(
@@ -238,9 +223,7 @@ impl Client {
     fn name(&self) -> String {
         match &self.target {
             Target::Unix(path) => path.display().to_string(),
-            Target::Tcp { addresses, .. } => {
-                addresses.in_order().next().map_or_else(String::new, |(_, address)| address.to_owned())
-            }
+            Target::Tcp { addresses, .. } => addresses.current().to_owned(),
         }
     }
 }

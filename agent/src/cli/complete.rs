@@ -20,8 +20,8 @@ use super::{
 };
 use crate::admin::{Code, EndpointStatus, NodeStatus, Problem, ReplicaStatus};
 
-/// The variable by which shells ask.
-pub(super) const VARIABLE: &str = "COMPLETE";
+/// The variable by which shells ask; of its own, so that no other program's makes a daemon answer instead of run.
+pub(super) const VARIABLE: &str = "SHOAL_COMPLETE";
 /// Longest wait for the daemon: somebody has pressed a key.
 const DEADLINE: Duration = Duration::from_millis(500);
 

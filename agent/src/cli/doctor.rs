@@ -1,6 +1,7 @@
 //! `shoal doctor`: what could be wrong with this host and its ways to others, and one thing to do about each.
 
 mod finding;
+mod gpus;
 mod local;
 mod paths;
 
@@ -70,6 +71,10 @@ async fn ways(client: &Client, peer: Option<&str>) -> Result<Vec<Finding>, Probl
         Err(problem) => return Err(problem),
     };
     let mut findings = vec![Finding::ok("daemon", format!("node {} answers", paths.node))];
+    if peer.is_none() {
+        let own: Vec<NodeStatus> = list(client, &[&paths.node]).await?;
+        findings.extend(own.iter().flat_map(gpus::findings));
+    }
     findings.extend(paths::findings(&paths, peer.as_deref(), clock::now()));
     Ok(findings)
 }

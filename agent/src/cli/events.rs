@@ -9,7 +9,7 @@ use tokio::time::sleep;
 use super::{
     args::EventArgs,
     client::Client,
-    output::{Output, note, out},
+    output::{Output, note, out_bytes},
     table::{Table, age},
 };
 use crate::{
@@ -28,15 +28,15 @@ pub(super) async fn run(client: &Client, args: EventArgs) -> Result<(), Problem>
     let since = args.since.map_or_else(UnixMillis::default, |back| ago(clock::now(), back));
     let mut list = ask(client, &args, since).await?;
     missing(&list);
-    print(&args, &list.events, true)?;
+    let mut reads = print(&args, &list.events, true)?;
     let mut shown: HashSet<(String, u64)> = HashSet::new();
-    while args.watch {
+    while args.watch && reads {
         shown.extend(list.events.iter().map(key));
         sleep(LOOK_EVERY).await;
         let from = ago(clock::now(), OVERLAP);
         list = ask(client, &args, from).await?;
         list.events.retain(|event| !shown.contains(&key(event)));
-        print(&args, &list.events, false)?;
+        reads = print(&args, &list.events, false)?;
     }
     Ok(())
 }
@@ -74,19 +74,24 @@ fn missing(list: &EventList) {
     }
 }
 
-fn print(args: &EventArgs, events: &[Event], heads: bool) -> Result<(), Problem> {
-    match (args.watch, &args.output.output) {
-        // What is followed never ends, so that it cannot be one list.
-        (true, Output::Json | Output::Yaml) => events.iter().try_for_each(|event| {
-            let line = serde_json::to_string(event).map_err(|error| Problem::new(Code::Failed, error))?;
-            out(&(line + "\n"))
-        }),
-        (_, output) if output.is_for_people() => {
+/// Says whether somebody still reads.
+fn print(args: &EventArgs, events: &[Event], heads: bool) -> Result<bool, Problem> {
+    let output = &args.output.output;
+    let text = match output {
+        Output::Table | Output::Wide => {
             let text = table(events, matches!(output, Output::Wide)).to_string();
-            out(if heads { &text } else { text.split_once('\n').map_or("", |(_, rows)| rows) })
+            if heads { text } else { text.split_inclusive('\n').skip(1).collect() }
         }
-        (_, other) => other.print(events, |wide| table(events, wide)),
-    }
+        // What is followed never ends, so that it cannot be one list.
+        Output::Json | Output::Yaml if args.watch => {
+            let line = |event| serde_json::to_string(event).map(|line| line + "\n");
+            let lines: Result<String, serde_json::Error> = events.iter().map(line).collect();
+            lines.map_err(|error| Problem::new(Code::Failed, error))?
+        }
+        other if args.watch => events.iter().map(|event| other.render(event, |_| "")).collect::<Result<_, _>>()?,
+        other => other.render(events, |_| "")?,
+    };
+    out_bytes(text.as_bytes())
 }
 
 fn table(events: &[Event], wide: bool) -> Table {

@@ -4,8 +4,9 @@ use shoal_mesh::TokenStatus;
 use shoal_types::KeyStatus;
 
 use super::{
-    args::{GetArgs, OutputArgs, Resource},
+    args::{EventArgs, GetArgs, OutputArgs, Resource},
     client::Client,
+    events,
     listed::Listed,
     output::{Output, note},
     select::Selection,
@@ -21,6 +22,11 @@ pub(super) async fn list<T: Listed>(client: &Client, names: &[&str]) -> Result<V
 }
 
 pub(super) async fn run(client: &Client, args: GetArgs) -> Result<(), Problem> {
+    if let [word] = args.target.as_slice()
+        && ["events", "event", "ev"].contains(&word.as_str())
+    {
+        return events(client, args).await;
+    }
     let Targets { resource, names } = Targets::parse(&args.target)?;
     let selection = Selection { names, labels: args.labels, sort_by: args.sort_by };
     let (watch, output) = (args.watch, &args.output.output);
@@ -31,6 +37,15 @@ pub(super) async fn run(client: &Client, args: GetArgs) -> Result<(), Problem> {
         Resource::Keys => get::<KeyStatus>(client, &selection, watch, output).await,
         Resource::Tokens => get::<TokenStatus>(client, &selection, watch, output).await,
     }
+}
+
+/// As `shoal events`, which has what they can be selected by.
+async fn events(client: &Client, args: GetArgs) -> Result<(), Problem> {
+    if !args.labels.is_empty() || args.sort_by.is_some() {
+        return Err(Problem::new(Code::Invalid, "events have no labels, and an order of their own")
+            .hint("shoal events --for KIND/NAME, --since TIME, --warnings"));
+    }
+    events::run(client, EventArgs::latest(args.watch, args.output)).await
 }
 
 async fn get<T: Listed>(client: &Client, selection: &Selection, watch: bool, output: &Output) -> Result<(), Problem> {

@@ -29,7 +29,7 @@ const REQUESTS: usize = 100;
 pub(super) async fn run(client: &Client, args: TopArgs) -> Result<(), Problem> {
     let first = look(client).await?;
     if !io::stdout().is_terminal() {
-        return out(&args.page.of(&first).to_string());
+        return out(&args.page.of(&first).table.to_string());
     }
     let (sender, snapshots) = watch::channel(Ok(first));
     let mut tasks = JoinSet::new();

@@ -18,6 +18,9 @@ use super::{
     token::SignedGrant,
 };
 
+#[cfg(test)]
+mod golden;
+
 /// Bytes of a challenge's nonce.
 pub const NONCE_LEN: usize = 32;
 

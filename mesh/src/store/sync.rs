@@ -3,6 +3,8 @@
 mod dialogue;
 mod driver;
 mod frame;
+#[cfg(test)]
+mod golden;
 mod plan;
 
 pub(crate) use driver::{Sync, SyncParts};

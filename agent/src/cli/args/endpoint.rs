@@ -6,7 +6,10 @@ use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use clap_complete::ArgValueCompleter;
 use shoal_types::{EndpointName, Hlc};
 
-use super::{OutputArgs, WaitArgs, values::duration};
+use super::{
+    OutputArgs, WaitArgs,
+    values::{duration, endpoint, replica},
+};
 use crate::cli::complete;
 
 #[derive(Debug, Args)]
@@ -125,14 +128,14 @@ pub(crate) enum RolloutVerb {
 #[derive(Debug, Args)]
 pub(crate) struct RolloutEndpoint {
     /// Name of the endpoint
-    #[arg(add = ArgValueCompleter::new(complete::endpoints))]
+    #[arg(value_parser = endpoint, add = ArgValueCompleter::new(complete::endpoints))]
     pub(crate) endpoint: EndpointName,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct RolloutTarget {
     /// Name of the endpoint
-    #[arg(add = ArgValueCompleter::new(complete::endpoints))]
+    #[arg(value_parser = endpoint, add = ArgValueCompleter::new(complete::endpoints))]
     pub(crate) endpoint: EndpointName,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
@@ -141,7 +144,7 @@ pub(crate) struct RolloutTarget {
 #[derive(Debug, Args)]
 pub(crate) struct RolloutUndo {
     /// Name of the endpoint
-    #[arg(add = ArgValueCompleter::new(complete::endpoints))]
+    #[arg(value_parser = endpoint, add = ArgValueCompleter::new(complete::endpoints))]
     pub(crate) endpoint: EndpointName,
     /// Revision to go back to, as `history` shows it; default the one before
     #[arg(long, value_name = "REVISION")]
@@ -151,7 +154,7 @@ pub(crate) struct RolloutUndo {
 #[derive(Debug, Args)]
 pub(crate) struct LogsArgs {
     /// A replica, or an endpoint, of which the newest replica is shown
-    #[arg(add = ArgValueCompleter::new(complete::replicas))]
+    #[arg(value_parser = replica, add = ArgValueCompleter::new(complete::replicas))]
     pub(crate) name: String,
     /// Go on with new lines
     #[arg(short, long)]

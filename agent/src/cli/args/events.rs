@@ -6,6 +6,9 @@ use clap::Args;
 
 use super::{OutputArgs, values::duration};
 
+/// Events that are shown if it is not said how many.
+const LATEST: usize = 100;
+
 #[derive(Debug, Args)]
 pub(crate) struct EventArgs {
     /// Only what concerns this: endpoint/NAME, replica/NAME, node/NAME, gpu/UUID, key/NAME, token/ID or mesh
@@ -18,11 +21,18 @@ pub(crate) struct EventArgs {
     #[arg(long)]
     pub(crate) warnings: bool,
     /// At most so many, the latest
-    #[arg(long, default_value_t = 100, value_name = "N")]
+    #[arg(long, default_value_t = LATEST, value_name = "N")]
     pub(crate) limit: usize,
     /// Go on with new ones
     #[arg(short, long)]
     pub(crate) watch: bool,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
+}
+
+impl EventArgs {
+    /// The latest of all.
+    pub(crate) const fn latest(watch: bool, output: OutputArgs) -> Self {
+        Self { about: None, since: None, warnings: false, limit: LATEST, watch, output }
+    }
 }

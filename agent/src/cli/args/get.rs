@@ -38,7 +38,7 @@ impl Resource {
 
 #[derive(Debug, Args)]
 pub(crate) struct GetArgs {
-    /// nodes (no), endpoints (ep), replicas (rep), keys or tokens; all, or those that are named: `node NAME...`, `node/NAME...`
+    /// nodes (no), endpoints (ep), replicas (rep), keys, tokens or events; all, or those that are named: `node NAME...`, `node/NAME...`
     #[arg(num_args = 1.., required = true, value_name = "RESOURCE [NAME]", add = ArgValueCompleter::new(complete::targets))]
     pub(crate) target: Vec<String>,
     /// Only nodes or endpoints with such labels: KEY=VALUE, KEY!=VALUE, KEY; several by commas

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 
 use super::{
     OutputArgs,
-    values::{duration, key_value},
+    values::{duration, key_value, token},
 };
 use crate::config::DEFAULT_STATE_DIR;
 
@@ -39,6 +39,7 @@ pub(crate) enum TokenVerb {
     /// Make a token useless
     Revoke {
         /// Its id, as listed
+        #[arg(value_parser = token)]
         id: String,
     },
 }

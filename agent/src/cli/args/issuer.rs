@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use clap_complete::ArgValueCompleter;
 
-use super::OutputArgs;
-use crate::config::DEFAULT_STATE_DIR;
+use super::{OutputArgs, values::node};
+use crate::{cli::complete, config::DEFAULT_STATE_DIR};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum IssuerVerb {
@@ -18,6 +19,7 @@ pub(crate) enum IssuerVerb {
     /// Let a node ask to be an issuer, or one with a new key; prints the request
     Request {
         /// Name or id of the node
+        #[arg(value_parser = node, add = ArgValueCompleter::new(complete::nodes))]
         node: String,
     },
     /// Sign a request with the root key, on any host; prints the grant
@@ -31,6 +33,7 @@ pub(crate) enum IssuerVerb {
     /// Give a node what was signed for its latest request
     Install {
         /// Name or id of the node
+        #[arg(value_parser = node, add = ArgValueCompleter::new(complete::nodes))]
         node: String,
         /// File with the grant; `-` reads it from standard input
         grant: PathBuf,
@@ -40,6 +43,7 @@ pub(crate) enum IssuerVerb {
 #[derive(Debug, Args)]
 pub(crate) struct IssuerSignArgs {
     /// Name or id of the node
+    #[arg(value_parser = node, add = ArgValueCompleter::new(complete::nodes))]
     pub(crate) node: String,
     /// The root key; default `identity/root.key` of the state directory
     #[arg(long, value_name = "PATH")]

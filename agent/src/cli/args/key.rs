@@ -5,7 +5,10 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use shoal_types::{EndpointName, KeyName, Priority};
 
-use super::{OutputArgs, values::duration};
+use super::{
+    OutputArgs,
+    values::{duration, key},
+};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum KeyVerb {
@@ -16,7 +19,7 @@ pub(crate) enum KeyVerb {
     /// Make a key useless, at every node and for good
     Revoke {
         /// Its name or id, as listed
-        #[arg(value_name = "NAME|ID")]
+        #[arg(value_name = "NAME|ID", value_parser = key)]
         key: String,
     },
     /// Show what was used, by day, key and endpoint
@@ -58,6 +61,7 @@ pub(crate) struct KeyCreateArgs {
 #[derive(Debug, Args)]
 pub(crate) struct KeyUsageArgs {
     /// Name or id of one key; default all
+    #[arg(value_parser = key)]
     pub(crate) key: Option<String>,
     /// How many days back, today included; nodes keep 35
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=35))]

@@ -3,13 +3,13 @@
 use clap::Args;
 use clap_complete::ArgValueCompleter;
 
-use super::WaitArgs;
+use super::{WaitArgs, values::node};
 use crate::cli::complete;
 
 #[derive(Debug, Args)]
 pub(crate) struct DrainArgs {
     /// Name or id of the node
-    #[arg(add = ArgValueCompleter::new(complete::nodes))]
+    #[arg(value_parser = node, add = ArgValueCompleter::new(complete::nodes))]
     pub(crate) node: String,
     #[command(flatten)]
     pub(crate) wait: WaitArgs,
@@ -18,7 +18,7 @@ pub(crate) struct DrainArgs {
 #[derive(Debug, Args)]
 pub(crate) struct UndrainArgs {
     /// Name or id of the node
-    #[arg(add = ArgValueCompleter::new(complete::nodes))]
+    #[arg(value_parser = node, add = ArgValueCompleter::new(complete::nodes))]
     pub(crate) node: String,
     /// Forget what this GPU of the node has reported; it stays out of use while it still shows it
     #[arg(long, value_name = "UUID")]
@@ -28,6 +28,6 @@ pub(crate) struct UndrainArgs {
 #[derive(Debug, Args)]
 pub(crate) struct NodeArgs {
     /// Name or id of the node
-    #[arg(add = ArgValueCompleter::new(complete::nodes))]
+    #[arg(value_parser = node, add = ArgValueCompleter::new(complete::nodes))]
     pub(crate) node: String,
 }

@@ -53,7 +53,7 @@ pub(crate) enum Verb {
     Key(KeyVerb),
     /// Create or change endpoints from YAML
     Apply(ApplyArgs),
-    /// Show nodes, endpoints, replicas, keys or tokens
+    /// Show nodes, endpoints, replicas, keys, tokens or events
     Get(GetArgs),
     /// Show all about one node, endpoint or replica, and why it is as it is
     Describe(DescribeArgs),

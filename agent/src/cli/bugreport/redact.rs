@@ -12,7 +12,8 @@ const HIDDEN: &str = "(hidden)";
 /// What secrets of shoal begin with, and headers that carry others.
 const SECRETS: [&str; 3] = ["sk-shoal-", "shoal1_", "Bearer "];
 
-/// Hides what may hold a secret: all values of environments, and what is named like one. Files that hold one are only named.
+/// Hides what may hold a secret: all values of environments, what is named like one, in arguments too, and what URLs say
+/// beside a path. Files that hold one are only named.
 pub(super) fn hide_secrets(value: &mut Value) {
     match value {
         Value::Object(fields) => {
@@ -21,21 +22,54 @@ pub(super) fn hide_secrets(value: &mut Value) {
                     Value::Object(variables) if name == "env" => {
                         variables.values_mut().for_each(|variable| *variable = Value::from(HIDDEN));
                     }
+                    Value::Array(args) if name == "args" => hide_arguments(args),
                     Value::String(_) if is_secret(name) => *field = Value::from(HIDDEN),
                     _ => hide_secrets(field),
                 }
             }
         }
         Value::Array(items) => items.iter_mut().for_each(hide_secrets),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        Value::String(text) => {
+            if let Some(hidden) = without_credentials(text) {
+                *text = hidden;
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// `--api-key=X`, and what comes after `--api-key`.
+fn hide_arguments(args: &mut [Value]) {
+    let mut is_next = false;
+    for arg in args {
+        let text = arg.as_str().unwrap_or_default().to_owned();
+        match text.split_once('=') {
+            Some((name, _)) if is_secret(name) => *arg = Value::from(format!("{name}={HIDDEN}")),
+            _ if is_next => *arg = Value::from(HIDDEN),
+            _ => hide_secrets(arg),
+        }
+        is_next = text.starts_with('-') && !text.contains('=') && is_secret(&text);
     }
 }
 
 fn is_secret(name: &str) -> bool {
-    let name = name.to_lowercase();
+    let name = name.to_lowercase().replace(['-', '_'], "");
     let is_file = ["file", "directory", "dir", "path"].iter().any(|end| name.ends_with(end));
-    let is_named = ["token", "secret", "password", "authorization"].iter().any(|word| name.contains(word));
+    let is_named = ["token", "secret", "password", "authorization", "apikey"].iter().any(|word| name.contains(word));
     is_named && !is_file
+}
+
+/// A URL without the user that it names and without its query, if it has either.
+fn without_credentials(text: &str) -> Option<String> {
+    let (scheme, rest) =
+        text.split_once("://").filter(|(scheme, _)| scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()))?;
+    let (place, query) = rest.split_once('?').map_or((rest, ""), |(place, _)| (place, "?(hidden)"));
+    let host = place.find('/').unwrap_or(place.len());
+    let user = place[..host].rfind('@');
+    (user.is_some() || !query.is_empty()).then(|| {
+        let place = user.map_or_else(|| place.to_owned(), |at| format!("{HIDDEN}{}", &place[at..]));
+        format!("{scheme}://{place}{query}")
+    })
 }
 
 /// Hides secrets in text that is no JSON, by how they begin.
@@ -112,9 +146,10 @@ mod tests {
     fn secrets_are_hidden_wherever_they_may_be() {
         let mut value = json!({
             "engines": {"vllm": {"env": {"HF_TOKEN": "hf_1"}, "binary": "/usr/bin/vllm"}},
+            "args": ["--api-key", "k", "--port=1", "--hf-token=t", "--max-num-seqs", "4", "--token-file", "/f"],
             "endpoints": [{"spec": {"engine": {"env": {"A": "b"}}}}],
             "admin": {"tokenFile": "/etc/shoal/token"},
-            "webhook": {"token": "x", "url": "https://example.org"},
+            "webhook": {"token": "x", "url": "https://me:pw@example.org/a?sig=1", "plain": "http://example.org/a@b"},
             "tokens": {"input": 3},
         });
         hide_secrets(&mut value);
@@ -122,9 +157,12 @@ mod tests {
             value,
             json!({
                 "engines": {"vllm": {"env": {"HF_TOKEN": HIDDEN}, "binary": "/usr/bin/vllm"}},
+                "args": ["--api-key", HIDDEN, "--port=1", "--hf-token=(hidden)", "--max-num-seqs", "4", "--token-file", "/f"],
                 "endpoints": [{"spec": {"engine": {"env": {"A": HIDDEN}}}}],
                 "admin": {"tokenFile": "/etc/shoal/token"},
-                "webhook": {"token": HIDDEN, "url": "https://example.org"},
+                "webhook": {
+                    "token": HIDDEN, "url": "https://(hidden)@example.org/a?(hidden)", "plain": "http://example.org/a@b",
+                },
                 "tokens": {"input": 3},
             })
         );

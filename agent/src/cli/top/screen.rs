@@ -7,17 +7,21 @@ use ratatui::{
     crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers},
     layout::{Constraint, Layout},
     style::{Color, Modifier, Style},
-    text::Line,
+    text::{Line, Text},
     widgets::{Row, Table},
 };
 use shoal_mesh::clock;
 use shoal_types::UnixMillis;
 use tokio::sync::watch;
 
-use super::page::Snapshot;
+use super::page::{Page, Snapshot, Tone};
 use crate::{
     admin::Problem,
-    cli::{args::TopPage, output::wants_colours, table::age},
+    cli::{
+        args::TopPage,
+        output::wants_colours,
+        table::{self, age},
+    },
 };
 
 /// Longest wait for a key before the screen is drawn anew.
@@ -70,6 +74,10 @@ impl Screen {
     }
 
     fn take_news(&mut self) {
+        // An error means that nobody looks any more, which ends with this screen.
+        if self.latest.is_some() && !self.looks.has_changed().unwrap_or(false) {
+            return;
+        }
         match self.looks.borrow_and_update().clone() {
             Ok(snapshot) => (self.latest, self.problem) = (Some(snapshot), None),
             Err(problem) => self.problem = Some(problem),
@@ -102,45 +110,32 @@ impl Screen {
 
     fn draw(&mut self, frame: &mut Frame<'_>, now: UnixMillis) {
         let Some(snapshot) = &self.latest else { return };
-        let problems: Vec<Line<'_>> = self.problem_lines(snapshot, now);
+        let problems = self.problem_lines(snapshot, now);
         let height = u16::try_from(problems.len()).unwrap_or(u16::MAX).min(frame.area().height / 3);
-        let [head, above, body, keys] = Layout::vertical([
-            Constraint::Length(1),
-            Constraint::Length(height),
-            Constraint::Min(1),
-            Constraint::Length(1),
-        ])
-        .areas(frame.area());
-        let status = &snapshot.status;
-        let title = format!(
-            "shoal top {}   mesh {} seen from {}   {} node(s), {} endpoint(s)   {} ago",
-            self.page.title(),
-            status.mesh,
-            status.node,
-            status.nodes.len(),
-            status.endpoints.len(),
-            age(now.since(snapshot.at)),
-        );
-        frame.render_widget(Line::from(title).style(Style::new().add_modifier(Modifier::BOLD)), head);
-        frame.render_widget(ratatui::text::Text::from(problems), above);
-        let (heads, rows) = self.page.of(snapshot).into_parts();
+        let rows = [Constraint::Length(1), Constraint::Length(height), Constraint::Min(1), Constraint::Length(1)];
+        let [head, above, body, keys] = Layout::vertical(rows).areas(frame.area());
+        let Page { table, tones } = self.page.of(snapshot);
         // What is shown when it is scrolled too far is the last row.
-        self.offset = self.offset.min(rows.len().saturating_sub(1));
+        self.offset = self.offset.min(tones.len().saturating_sub(1));
+        let title = Line::from(title(self.page, snapshot, now)).style(Style::new().add_modifier(Modifier::BOLD));
+        frame.render_widget(title, head);
+        frame.render_widget(Text::from(problems), above);
+        frame.render_widget(self.rows(table, &tones), body);
+        frame.render_widget(Line::from("1 nodes  2 endpoints  3 requests  Tab next  arrows scroll  q quit"), keys);
+    }
+
+    fn rows(&self, table: table::Table, tones: &[Tone]) -> Table<'static> {
+        let (heads, rows) = table.into_parts();
         let width = |column: usize| {
             let cells = rows.iter().chain([&heads]).filter_map(|row| row.get(column));
-            Constraint::Length(
-                cells.map(|cell| cell.chars().count()).max().and_then(|width| u16::try_from(width).ok()).unwrap_or(0),
-            )
+            let widest = cells.map(|cell| cell.chars().count()).max().unwrap_or(0);
+            Constraint::Length(u16::try_from(widest).unwrap_or(u16::MAX))
         };
         let widths: Vec<Constraint> = (0..heads.len()).map(width).collect();
-        let style = |row: &[String]| self.style_of(row);
-        let shown: Vec<Row<'_>> =
-            rows.iter().skip(self.offset).map(|row| Row::new(row.clone()).style(style(row))).collect();
-        let table = Table::new(shown, widths)
-            .header(Row::new(heads.clone()).style(Style::new().add_modifier(Modifier::REVERSED)))
-            .column_spacing(2);
-        frame.render_widget(table, body);
-        frame.render_widget(Line::from("1 nodes  2 endpoints  3 requests  Tab next  arrows scroll  q quit"), keys);
+        let toned = rows.into_iter().zip(tones).skip(self.offset);
+        Table::new(toned.map(|(row, tone)| Row::new(row).style(self.style(*tone))), widths)
+            .header(Row::new(heads).style(Style::new().add_modifier(Modifier::REVERSED)))
+            .column_spacing(2)
     }
 
     fn problem_lines(&self, snapshot: &Snapshot, now: UnixMillis) -> Vec<Line<'static>> {
@@ -149,24 +144,29 @@ impl Screen {
             .as_ref()
             .map(|problem| format!("no news for {}: {}", age(now.since(snapshot.at)), problem.message));
         let all = lost.into_iter().chain(snapshot.status.problems.iter().cloned());
-        all.map(|problem| Line::from(format!("! {problem}")).style(self.colour(Color::Red))).collect()
+        all.map(|problem| Line::from(format!("! {problem}")).style(self.style(Tone::Trouble))).collect()
     }
 
-    /// By the words in a row that mean trouble, or change.
-    fn style_of(&self, row: &[String]) -> Style {
-        let has = |words: &[&str]| row.iter().any(|cell| words.contains(&cell.as_str()));
-        if has(&["suspect", "left", "unplaceable", "rolled back"]) {
-            self.colour(Color::Red)
-        } else if has(&["draining", "leaving", "progressing", "paused"]) {
-            self.colour(Color::Yellow)
-        } else {
-            Style::new()
+    fn style(&self, tone: Tone) -> Style {
+        match tone {
+            Tone::Changing if self.colours => Style::new().fg(Color::Yellow),
+            Tone::Trouble if self.colours => Style::new().fg(Color::Red),
+            Tone::Plain | Tone::Changing | Tone::Trouble => Style::new(),
         }
     }
+}
 
-    fn colour(&self, colour: Color) -> Style {
-        if self.colours { Style::new().fg(colour) } else { Style::new() }
-    }
+fn title(page: TopPage, snapshot: &Snapshot, now: UnixMillis) -> String {
+    let status = &snapshot.status;
+    format!(
+        "shoal top {}   mesh {} seen from {}   {} node(s), {} endpoint(s)   {} ago",
+        page.title(),
+        status.mesh,
+        status.node,
+        status.nodes.len(),
+        status.endpoints.len(),
+        age(now.since(snapshot.at)),
+    )
 }
 
 /// What a key asks for.

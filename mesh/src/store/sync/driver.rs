@@ -285,9 +285,10 @@ fn interval(period: Duration) -> Interval {
     interval
 }
 
-/// The newest frame version that `peer` and this node both speak; the oldest, where nothing was heard of it.
+/// The newest frame version that `peer` and this node both speak, as both say; the oldest, where one has said nothing.
 fn protocol(view: &View, peer: NodeId) -> u8 {
-    view.nodes.get(&peer).map_or(wire::PROTOCOL_MIN, |node| node.facts.protocol.min(wire::PROTOCOL))
+    let spoken = |node: NodeId| view.nodes.get(&node).map_or(wire::PROTOCOL_MIN, |node| node.facts.protocol);
+    spoken(peer).min(spoken(view.me)).min(wire::PROTOCOL)
 }
 
 async fn compare(store: &Store, transport: &Transport, (peer, protocol): (NodeId, u8)) -> Result<usize, SyncError> {

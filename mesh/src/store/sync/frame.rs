@@ -63,9 +63,9 @@ pub(super) struct Done;
 
 /// A part of a list.
 #[derive(Debug, Serialize, Deserialize)]
-struct Part<T> {
-    items: Vec<T>,
-    last: bool,
+pub(super) struct Part<T> {
+    pub(super) items: Vec<T>,
+    pub(super) last: bool,
 }
 
 /// Why a dialogue broke off. What was merged until then stays.
