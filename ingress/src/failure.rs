@@ -98,9 +98,19 @@ impl Failure {
         matches!(self, Self::NotServing(reason) if reason.is_passing())
     }
 
-    /// Whether the replica is not there any more.
-    pub(crate) const fn is_gone(&self) -> bool {
-        matches!(self, Self::NotServing(NotServing::NoSuchReplica))
+    /// Whether the replica is not there any more, or may go with its node.
+    pub(crate) fn is_gone(&self) -> bool {
+        match self {
+            Self::NotServing(reason) => *reason == NotServing::NoSuchReplica,
+            Self::Unreachable(_) | Self::DialTimeout(_) | Self::NotAccepted(_) => true,
+            Self::Tunnel(error) => !error.is_by_the_other_end(),
+            Self::Engine(_)
+            | Self::RemoteEngine(_)
+            | Self::Status(_)
+            | Self::ErrorEvent(_)
+            | Self::NoTokens
+            | Self::BrokeOff(_) => false,
+        }
     }
 
     /// Whether the replica is well, and only has no room.

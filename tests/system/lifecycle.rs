@@ -227,3 +227,29 @@ async fn logs_of_an_engine_can_be_read_on_any_node() {
         assert!(log.contains("simulated"), "{log}");
     }
 }
+
+/// Nobody has missed it yet, so that its replica is believed to serve; and it takes a while until another one does.
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_wait_for_the_replica_that_follows_the_only_one_whose_host_has_died() {
+    let mut mesh = Mesh::start(3).await;
+    mesh.apply(0, "hello", 1).await;
+    let (serving, _) = mesh.serving_and_not("hello").await;
+    for node in &mesh.nodes {
+        node.wait_for("the replica to be heard of", |status| ready(status, "hello") == 1).await;
+    }
+    mesh.nodes[serving].kill();
+    let asked: Vec<String> = mesh.running().map(|node| node.http()).collect();
+    let mut requests = tokio::task::JoinSet::new();
+    for number in 0..10 {
+        let http = asked[number % asked.len()].clone();
+        requests.spawn(async move {
+            // Some before it is missed, some after.
+            tokio::time::sleep(std::time::Duration::from_millis(300 * number as u64)).await;
+            let mut answer = chat(&http, "hello", "x", 3).await.expect("a node that runs takes requests");
+            (number, answer.status, answer.rest().await)
+        });
+    }
+    for (number, status, (text, clean)) in requests.join_all().await {
+        assert!(status == 200 && clean, "request {number}: {status} {text}");
+    }
+}

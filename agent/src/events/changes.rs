@@ -99,8 +99,14 @@ fn claims(before: &BTreeMap<ClaimId, Claim>, now: &BTreeMap<ClaimId, Claim>) -> 
     };
     let because = |claim: &Claim| claim.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
     let turned = now.values().filter(|claim| before.get(&claim.id).map(|was| was.state) != Some(claim.state));
-    let turned = turned
-        .map(|claim| replica(Reason::of_state(claim.state), claim, format!("it is {}{}", claim.state, because(claim))));
+    let turned = turned.map(|claim| {
+        let became = match claim.state {
+            ReplicaState::Failed => "it has failed".to_owned(),
+            ReplicaState::Backoff => "it has crashed, and is started again".to_owned(),
+            state => format!("it is {state}"),
+        };
+        replica(Reason::of_state(claim.state), claim, became + &because(claim))
+    });
     // One that failed has been told of; it was only shown since.
     let gone = before.values().filter(|claim| !now.contains_key(&claim.id) && claim.state != ReplicaState::Failed);
     let gone = gone.map(|claim| {
@@ -235,7 +241,7 @@ mod tests {
         assert!(begun[0].1.starts_with("replica/llama-"), "{begun:?}");
         assert_eq!(told(&with("ready", None), &with("ready", Some("busy"))), []);
         let failed = told(&with("ready", None), &with("failed", Some("exit 1")));
-        assert_eq!((failed[0].0.as_str(), failed[0].2.as_str()), ("ReplicaFailed", "it is failed: exit 1"));
+        assert_eq!((failed[0].0.as_str(), failed[0].2.as_str()), ("ReplicaFailed", "it has failed: exit 1"));
         assert_eq!(told(&with("failed", None), &none), []);
         assert_eq!(reasons(&with("draining", None), &none), ["ReplicaGone"]);
     }

@@ -68,7 +68,7 @@ impl Tried {
         self.failed.iter().all(|attempt| attempt.failure.is_loop())
     }
 
-    /// Whether there was none but such as have ended, or sleep.
+    /// Whether there was none but such as have ended, or sleep, or whose node cannot be reached.
     pub(crate) fn all_gone(&self) -> bool {
         self.failed.iter().all(|attempt| attempt.failure.is_gone())
     }

@@ -27,8 +27,9 @@ use crate::{
 /// wait.
 const SILENCE: Duration = Duration::from_secs(1);
 
-/// How long this node may not know yet that a replica has ended which others say is gone: as long as gossip takes.
-const STALE: Duration = Duration::from_secs(3);
+/// How long this node may not know yet that a replica has ended which others say is gone, or whose host is: as long as gossip
+/// takes, and as it takes to miss a host.
+const STALE: Duration = Duration::from_secs(5);
 
 /// How far a request has come by the time that its client must be told something.
 #[derive(Debug)]
@@ -169,8 +170,8 @@ impl Ingress {
                 hold.busy = Some(tried);
                 Ok(None)
             }
-            // The last one has just gone to sleep, and this node has not heard of it.
-            Err(RequestError::Busy { tried, .. })
+            // The last one has just gone to sleep, or its host has died, and this node has not heard of it.
+            Err(RequestError::Busy { tried, .. } | RequestError::Failed { tried, .. })
                 if pending.may_wake
                     && tried.all_gone()
                     && !self.stopping.is_cancelled()

@@ -106,6 +106,36 @@ async fn a_replica_of_which_it_is_not_known_yet_that_it_sleeps_is_waited_for() {
     assert_eq!(answer.header("x-shoal-node"), node_id(2).to_string());
 }
 
+/// A host dies with the last replica, and nobody has missed it yet: another replica will come.
+#[tokio::test]
+async fn a_replica_whose_node_cannot_be_reached_any_more_is_waited_for() {
+    let (mut engine, node) = (Engine::start(), asleep().await);
+    node.wake([remote(3, 0)]);
+    let mut client = node.client().await;
+    let wake = async {
+        node.until_held(1).await;
+        node.wake([]);
+        node.wake([local(2, engine.address(), 0)]);
+        engine.call().await.answer(200, JSON, "{}");
+    };
+    let (answer, ()) = tokio::join!(client.post(CHAT, PLAIN), wake);
+    assert_eq!((answer.status.as_u16(), answer.header("x-shoal-node")), (200, node_id(2).to_string().as_str()));
+}
+
+/// It is asked again before the wait is over: it may only have been a moment.
+#[tokio::test]
+async fn a_node_that_stays_out_of_reach_is_an_error_in_the_end() {
+    let node = asleep().await;
+    node.wake([remote(3, 0)]);
+    let mut client = node.client().await;
+    let wait = async {
+        node.until_held(1).await;
+        pass(5 * SECOND).await;
+    };
+    let (mut answer, ()) = tokio::join!(client.post(CHAT, PLAIN), wait);
+    assert_eq!((answer.status.as_u16(), answer.error().await.0.as_str()), (502, "replicas_failed"));
+}
+
 /// A table that stays wrong is no reason to wait for minutes.
 #[tokio::test]
 async fn a_replica_that_nobody_says_has_gone_is_busy_in_the_end() {
@@ -115,7 +145,7 @@ async fn a_replica_that_nobody_says_has_gone_is_busy_in_the_end() {
     let mut client = node.client().await;
     let wait = async {
         node.until_held(1).await;
-        pass(3 * SECOND).await;
+        pass(5 * SECOND).await;
     };
     let (mut answer, ()) = tokio::join!(client.post(CHAT, PLAIN), wait);
     assert_eq!((answer.status.as_u16(), answer.header("retry-after")), (503, "1"));
