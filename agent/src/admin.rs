@@ -16,6 +16,7 @@ mod nodes;
 mod placement;
 mod problem;
 mod requests;
+mod root;
 mod routes;
 mod serve;
 mod tokens;
@@ -35,4 +36,5 @@ pub(crate) use model::{
 pub(crate) use placement::{PastRevisionStatus, RolloutAction};
 pub(crate) use problem::{Code, Problem};
 pub(crate) use requests::{LatestRequest, LatestRequests, RequestsFound, TakenRequest};
+pub(crate) use root::RootRequest;
 pub(crate) use routes::{Admin, OwnAddresses};

@@ -23,6 +23,7 @@ mod node;
 mod output;
 mod reference;
 mod rollout;
+mod root;
 mod scale;
 mod schema;
 mod select;
@@ -114,6 +115,7 @@ async fn run(connection: Connection, verb: Verb) -> Result<ExitCode, Problem> {
         Verb::Join(args) => identity::join(args).await,
         Verb::Token(verb) => token::run(&client()?, verb).await,
         Verb::Issuer(verb) => issuer::run(&client()?, verb).await,
+        Verb::Root(verb) => root::run(client, verb).await,
         Verb::Key(verb) => key::run(&client()?, verb).await,
         Verb::Apply(args) => apply::apply(&client()?, args).await,
         Verb::Get(args) => get::run(&client()?, args).await,

@@ -99,7 +99,7 @@ pub(crate) struct MeshConfig {
     pub(crate) advertise: Vec<SocketAddr>,
     /// Time between gossip rounds; shorter spreads faster and costs more.
     pub(crate) gossip_interval: HumanDuration,
-    /// The newest frame version to speak, 1 or 2; default the newest that there is. To try what a mesh of mixed versions does.
+    /// The newest frame version to speak, 1 to 3; default the newest that there is. To try what a mesh of mixed versions does.
     pub(crate) protocol: Option<u8>,
     /// How long the certificates live that this node gives to others and itself, if it is an issuer: 10 s to 7 days. They
     /// are renewed at half of it, so it is also how long a mesh can be without an issuer.

@@ -433,9 +433,10 @@ fn facts(
         protocol: config.mesh.protocol.unwrap_or(wire::PROTOCOL),
         host: host(),
         gpu_source: inventory.source(),
-        // Both are the mesh's to say, and change while it runs.
+        // These are the mesh's to say, and change while it runs.
         issuer: false,
         validities: None,
+        root: None,
         requests_capacity: config.capacity.is_set(),
         engines: supervisor.offers(),
         started: clock::now(),

@@ -43,6 +43,7 @@ pub(crate) fn facts(name: &str) -> NodeFacts {
         gpu_source: GpuSource::None,
         issuer: false,
         validities: None,
+        root: None,
         requests_capacity: false,
         engines: Vec::new(),
         started: UnixMillis::default(),

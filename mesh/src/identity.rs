@@ -15,6 +15,7 @@ mod keys;
 mod node;
 mod profile;
 mod roots;
+mod succession;
 mod token;
 
 #[cfg(test)]
@@ -32,6 +33,7 @@ pub use joining::{Admitted, Binding, Candidate, Challenge, JoinRefusal, JoinRequ
 pub use keys::{PublicKey, Signature};
 pub use node::{Identity, init_mesh, init_mesh_again};
 pub use roots::{Roots, verify_writer};
+pub use succession::Succession;
 pub use token::{JoinToken, TokenId, TokenLimits};
 
 pub(crate) use certificate::{certified_key, dns_name};

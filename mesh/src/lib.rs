@@ -18,8 +18,8 @@ pub mod transport;
 
 pub use gossip::{GossipError, remember_peers};
 pub use identity::{
-    Identity, IdentityError, Issuer, IssuerGrant, IssuerRequest, JoinRefusal, JoinToken, RootKey, TokenError, TokenId,
-    TokenLimits, init_mesh, init_mesh_again,
+    Identity, IdentityError, Issuer, IssuerGrant, IssuerRequest, JoinRefusal, JoinToken, RootKey, Succession,
+    TokenError, TokenId, TokenLimits, init_mesh, init_mesh_again,
 };
 pub use mesh::{Mesh, MeshConfig, MeshError, NewKey};
 pub use store::{

@@ -16,6 +16,7 @@ mod history;
 mod keys;
 mod merge;
 mod restore;
+mod roots;
 mod seal;
 mod snapshot;
 pub(crate) mod sync;

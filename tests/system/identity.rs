@@ -255,3 +255,54 @@ async fn a_backup_puts_back_what_was_deleted_and_begins_a_lost_mesh_again() {
 fn mesh_of(backup: &str) -> Value {
     serde_json::from_str::<Value>(backup.lines().next().unwrap()).unwrap()["mesh"].clone()
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_root_is_replaced_while_the_mesh_serves() {
+    let dir = TempDir::with_prefix("shoal-test-").unwrap();
+    let mut nodes = short_lived(&dir).await;
+    nodes[0].apply(&endpoint("hello", 1, "10ms").replace("spread: zone", "home: burst"));
+    nodes[0].wait_for("the replica to be heard of", |status| serving_nodes(status, "hello") == ["node-2"]).await;
+    let next = dir.path().join("next").display().to_string();
+    let (new_key, succession) = (format!("{next}/root.key"), format!("{next}/root.succession"));
+    let old_key = format!("{}/identity/root.key", nodes[0].state_dir());
+    // It misses all that follows.
+    nodes[1].kill();
+
+    nodes[0].run_ok(&["root", "begin", &next, "--root-key", &old_key]);
+    let early = nodes[0].run(&["root", "finish", &succession], "");
+    assert!(early.status.code() == Some(2) && stderr(&early).contains("node-2 comes from root"), "{}", stderr(&early));
+    let root_of = |status: &Value, name: &str| {
+        list(&status["nodes"]).find(|node| node["name"] == name).map(|node| node["facts"]["root"].clone())
+    };
+    let old_root = root_of(&nodes[0].status(), "node-2");
+    nodes[0].run_ok(&["issuer", "rotate", "node-0", "--root-key", &new_key]);
+    let reissued = |status: &Value| ["node-0", "node-2"].iter().all(|name| root_of(status, name) != old_root);
+    nodes[0].wait_for("all to have certificates of the new root", reissued).await;
+    let answer = chat(&nodes[0].http(), "hello", "Both are trusted", 5).await.unwrap();
+    assert_eq!(answer.status, 200);
+    nodes[0].wait_for("the killed node to be missed", |status| alive(status) == 2).await;
+    let silent = nodes[0].run(&["root", "finish", &succession], "");
+    assert!(stderr(&silent).contains("node-1 is silent"), "{}", stderr(&silent));
+    nodes[0].run_ok(&["root", "finish", &succession, "--force"]);
+
+    let log = |node: &Node| node.log().contains("the root of the mesh was replaced");
+    nodes[2].wait_for("the old root to be dropped elsewhere", |_| log(&nodes[2])).await;
+    nodes[0].wait_for("the nodes to be connected anew", |status| alive(status) == 2 && is_connected(status)).await;
+    let answer = chat(&nodes[0].http(), "hello", "One is trusted", 5).await.unwrap();
+    assert_eq!(answer.status, 200);
+
+    // Whoever comes knows the new root only, and takes over what was written under the old one.
+    let token = nodes[0].run_ok(&["token", "create", "--uses", "2"]);
+    let mut newcomer = Node::prepare(dir.path().join("newcomer"), 3, Placement::Home, SigtermMeans::Daemon);
+    newcomer.join_with(&token);
+    newcomer.start().await;
+    newcomer.wait_for("the specs of before", |status| find(status, "hello").is_some()).await;
+    assert_eq!(newcomer.status()["mesh"], nodes[0].status()["mesh"]);
+    // Whoever was away joins again.
+    nodes[1].join_with(&token);
+    nodes[1].start().await;
+    nodes[0].wait_for("all to be there", |status| alive(status) == 4 && names(status, "node-1")).await;
+    // The old root key makes nobody an issuer any more.
+    let refused = nodes[0].run(&["issuer", "rotate", "node-0", "--root-key", &old_key], "");
+    assert!(!refused.status.success(), "{}", stdout(&refused));
+}

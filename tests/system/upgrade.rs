@@ -70,7 +70,7 @@ async fn a_mesh_half_of_which_is_of_the_version_before_serves_through_a_rolling_
         node.start().await;
     }
     mesh.apply(0, "hello", 3).await;
-    let everywhere = |nodes: &[Node]| nodes.iter().all(|node| protocols(node) == [1, 1, 2, 2]);
+    let everywhere = |nodes: &[Node]| nodes.iter().all(|node| protocols(node) == [1, 1, 3, 3]);
     eventually("all to say what they speak", async || everywhere(&mesh.nodes).then_some(())).await;
 
     // Specs go from the older ones to the newer ones and back; keys are of version 2, and do no harm to the others.
@@ -112,7 +112,7 @@ async fn a_mesh_half_of_which_is_of_the_version_before_serves_through_a_rolling_
     let wrong: Vec<String> = clients.join_all().await.concat();
     assert!(wrong.is_empty(), "{} of {}: {wrong:?}", wrong.len(), answered.load(Ordering::Relaxed));
     assert_eq!(engines(&mesh), before, "engines are not touched");
-    assert_eq!(protocols(&mesh.nodes[0]), [2, 2, 2, 2]);
+    assert_eq!(protocols(&mesh.nodes[0]), [3, 3, 3, 3]);
     eventually("the key to be heard of by those that were older", async || {
         mesh.nodes[1].run_ok(&["key", "list"]).contains("team").then_some(())
     })

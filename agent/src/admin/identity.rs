@@ -17,6 +17,7 @@ use super::{
     access::Actor,
     model::NodeStatus,
     problem::{Code, Problem},
+    root,
     routes::{Admin, Answer, Shared},
 };
 use crate::events::{Draft, Reason, Subject};
@@ -64,12 +65,7 @@ pub(crate) fn problems(nodes: &[NodeStatus], now: UnixMillis) -> Vec<String> {
     });
     // All nodes have the same.
     let root = there().find_map(|node| node.facts.validities).and_then(|validities| {
-        ends(
-            validities.root,
-            now,
-            "the root certificate of the mesh",
-            "see \"A lost or leaked root key\" in docs/operations.md",
-        )
+        ends(validities.root, now, "the root certificate of the mesh", "see \"Another root\" in docs/operations.md")
     });
     none.into_iter().chain(own).chain(issuing).chain(root).collect()
 }
@@ -84,6 +80,7 @@ pub(super) fn router() -> Router<Arc<Admin>> {
     Router::new()
         .route("/v1/nodes/{node}/issuer-request", post(request_issuer))
         .route("/v1/nodes/{node}/issuer", post(install_issuer))
+        .route("/v1/root", post(root::finish))
         .route("/v1/backup", get(backup))
         .route("/v1/restore", post(restore).layer(DefaultBodyLimit::max(BACKUP_MAX)))
 }

@@ -15,6 +15,7 @@ mod identity;
 mod issuer;
 mod key;
 mod node;
+mod root;
 mod schema;
 mod shared;
 mod values;
@@ -42,6 +43,7 @@ pub(super) use self::{
     issuer::{IssuerSignArgs, IssuerVerb},
     key::{KeyCreateArgs, KeyUsageArgs, KeyVerb},
     node::{DrainArgs, NodeArgs, UndrainArgs},
+    root::RootVerb,
     schema::{ConfigVerb, ExplainArgs, PageOf, SchemaOf},
     shared::{OutputArgs, WaitArgs},
     values::label_map,

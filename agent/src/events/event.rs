@@ -138,6 +138,7 @@ pub(crate) enum Reason {
     KeyRevoked,
     IssuerInstalled,
     BackupRestored,
+    RootReplaced,
     WriteRefused,
     // What became of nodes.
     DaemonStarted,

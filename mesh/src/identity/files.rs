@@ -194,7 +194,8 @@ pub(super) fn read_key(path: &Path) -> Result<PrivateKey, IdentityError> {
     PrivateKey::from_pem(&read(path)?).ok_or_else(|| IdentityError::Damaged { path: path.to_owned(), reason })
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, IdentityError> {
+/// All of a small file.
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, IdentityError> {
     let mut text = Vec::new();
     let read = File::open(path).and_then(|open| open.take(FILE_MAX).read_to_end(&mut text));
     read.map_err(|source| IdentityError::File { action: "read", path: path.to_owned(), source })?;
@@ -205,6 +206,15 @@ fn read(path: &Path) -> Result<Vec<u8>, IdentityError> {
 enum Existing {
     Refuse,
     Replace,
+}
+
+/// Writes a file that is not there yet and that anybody may read.
+pub(super) fn write_new(path: &Path, contents: &[u8]) -> Result<(), IdentityError> {
+    write_synced(path, contents, 0o644).map_err(|source| IdentityError::File {
+        action: "write",
+        path: path.to_owned(),
+        source,
+    })
 }
 
 fn write_synced(path: &Path, contents: &[u8], mode: u32) -> io::Result<()> {

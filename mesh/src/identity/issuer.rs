@@ -2,10 +2,11 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use rustls::pki_types::CertificateDer;
 use shoal_types::{NodeId, UnixMillis, Validity};
 
@@ -39,19 +40,26 @@ pub struct Issuer {
     node: NodeId,
     key: PrivateKey,
     certificate: CertificateDer<'static>,
+    /// What others need beside it while the root is replaced: the cross certificate of the new one.
+    cross: Vec<CertificateDer<'static>>,
     validity: Validity,
-    roots: Roots,
+    roots: Arc<ArcSwap<Roots>>,
     dir: IdentityDir,
     /// Held from counting the uses of a token to recording one more, which makes `uses` exact.
     counting: Mutex<()>,
 }
 
 impl Issuer {
-    pub(super) fn load(dir: &IdentityDir, node: NodeId, roots: &Roots) -> Result<Option<Self>, IdentityError> {
+    pub(super) fn load(
+        dir: &IdentityDir,
+        node: NodeId,
+        roots: &Arc<ArcSwap<Roots>>,
+    ) -> Result<Option<Self>, IdentityError> {
         if !dir.has(IdentityFile::IssuerCertificate) {
             return Ok(None);
         }
-        let certificate = dir.certificates(IdentityFile::IssuerCertificate)?.swap_remove(0);
+        let mut cross = dir.certificates(IdentityFile::IssuerCertificate)?;
+        let certificate = cross.remove(0);
         let certified = certified_key(&certificate)?;
         // A new one was being taken up when this host stopped.
         let next = IdentityFile::NextIssuerKey;
@@ -65,7 +73,7 @@ impl Issuer {
         }
         let validity = validity(&certificate)?;
         let (roots, dir, counting) = (roots.clone(), dir.clone(), Mutex::new(()));
-        Ok(Some(Self { node, key, certificate, validity, roots, dir, counting }))
+        Ok(Some(Self { node, key, certificate, cross, validity, roots, dir, counting }))
     }
 
     /// Until when what it signs counts.
@@ -83,7 +91,7 @@ impl Issuer {
         addresses: &[SocketAddr],
         now: UnixMillis,
     ) -> Result<JoinToken, IdentityError> {
-        let root = certified_key(&self.roots.certificates()[0])?.digest();
+        let root = certified_key(self.roots.load().current())?.digest();
         JoinToken::create(limits, addresses, (self.node, &self.key), root, now)
     }
 
@@ -116,7 +124,8 @@ impl Issuer {
         if !again {
             ledger.record_use(grant.id, request.node()).map_err(JoinRefusal::Failed)?;
         }
-        Ok(Admitted { chain: vec![leaf.to_vec(), self.certificate.to_vec()], issuer })
+        let chain = self.chain(leaf).iter().map(|certificate| certificate.to_vec()).collect();
+        Ok(Admitted { chain, issuer })
     }
 
     /// The chain that follows `current`: same key, same roles, a new time, for as long as `life`. The caller has verified
@@ -134,10 +143,10 @@ impl Issuer {
         if now > self.validity.until {
             return Err(super::CertificateError::Expired { not_after: self.validity.until }.into());
         }
-        let (key, mesh) = (&current.key, self.roots.mesh_id());
+        let (key, mesh) = (&current.key, self.roots.load().mesh_id());
         let subject = Subject { key, mesh, roles: current.roles, labels: &current.labels };
         let leaf = profile::node(subject, &self.authority(), life, now)?;
-        Ok(vec![leaf, self.certificate.clone()])
+        Ok(self.chain(leaf))
     }
 
     /// Whether the request is from a holder of one of this issuer's tokens, made for this connection.
@@ -167,7 +176,7 @@ impl Issuer {
         life: Duration,
         now: UnixMillis,
     ) -> Result<CertificateDer<'static>, IdentityError> {
-        let (key, mesh) = (&keys.node, self.roots.mesh_id());
+        let (key, mesh) = (&keys.node, self.roots.load().mesh_id());
         let subject = Subject { key, mesh, roles: grant.roles(), labels: &grant.labels };
         profile::node(subject, &self.authority(), life, now)
     }
@@ -180,9 +189,18 @@ impl Issuer {
         }
         let failed = |error: IdentityError| JoinRefusal::Failed(error.to_string());
         let root_key = self.dir.key(IdentityFile::RootKey).map_err(failed)?;
-        let root = Authority { certificate: &self.roots.certificates()[0], key: &root_key };
+        let roots = self.roots.load();
+        // After a change of root the old key may still lie here.
+        if certified_key(roots.current()).map_err(|error| failed(error.into()))? != root_key.public() {
+            return Err(JoinRefusal::RootKeyAway);
+        }
+        let root = Authority { certificate: roots.current(), key: &root_key };
         let certificate = profile::issuer(key, keys.node.node_id(), &root, now).map_err(failed)?;
         Ok(Some(certificate.to_vec()))
+    }
+
+    fn chain(&self, leaf: CertificateDer<'static>) -> Vec<CertificateDer<'static>> {
+        [leaf, self.certificate.clone()].into_iter().chain(self.cross.iter().cloned()).collect()
     }
 
     fn authority(&self) -> Authority<'_> {

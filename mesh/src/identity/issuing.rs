@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 use shoal_types::{MeshId, NodeId, UnixMillis, wire};
 
 use super::{
-    Identity, IdentityError, Issuer, Roles,
+    Identity, IdentityError, Issuer, Roles, Succession,
     armor::{ArmorError, armor, unarmor},
     certificate::certified_key,
-    files::{IdentityFile, read_key},
+    files::{IdentityDir, IdentityFile, read, read_key, write_new},
     keys::{PrivateKey, PublicKey, Signature},
     profile::{self, Authority, Subject},
 };
@@ -57,7 +57,7 @@ pub enum IssuingError {
 const REQUEST: &str = "an issuer request";
 const GRANT: &str = "an issuer grant";
 
-fn text_error(error: ArmorError, what: &'static str, prefix: &'static str) -> IssuingError {
+pub(super) fn text_error(error: ArmorError, what: &'static str, prefix: &'static str) -> IssuingError {
     match error {
         ArmorError::Other => IssuingError::Other { what, prefix },
         ArmorError::Damaged => IssuingError::Damaged { what },
@@ -125,6 +125,8 @@ impl FromStr for IssuerRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IssuerGrant {
     certificate: Vec<u8>,
+    /// The cross certificate of a root that is to follow.
+    cross: Option<Vec<u8>>,
 }
 
 impl fmt::Display for IssuerGrant {
@@ -142,26 +144,65 @@ impl FromStr for IssuerGrant {
     }
 }
 
-/// The key that all of a mesh comes from.
+/// The key that all of a mesh comes from, or is to come from.
 #[derive(Debug)]
-pub struct RootKey(PrivateKey);
+pub struct RootKey {
+    key: PrivateKey,
+    mesh: MeshId,
+    cross: Option<CertificateDer<'static>>,
+}
+
+/// Beside the key of a root that follows another: how it does.
+const SUCCESSION: &str = "root.succession";
 
 impl RootKey {
-    /// Reads `root.key`, wherever it is kept.
+    /// The key that a mesh begins with.
+    pub(super) fn first(key: PrivateKey) -> Self {
+        Self { mesh: key.public().mesh_id(), key, cross: None }
+    }
+
+    /// Reads `root.key`, wherever it is kept, and the `root.succession` that belongs to it, if that lies beside it.
     ///
     /// # Errors
-    /// If it cannot be read, others can read it, or it is no key.
+    /// If it cannot be read, others can read it, or it is no key; or if the succession is that of another key.
     pub fn read(path: &Path) -> Result<Self, IdentityError> {
-        read_key(path).map(Self)
+        let key = read_key(path)?;
+        let beside = path.with_file_name(SUCCESSION);
+        if !beside.exists() {
+            return Ok(Self::first(key));
+        }
+        let damaged = |reason: String| IdentityError::Damaged { path: beside.clone(), reason };
+        let text = String::from_utf8(read(&beside)?).map_err(|error| damaged(error.to_string()))?;
+        let succession: Succession = text.parse().map_err(|error: IssuingError| damaged(error.to_string()))?;
+        if succession.new_root()? != key.public().mesh_id() {
+            return Err(damaged(format!("it is not that of the key in {}", path.display())));
+        }
+        Ok(Self { key, mesh: succession.mesh_id(), cross: Some(succession.cross()) })
+    }
+
+    /// Makes the root that is to follow this one, in the new directory `dir`: `root.key` and `root.succession`. From then
+    /// on [`Self::read`] finds it there.
+    ///
+    /// # Errors
+    /// If `dir` exists, or cannot be written.
+    pub fn begin_succession(&self, dir: &Path, now: UnixMillis) -> Result<Succession, IdentityError> {
+        if dir.exists() {
+            return Err(IdentityError::Exists { path: dir.to_owned() });
+        }
+        let new = Self::first(PrivateKey::generate()?);
+        let succession = Succession::new(self, &new, now)?;
+        IdentityDir::create(dir)?.add_key(IdentityFile::RootKey, &new.key)?;
+        write_new(&dir.join(SUCCESSION), format!("{succession}\n").as_bytes())?;
+        Ok(succession)
     }
 
     pub(super) const fn key(&self) -> &PrivateKey {
-        &self.0
+        &self.key
     }
 
     /// Its mesh.
-    pub fn mesh_id(&self) -> MeshId {
-        self.0.public().mesh_id()
+    pub const fn mesh_id(&self) -> MeshId {
+        self.mesh
     }
 
     /// Makes the node of `request` an issuer for a year.
@@ -178,9 +219,10 @@ impl RootKey {
             return Err(IssuingError::Unproved.into());
         }
         // Another certificate than the nodes have, of the same name and key, which is what a chain is checked by.
-        let root = profile::root(&self.0, now)?;
-        let root = Authority { certificate: &root, key: &self.0 };
-        Ok(IssuerGrant { certificate: profile::issuer(&issuer, node, &root, now)?.to_vec() })
+        let root = profile::root(&self.key, now)?;
+        let root = Authority { certificate: &root, key: &self.key };
+        let certificate = profile::issuer(&issuer, node, &root, now)?.to_vec();
+        Ok(IssuerGrant { certificate, cross: self.cross.as_ref().map(|cross| cross.to_vec()) })
     }
 }
 
@@ -206,6 +248,7 @@ impl Identity {
     /// If the grant is not for what was asked last, does not lead to a root, or cannot be written.
     pub fn install_issuer(&self, grant: IssuerGrant, life: Duration, now: UnixMillis) -> Result<(), IdentityError> {
         let certificate = CertificateDer::from(grant.certificate);
+        let cross = grant.cross.map(CertificateDer::from);
         let dir = self.dir();
         let asked = dir.has(IdentityFile::NextIssuerKey).then(|| dir.key(IdentityFile::NextIssuerKey)).transpose()?;
         let next = match asked {
@@ -216,12 +259,13 @@ impl Identity {
         let roles = Roles { issuer: true, ..current.roles };
         let subject = Subject { key: &current.key, mesh: self.mesh_id(), roles, labels: &current.labels };
         let leaf = profile::node(subject, &Authority { certificate: &certificate, key: &next }, life, now)?;
-        let chain = vec![leaf, certificate.clone()];
+        let signers: Vec<_> = [certificate].into_iter().chain(cross).collect();
+        let chain: Vec<_> = [leaf].into_iter().chain(signers.iter().cloned()).collect();
         self.roots().verify(&chain, now)?;
         // In this order: whenever it is broken off, the next start finds an issuer that is whole, see `Issuer::load`.
-        dir.replace_certificates(IdentityFile::IssuerCertificate, &[certificate])?;
+        dir.replace_certificates(IdentityFile::IssuerCertificate, &signers)?;
         dir.rename(IdentityFile::NextIssuerKey, IdentityFile::IssuerKey)?;
-        let issuer = Issuer::load(dir, self.node_id(), self.roots())?;
+        let issuer = Issuer::load(dir, self.node_id(), self.shared_roots())?;
         self.replace_issuer(issuer, chain, now)
     }
 }

@@ -196,7 +196,8 @@ impl Candidate {
 
     fn is_over(dir: &IdentityDir, token: &JoinToken, now: UnixMillis) -> Result<bool, IdentityError> {
         let identity = Identity::load(dir.dir())?;
-        Ok(identity.mesh_id() == token.mesh_id() && identity.not_after() < now)
+        // A node that was away while the root of its mesh was replaced has a certificate that is good for nothing, too.
+        Ok(identity.not_after() < now || certified_key(identity.roots().current())?.digest() != token.root_pin())
     }
 
     /// The node that this host will be.
@@ -229,10 +230,14 @@ impl Candidate {
         let issuer = admitted.issuer.clone().map(CertificateDer::from);
         let chain = admitted.into_chain();
         let foreign = || CertificateError::Untrusted("it is not for this host's key".to_owned());
-        if roots.verify(&chain, now)?.key != self.node.public() {
+        let certificate = roots.verify(&chain, now)?;
+        if certificate.key != self.node.public() {
             return Err(foreign().into());
         }
-        self.dir.replace_certificates(IdentityFile::RootCertificate, roots.certificates())?;
+        if self.again && Identity::load(self.dir.dir())?.mesh_id() != certificate.mesh {
+            return Err(IdentityError::Exists { path: self.dir.path(IdentityFile::NodeChain) });
+        }
+        self.dir.replace_certificates(IdentityFile::RootCertificate, &[roots.current().clone()])?;
         if let Some(key) = &self.issuer {
             let certificate = issuer.ok_or_else(foreign)?;
             if certified_key(&certificate)? != key.public() {

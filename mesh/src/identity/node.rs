@@ -8,7 +8,7 @@ use shoal_types::{MeshId, NodeId, UnixMillis, Validities};
 use tokio::sync::watch;
 
 use super::{
-    CertificateError, IdentityError, Issuer, NodeCertificate, Roles, RootKey, Roots, Signature,
+    CertificateError, IdentityError, Issuer, NodeCertificate, Roles, RootKey, Roots, Signature, Succession,
     files::{IdentityDir, IdentityFile},
     keys::PrivateKey,
     profile::{self, Authority, NODE_LIFE, Subject},
@@ -24,10 +24,11 @@ pub struct Identity {
 struct Inner {
     dir: IdentityDir,
     key: PrivateKey,
-    roots: Roots,
+    mesh: MeshId,
+    roots: Arc<ArcSwap<Roots>>,
     issuer: ArcSwapOption<Issuer>,
     credentials: ArcSwap<Credentials>,
-    /// Rings when either of the two was replaced.
+    /// Rings when any of the three was replaced.
     changed: watch::Sender<()>,
 }
 
@@ -54,7 +55,7 @@ impl Credentials {
         }
         let making = |error: rustls::Error| IdentityError::Making { what: "a TLS key", reason: error.to_string() };
         let signing = any_eddsa_type(&key.pkcs8()).map_err(making)?;
-        let with_root = chain.iter().chain(&roots.certificates()[..1]).cloned().collect();
+        let with_root = chain.iter().chain([roots.current()]).cloned().collect();
         Ok(Self {
             certificate,
             tls: Arc::new(CertifiedKey::new(chain.clone(), signing.clone())),
@@ -74,13 +75,17 @@ impl Identity {
         if !dir.has(IdentityFile::NodeChain) {
             return Err(IdentityError::Missing { dir: dir.dir().to_owned() });
         }
-        let roots = Roots::new(dir.certificates(IdentityFile::RootCertificate)?)?;
+        let chain = dir.certificates(IdentityFile::NodeChain)?;
+        // The root may be another than the one that the mesh has its id from.
+        let mesh = NodeCertificate::parse(&chain[0])?.mesh;
+        let roots = Roots::new(mesh, dir.certificates(IdentityFile::RootCertificate)?.swap_remove(0))?;
         let key = dir.key(IdentityFile::NodeKey)?;
-        let credentials = Credentials::new(dir.certificates(IdentityFile::NodeChain)?, &key, &roots)?;
+        let credentials = Credentials::new(chain, &key, &roots)?;
+        let roots = Arc::new(ArcSwap::from_pointee(roots));
         let issuer = Issuer::load(&dir, credentials.certificate.node, &roots)?;
         let (issuer, credentials) = (ArcSwapOption::from_pointee(issuer), ArcSwap::from_pointee(credentials));
         let changed = watch::Sender::new(());
-        Ok(Self { inner: Arc::new(Inner { dir, key, roots, issuer, credentials, changed }) })
+        Ok(Self { inner: Arc::new(Inner { dir, key, mesh, roots, issuer, credentials, changed }) })
     }
 
     /// This node.
@@ -90,11 +95,45 @@ impl Identity {
 
     /// Its mesh.
     pub fn mesh_id(&self) -> MeshId {
-        self.inner.roots.mesh_id()
+        self.inner.mesh
     }
 
-    /// The roots of its mesh.
-    pub fn roots(&self) -> &Roots {
+    /// The root of its mesh, and those before it.
+    pub fn roots(&self) -> Arc<Roots> {
+        self.inner.roots.load_full()
+    }
+
+    /// The id of the root that its certificate comes from.
+    ///
+    /// # Errors
+    /// If a certificate cannot be read.
+    pub fn origin(&self) -> Result<MeshId, CertificateError> {
+        self.roots().origin(&self.chain())
+    }
+
+    /// Trusts the root that `succession` names and no other, as of `at`: on disk first, then for every new connection. What
+    /// was written under the old one before counts still. Nothing happens if it is so already.
+    ///
+    /// # Errors
+    /// If it is not one of this mesh, or cannot be written.
+    pub fn succeed(&self, succession: &Succession, at: UnixMillis) -> Result<(), IdentityError> {
+        let roots = self.roots().succeeded(succession, at)?;
+        if roots.id()? != self.roots().id()? {
+            self.inner.dir.replace_certificates(IdentityFile::RootCertificate, &[roots.current().clone()])?;
+            // Without a certificate from the new root this node is cut off, and has to join again.
+            match Credentials::new(self.chain().to_vec(), &self.inner.key, &roots) {
+                Ok(credentials) => self.inner.credentials.store(Arc::new(credentials)),
+                Err(error) => {
+                    tracing::error!(%error, "the root of the mesh was replaced while this node was away: join again")
+                }
+            }
+        }
+        self.inner.roots.store(Arc::new(roots));
+        self.inner.changed.send_replace(());
+        Ok(())
+    }
+
+    pub(super) fn shared_roots(&self) -> &Arc<ArcSwap<Roots>> {
         &self.inner.roots
     }
 
@@ -113,7 +152,7 @@ impl Identity {
         Validities {
             node: self.credentials().certificate.validity(),
             issuer: self.issuer().map(|issuer| issuer.validity()),
-            root: self.inner.roots.validity(),
+            root: self.roots().validity(),
         }
     }
 
@@ -147,8 +186,9 @@ impl Identity {
     /// # Errors
     /// If the chain is not for this node, is not valid at `now`, or cannot be written.
     pub fn replace_chain(&self, chain: Vec<CertificateDer<'static>>, now: UnixMillis) -> Result<(), IdentityError> {
-        self.inner.roots.verify(&chain, now)?;
-        let credentials = Credentials::new(chain, &self.inner.key, &self.inner.roots)?;
+        let roots = self.roots();
+        roots.verify(&chain, now)?;
+        let credentials = Credentials::new(chain, &self.inner.key, &roots)?;
         self.inner.dir.replace_certificates(IdentityFile::NodeChain, &credentials.chain)?;
         self.inner.credentials.store(Arc::new(credentials));
         self.inner.changed.send_replace(());
@@ -189,7 +229,7 @@ pub fn init_mesh(dir: &Path, now: UnixMillis) -> Result<Identity, IdentityError>
     let dir = empty(dir)?;
     let root_key = PrivateKey::generate()?;
     dir.add_key(IdentityFile::RootKey, &root_key)?;
-    first_node(&dir, &root_key, now)
+    first_node(&dir, &RootKey::first(root_key), now)
 }
 
 /// Makes the first node of a mesh that was lost but for its root key, of which no copy is kept in `dir`. It has the same
@@ -198,7 +238,7 @@ pub fn init_mesh(dir: &Path, now: UnixMillis) -> Result<Identity, IdentityError>
 /// # Errors
 /// As [`init_mesh`].
 pub fn init_mesh_again(dir: &Path, root: &RootKey, now: UnixMillis) -> Result<Identity, IdentityError> {
-    first_node(&empty(dir)?, root.key(), now)
+    first_node(&empty(dir)?, root, now)
 }
 
 fn empty(dir: &Path) -> Result<IdentityDir, IdentityError> {
@@ -206,14 +246,14 @@ fn empty(dir: &Path) -> Result<IdentityDir, IdentityError> {
     dir.found().map_or(Ok(dir), |path| Err(IdentityError::Exists { path }))
 }
 
-fn first_node(dir: &IdentityDir, root_key: &PrivateKey, now: UnixMillis) -> Result<Identity, IdentityError> {
+fn first_node(dir: &IdentityDir, root_key: &RootKey, now: UnixMillis) -> Result<Identity, IdentityError> {
     let (issuer_key, node_key) = (PrivateKey::generate()?, PrivateKey::generate()?);
-    let root = profile::root(root_key, now)?;
-    let signer = Authority { certificate: &root, key: root_key };
+    let root = profile::root(root_key.key(), now)?;
+    let signer = Authority { certificate: &root, key: root_key.key() };
     let issuer = profile::issuer(&issuer_key.public(), node_key.public().node_id(), &signer, now)?;
     let roles = Roles { write: true, issuer: true };
     let signer = Authority { certificate: &issuer, key: &issuer_key };
-    let mesh = root_key.public().mesh_id();
+    let mesh = root_key.mesh_id();
     let subject = Subject { key: &node_key.public(), mesh, roles, labels: &BTreeMap::new() };
     let leaf = profile::node(subject, &signer, NODE_LIFE, now)?;
 

@@ -33,11 +33,27 @@ pub(super) struct Authority<'a> {
 
 /// The certificate of a new root.
 pub(super) fn root(key: &PrivateKey, now: UnixMillis) -> Result<CertificateDer<'static>, IdentityError> {
-    let mut params = params(format!("shoal mesh {}", key.public().mesh_id()), now, now.plus(ROOT_LIFE))?;
+    let mut params = params(root_name(&key.public()), now, now.plus(ROOT_LIFE))?;
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let certificate = params.self_signed(key).map_err(|error| making("the root certificate", &error))?;
     Ok(certificate.into())
+}
+
+fn root_name(key: &PublicKey) -> String {
+    format!("shoal mesh {}", key.mesh_id())
+}
+
+/// The certificate by which a root vouches for the one that is to follow it, whose key is `key`.
+pub(super) fn cross(
+    key: &PublicKey,
+    by: &Authority<'_>,
+    now: UnixMillis,
+) -> Result<CertificateDer<'static>, IdentityError> {
+    let mut params = params(root_name(key), now, validity(by.certificate)?.until)?;
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    signed(params, key, by, "a cross certificate")
 }
 
 /// The certificate with which `node` may sign nodes, and nothing that signs in turn.

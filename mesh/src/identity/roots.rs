@@ -10,49 +10,98 @@ use shoal_types::{MeshId, NodeId, UnixMillis, Validity};
 use webpki::{EndEntityCert, KeyUsage};
 
 use super::{
-    CertificateError, IdentityError, NodeCertificate,
+    CertificateError, IdentityError, NodeCertificate, Succession,
     certificate::{certified_key, validity},
 };
 
-/// Leaf and issuer; the root is never among the certificates that it judges.
+/// Leaf, issuer, and a cross certificate while the root is replaced; the root itself is never among what it judges.
 const CHAIN_MAX: usize = 3;
 
-/// The root certificates of one mesh: the one that names it, and any that are to replace it.
+/// The root of one mesh, and those before it.
 #[derive(Debug, Clone)]
 pub struct Roots {
     mesh: MeshId,
-    /// Of the one that names the mesh.
     validity: Validity,
-    certificates: Arc<[CertificateDer<'static>]>,
+    current: CertificateDer<'static>,
+    /// Roots that count for nothing but what was written before they went.
+    retired: Arc<[Retired]>,
+}
+
+#[derive(Debug, Clone)]
+struct Retired {
+    certificate: CertificateDer<'static>,
+    at: UnixMillis,
 }
 
 impl Roots {
     /// # Errors
-    /// If there is none, or one that is no certificate with an Ed25519 key.
-    pub fn new(certificates: Vec<CertificateDer<'static>>) -> Result<Self, CertificateError> {
-        let Some(first) = certificates.first() else {
-            return Err(CertificateError::Malformed("there is no root certificate".to_owned()));
-        };
-        let (mesh, validity) = (certified_key(first)?.mesh_id(), validity(first)?);
-        for certificate in &certificates {
-            anchor(certificate)?;
-        }
-        Ok(Self { mesh, validity, certificates: certificates.into() })
+    /// If `current` is no certificate with an Ed25519 key.
+    pub fn new(mesh: MeshId, current: CertificateDer<'static>) -> Result<Self, CertificateError> {
+        certified_key(&current)?;
+        anchor(&current)?;
+        Ok(Self { mesh, validity: validity(&current)?, current, retired: Arc::default() })
     }
 
-    /// The mesh that they are the roots of.
+    /// The mesh that it is the root of.
     pub const fn mesh_id(&self) -> MeshId {
         self.mesh
     }
 
-    /// Until when anything can be verified with the one that names the mesh.
+    /// Until when anything can be verified with it.
     pub const fn validity(&self) -> Validity {
         self.validity
     }
 
-    /// The certificates, the one that names the mesh first.
-    pub fn certificates(&self) -> &[CertificateDer<'static>] {
-        &self.certificates
+    /// Its certificate.
+    pub const fn current(&self) -> &CertificateDer<'static> {
+        &self.current
+    }
+
+    /// Its id: that of a mesh which began with it.
+    ///
+    /// # Errors
+    /// If there is no key in it.
+    pub fn id(&self) -> Result<MeshId, CertificateError> {
+        Ok(certified_key(&self.current)?.mesh_id())
+    }
+
+    /// The id of the root that `chain` comes from: of the one that is to follow, if that vouches for its issuer.
+    ///
+    /// # Errors
+    /// If a certificate cannot be read.
+    pub fn origin(&self, chain: &[CertificateDer<'_>]) -> Result<MeshId, CertificateError> {
+        let root = chain.get(2).unwrap_or(&self.current);
+        Ok(certified_key(root)?.mesh_id())
+    }
+
+    /// Whether `succession` is one of this mesh: from this root, to it, or known already.
+    pub(crate) fn accepts(&self, succession: &Succession) -> bool {
+        let same = |a: &CertificateDer<'_>, b: &CertificateDer<'_>| matches!((certified_key(a), certified_key(b)), (Ok(a), Ok(b)) if a == b);
+        let (from, to) = (succession.from(), succession.to());
+        let known = self.retired.iter().any(|retired| same(&retired.certificate, &from));
+        succession.is_proven()
+            && succession.mesh_id() == self.mesh
+            && (same(&self.current, &from) || same(&self.current, &to) || known)
+    }
+
+    /// The roots once `succession` holds, as of `at`. Nothing changes if it does already.
+    ///
+    /// # Errors
+    /// If it is not one of this mesh.
+    pub(super) fn succeeded(&self, succession: &Succession, at: UnixMillis) -> Result<Self, CertificateError> {
+        if !self.accepts(succession) {
+            return Err(CertificateError::Untrusted("the succession is not from a root of this mesh".to_owned()));
+        }
+        let (from, to) = (succession.from(), succession.to());
+        let from_key = certified_key(&from)?;
+        let known = self.retired.iter().filter_map(|retired| certified_key(&retired.certificate).ok());
+        let known: Vec<_> = known.collect();
+        let current = if certified_key(&self.current)? == from_key { to } else { self.current.clone() };
+        let mut retired = self.retired.to_vec();
+        if !known.contains(&from_key) {
+            retired.push(Retired { certificate: from, at });
+        }
+        Ok(Self { mesh: self.mesh, validity: validity(&current)?, current, retired: retired.into() })
     }
 
     /// The node that `chain` (leaf first) proves at the moment `at`.
@@ -64,7 +113,32 @@ impl Roots {
             [leaf, intermediates @ ..] if chain.len() <= CHAIN_MAX => (leaf, intermediates),
             _ => return Err(CertificateError::Malformed(format!("a chain of {} certificates", chain.len()))),
         };
-        let anchors = self.certificates.iter().map(anchor).collect::<Result<Vec<_>, _>>()?;
+        self.verify_from(&self.current, (leaf, intermediates), at)
+    }
+
+    /// As [`Self::verify`], of what was written at `at`: while another root was that of the mesh, it counts.
+    fn verify_written(
+        &self,
+        chain: &[CertificateDer<'_>],
+        at: UnixMillis,
+    ) -> Result<NodeCertificate, CertificateError> {
+        let (leaf, intermediates) = match (self.verify(chain, at), chain) {
+            (Err(CertificateError::Untrusted(_)), [leaf, intermediates @ ..]) => (leaf, intermediates),
+            (verdict, _) => return verdict,
+        };
+        let then = self.retired.iter().filter(|retired| at <= retired.at);
+        let mut verdicts = then.map(|retired| self.verify_from(&retired.certificate, (leaf, intermediates), at));
+        let untrusted = || Err(CertificateError::Untrusted("no root of this mesh has signed it".to_owned()));
+        verdicts.find(Result::is_ok).unwrap_or_else(untrusted)
+    }
+
+    fn verify_from(
+        &self,
+        root: &CertificateDer<'_>,
+        (leaf, intermediates): (&CertificateDer<'_>, &[CertificateDer<'_>]),
+        at: UnixMillis,
+    ) -> Result<NodeCertificate, CertificateError> {
+        let anchors = [anchor(root)?];
         let time = UnixTime::since_unix_epoch(Duration::from_millis(at.as_millis()));
         let algorithms = [webpki::ring::ED25519];
         EndEntityCert::try_from(leaf)
@@ -81,10 +155,10 @@ impl Roots {
         }
     }
 
-    /// The same roots for rustls.
+    /// The same for rustls.
     pub(crate) fn store(&self) -> Arc<RootCertStore> {
         let mut store = RootCertStore::empty();
-        store.add_parsable_certificates(self.certificates.iter().cloned());
+        store.add_parsable_certificates([self.current.clone()]);
         Arc::new(store)
     }
 }
@@ -117,7 +191,7 @@ pub fn verify_writer(
     signature: &[u8],
     at: UnixMillis,
 ) -> Result<NodeId, IdentityError> {
-    let certificate = roots.verify(chain, at)?;
+    let certificate = roots.verify_written(chain, at)?;
     let node = certificate.node;
     if !certificate.roles.write {
         return Err(IdentityError::NotAWriter { node });

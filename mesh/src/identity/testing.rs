@@ -73,5 +73,5 @@ pub(crate) fn member(issuer: &Identity, dir: &Path, name: &str, limits: &TokenLi
     let token = token(issuer, limits, now);
     let candidate = Candidate::prepare(&dir.join(name), &token, now).unwrap();
     let admitted = ask(issuer, &candidate, &token, &MemoryLedger::default(), now).unwrap();
-    candidate.enter(admitted, issuer.roots(), now).unwrap()
+    candidate.enter(admitted, &issuer.roots(), now).unwrap()
 }

@@ -13,8 +13,8 @@ use tempfile::tempdir;
 
 use super::{
     Binding, Candidate, CertificateError, Identity, IdentityError, IssuerGrant, IssuerRequest, IssuingError,
-    JoinRefusal, JoinToken, NODE_LIFE, NodeCertificate, Roles, RootKey, TokenError, TokenId, TokenLedger, TokenLimits,
-    init_mesh, init_mesh_again,
+    JoinRefusal, JoinToken, NODE_LIFE, NodeCertificate, Roles, RootKey, Succession, TokenError, TokenId, TokenLedger,
+    TokenLimits, init_mesh, init_mesh_again,
     testing::{BINDING, MemoryLedger, ask, first_node, limits, member, token},
     verify_writer,
 };
@@ -71,7 +71,7 @@ fn a_writer_is_known_by_chain_role_and_signature() {
     let dir = tempdir().unwrap();
     let first = first_node(dir.path(), NOW);
     let signature = first.sign(b"spec");
-    let verify = |message: &[u8], at| verify_writer(first.roots(), &first.chain(), message, signature.as_ref(), at);
+    let verify = |message: &[u8], at| verify_writer(&first.roots(), &first.chain(), message, signature.as_ref(), at);
     assert_eq!(verify(b"spec", NOW).unwrap(), first.node_id());
     assert!(matches!(verify(b"other", NOW), Err(IdentityError::Signature { .. })));
     let expired = CertificateError::Expired { not_after: first.not_after() };
@@ -83,12 +83,12 @@ fn a_writer_is_known_by_chain_role_and_signature() {
 
     let stranger = init_mesh(&dir.path().join("stranger"), NOW).unwrap();
     let signature = stranger.sign(b"spec");
-    let error = verify_writer(first.roots(), &stranger.chain(), b"spec", signature.as_ref(), NOW).unwrap_err();
+    let error = verify_writer(&first.roots(), &stranger.chain(), b"spec", signature.as_ref(), NOW).unwrap_err();
     assert!(matches!(error, IdentityError::Certificate(CertificateError::Untrusted(_))));
 
     let reader = member(&first, dir.path(), "reader", &TokenLimits { write: false, ..limits(1) }, NOW);
     let signature = reader.sign(b"spec");
-    let error = verify_writer(first.roots(), &reader.chain(), b"spec", signature.as_ref(), NOW).unwrap_err();
+    let error = verify_writer(&first.roots(), &reader.chain(), b"spec", signature.as_ref(), NOW).unwrap_err();
     assert!(matches!(error, IdentityError::NotAWriter { node } if node == reader.node_id()));
     assert!(!reader.can_write() && reader.issuer().is_none());
 }
@@ -194,7 +194,7 @@ fn a_token_is_used_as_often_as_granted_and_a_retry_is_no_use() {
     let refused = ask(&first, &candidate("c"), &token, &ledger, NOW);
     assert_eq!(refused.unwrap_err(), JoinRefusal::UsedUp { uses: 2 });
     let admitted = ask(&first, &candidate("a"), &token, &ledger, NOW).unwrap();
-    let joined = candidate("a").enter(admitted, first.roots(), NOW).unwrap();
+    let joined = candidate("a").enter(admitted, &first.roots(), NOW).unwrap();
     assert_eq!(joined.node_id(), Identity::load(&dir.path().join("a")).unwrap().node_id());
     let again = Candidate::prepare(&dir.path().join("a"), &token, NOW);
     assert!(matches!(again, Err(IdentityError::Exists { .. })), "a node does not join twice");
@@ -350,8 +350,12 @@ fn a_node_whose_certificate_is_over_joins_again_as_the_same_node() {
     let home = dir.path().join("node");
     assert!(matches!(Candidate::prepare(&home, &token(&first), NOW), Err(IdentityError::Exists { .. })), "still good");
     let elsewhere = first_node(&dir.path().join("elsewhere"), late);
-    let foreign = Candidate::prepare(&home, &token(&elsewhere), late);
-    assert!(matches!(foreign, Err(IdentityError::Exists { .. })), "of another mesh");
+    // That it is another mesh, and not another root of the same, shows once a member was met.
+    let foreign = token(&elsewhere);
+    let candidate = Candidate::prepare(&home, &foreign, late).unwrap();
+    let admitted = ask(&elsewhere, &candidate, &foreign, &MemoryLedger::default(), late).unwrap();
+    let error = candidate.enter(admitted, &elsewhere.roots(), late).unwrap_err();
+    assert!(matches!(error, IdentityError::Exists { .. }), "of another mesh: {error}");
 
     let again = member(&first, dir.path(), "node", &limits(1), late);
     assert_eq!((again.node_id(), again.not_after()), (node.node_id(), late.plus(NODE_LIFE)));
@@ -381,7 +385,7 @@ fn a_node_becomes_an_issuer_where_the_root_key_is_elsewhere_and_gets_new_keys() 
     let (ledger, third) =
         (MemoryLedger::default(), Candidate::prepare(&dir.path().join("third"), &token, NOW).unwrap());
     let admitted = ask(&node, &third, &token, &ledger, NOW).unwrap();
-    assert_eq!(third.enter(admitted, first.roots(), NOW).unwrap().certificate().issuer, Some(node.node_id()));
+    assert_eq!(third.enter(admitted, &first.roots(), NOW).unwrap().certificate().issuer, Some(node.node_id()));
 
     // Rotated: what it signed before counts, its tokens of before admit nobody.
     let late = NOW.plus(HOUR * 24 * 300);
@@ -460,4 +464,94 @@ fn a_mesh_that_was_lost_but_for_its_root_key_begins_again_as_the_same() {
     assert!(survivor.roots().verify(&again.chain(), NOW.plus(HOUR)).is_ok());
     assert!(again.roots().verify(&survivor.chain(), NOW.plus(HOUR)).is_ok());
     member(&again, dir.path(), "new", &limits(1), NOW.plus(HOUR));
+}
+
+/// The root that follows, beside the first node in `dir`.
+fn next_root(dir: &Path, now: UnixMillis) -> (RootKey, Succession) {
+    let old = RootKey::read(&dir.join("first/root.key")).unwrap();
+    let succession = old.begin_succession(&dir.join("next"), now).unwrap();
+    (RootKey::read(&dir.join("next/root.key")).unwrap(), succession.to_string().parse().unwrap())
+}
+
+fn signed_by(root: &RootKey, node: &Identity, now: UnixMillis) {
+    let grant = root.sign(&node.request_issuer().unwrap(), now).unwrap();
+    node.install_issuer(grant, NODE_LIFE, now).unwrap();
+}
+
+#[test]
+fn a_root_is_replaced_in_three_steps_and_nobody_is_cut_off() {
+    let dir = tempdir().unwrap();
+    let first = first_node(dir.path(), NOW);
+    let node = member(&first, dir.path(), "node", &limits(1), NOW);
+    let old_entry = (node.chain(), node.sign(b"old"));
+    let (new_root, succession) = next_root(dir.path(), NOW);
+    assert_eq!(new_root.mesh_id(), first.mesh_id(), "the mesh keeps its id");
+
+    // Reissued, one after the other: who knows the old root only trusts both.
+    signed_by(&new_root, &first, NOW);
+    assert_eq!(first.origin().unwrap(), succession.new_root().unwrap());
+    assert_eq!(node.origin().unwrap(), succession.old_root().unwrap());
+    assert!(node.roots().verify(&first.chain(), NOW).is_ok() && first.roots().verify(&node.chain(), NOW).is_ok());
+    let renewed = first.issuer().unwrap().renew(&node.certificate(), NODE_LIFE, NOW).unwrap();
+    node.replace_chain(renewed, NOW).unwrap();
+    assert_eq!(node.origin().unwrap(), succession.new_root().unwrap());
+    let late = member(&first, dir.path(), "between", &limits(1), NOW);
+
+    // The old one is dropped.
+    let then = NOW.plus(HOUR);
+    let by_old = member_by_old_root(dir.path(), &succession);
+    for identity in [&first, &node, &late] {
+        identity.succeed(&succession, then).unwrap();
+        identity.succeed(&succession, then.plus(HOUR)).unwrap();
+    }
+    let home = Identity::load(&dir.path().join("node")).unwrap();
+    assert_eq!((home.mesh_id(), home.origin().unwrap()), (first.mesh_id(), succession.new_root().unwrap()));
+    for roots in [node.roots(), home.roots(), late.roots()] {
+        assert!(roots.verify(&first.chain(), then).is_ok() && roots.verify(&late.chain(), then).is_ok());
+        assert!(roots.verify(&by_old, NOW).is_err(), "what the old root still signs is of no mesh");
+    }
+    let written = |at| verify_writer(&first.roots(), &old_entry.0, b"old", old_entry.1.as_ref(), at);
+    assert_eq!(written(NOW).unwrap(), node.node_id(), "what was written before counts");
+    assert!(written(then.plus(HOUR)).is_err(), "not so what is written afterwards");
+
+    // Whoever joins from now on pins the new root, and learns of the mesh's id and of what was before.
+    let newcomer = member(&first, dir.path(), "newcomer", &limits(1), then);
+    assert_eq!(newcomer.mesh_id(), first.mesh_id());
+    assert!(verify_writer(&newcomer.roots(), &old_entry.0, b"old", old_entry.1.as_ref(), NOW).is_err());
+    newcomer.succeed(&succession, then).unwrap();
+    verify_writer(&newcomer.roots(), &old_entry.0, b"old", old_entry.1.as_ref(), NOW).unwrap();
+
+    // And once more.
+    fs::rename(dir.path().join("next"), dir.path().join("second")).unwrap();
+    let second = RootKey::read(&dir.path().join("second/root.key")).unwrap();
+    let third = second.begin_succession(&dir.path().join("third"), then).unwrap();
+    signed_by(&RootKey::read(&dir.path().join("third/root.key")).unwrap(), &first, then);
+    assert!(node.roots().verify(&first.chain(), then).is_ok());
+    node.succeed(&third, then.plus(HOUR)).unwrap();
+    assert_eq!((node.mesh_id(), node.roots().id().unwrap()), (first.mesh_id(), third.new_root().unwrap()));
+    verify_writer(&node.roots(), &old_entry.0, b"old", old_entry.1.as_ref(), NOW).unwrap();
+}
+
+/// The chain of an issuer that whoever has the old root key makes for himself.
+fn member_by_old_root(dir: &Path, succession: &Succession) -> Vec<rustls::pki_types::CertificateDer<'static>> {
+    let old = RootKey::read(&dir.join("first/root.key")).unwrap();
+    let intruder = init_mesh_again(&dir.join("intruder"), &old, NOW).unwrap();
+    assert_eq!(intruder.mesh_id(), succession.mesh_id());
+    intruder.chain().to_vec()
+}
+
+#[test]
+fn a_succession_is_by_both_roots_and_of_this_mesh() {
+    let dir = tempdir().unwrap();
+    let first = first_node(dir.path(), NOW);
+    let (_, succession) = next_root(dir.path(), NOW);
+    let old = RootKey::read(&dir.path().join("first/root.key")).unwrap();
+    assert!(matches!(old.begin_succession(&dir.path().join("next"), NOW), Err(IdentityError::Exists { .. })));
+    let elsewhere = first_node(&dir.path().join("elsewhere"), NOW);
+    assert!(elsewhere.succeed(&succession, NOW).is_err(), "of another mesh");
+    let text = succession.to_string();
+    assert!(text[..text.len() - 2].parse::<Succession>().is_err());
+    // A node that has nothing from the new root yet follows all the same, and has to join again.
+    first.succeed(&succession, NOW).unwrap();
+    assert_eq!(first.roots().id().unwrap(), succession.new_root().unwrap());
 }

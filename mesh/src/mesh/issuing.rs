@@ -1,9 +1,9 @@
-//! Becoming an issuer while the node runs.
+//! Becoming an issuer, and following another root, while the node runs.
 
 use super::{Mesh, MeshError};
 use crate::{
     clock,
-    identity::{IdentityError, IssuerGrant, IssuerRequest},
+    identity::{IdentityError, IssuerGrant, IssuerRequest, Succession},
 };
 
 impl Mesh {
@@ -23,6 +23,15 @@ impl Mesh {
     pub async fn install_issuer(&self, grant: IssuerGrant) -> Result<(), MeshError> {
         let (identity, life) = (self.identity.clone(), self.certificate_life);
         self.on_files(move || identity.install_issuer(grant, life, clock::now())).await
+    }
+
+    /// Makes all nodes trust the root that `succession` names, and no other. Nodes whose certificate comes from another are
+    /// cut off.
+    ///
+    /// # Errors
+    /// If it is not by both roots of this mesh, or could not be written.
+    pub async fn replace_root(&self, succession: &Succession) -> Result<(), MeshError> {
+        Ok(self.store.succeed(succession, clock::now()).await?)
     }
 
     /// Runs `work` where blocking is allowed.

@@ -1,10 +1,11 @@
 //! What this node says of its own certificates, and what it hears of those who sign.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
-use shoal_types::{NodeFacts, NodeId, View};
+use shoal_types::{MeshId, NodeFacts, NodeId, View};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
 
 use crate::{
     gossip::{Gossip, Key},
@@ -17,6 +18,7 @@ use crate::{
 pub(super) fn stated(mut facts: NodeFacts, identity: &Identity) -> NodeFacts {
     facts.issuer = identity.issuer().is_some();
     facts.validities = Some(identity.validities());
+    facts.root = identity.origin().ok();
     facts
 }
 
@@ -34,12 +36,18 @@ impl Standing {
     pub(super) async fn keep(self, stop: CancellationToken) {
         let (mut changed, mut view) = (self.identity.changed(), self.gossip.view());
         let mut revoked = self.transport.revoked_by();
+        let mut trusted = self.identity.roots().id();
         changed.mark_changed();
         view.mark_changed();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 Ok(()) = changed.changed() => {
+                    let root = self.identity.roots().id();
+                    if root != trusted {
+                        trusted = root;
+                        self.take_roots();
+                    }
                     let facts = stated(self.facts.borrow().clone(), &self.identity);
                     self.gossip.publish(Key::Facts, &facts).await;
                 }
@@ -52,10 +60,17 @@ impl Standing {
             }
         }
     }
+
+    fn take_roots(&self) {
+        match self.transport.take_roots() {
+            Ok(()) => info!("the root of the mesh was replaced"),
+            Err(error) => error!(%error, "the new root of the mesh cannot be used: restart this daemon"),
+        }
+    }
 }
 
-/// The live peers that say that they are issuers.
-fn issuers(view: &View) -> BTreeSet<NodeId> {
+/// The live peers that say that they are issuers, and of which root.
+fn issuers(view: &View) -> BTreeMap<NodeId, Option<MeshId>> {
     let others = view.nodes.values().filter(|node| node.id != view.me && node.is_alive());
-    others.filter(|node| node.facts.issuer).map(|node| node.id).collect()
+    others.filter(|node| node.facts.issuer).map(|node| (node.id, node.facts.root)).collect()
 }

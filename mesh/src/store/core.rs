@@ -23,7 +23,7 @@ use super::{
     seal::{seal, verify},
     snapshot::EndpointBody,
 };
-use crate::identity::Identity;
+use crate::identity::{Identity, IdentityError, Roots, Succession};
 
 /// Most entries, whatever their kind. Each is a few kilobytes, and all are in memory.
 pub(super) const ENTRIES_MAX: usize = 20_000;
@@ -86,7 +86,9 @@ impl Core {
             current,
             complained: BTreeSet::new(),
         };
-        for entry in loaded.entries {
+        let mut entries = loaded.entries;
+        Self::roots_first(&mut entries);
+        for entry in entries {
             core.stand(entry);
         }
         if !current {
@@ -184,6 +186,14 @@ impl Core {
         self.identity.node_id()
     }
 
+    pub(super) fn roots(&self) -> Arc<Roots> {
+        self.identity.roots()
+    }
+
+    pub(super) fn follow(&self, succession: &Succession, at: UnixMillis) -> Result<(), IdentityError> {
+        self.identity.succeed(succession, at)
+    }
+
     pub(super) fn mesh(&self) -> MeshId {
         self.identity.mesh_id()
     }
@@ -216,6 +226,7 @@ impl Core {
             return Err(StoreError::Full { max: ENTRIES_MAX });
         }
         let entry = seal(&self.identity, key, version, body)?;
+        self.judge_succession(&entry).map_err(StoreError::Succession)?;
         let (clock, seen) = (self.clock.last(), self.seen(now));
         self.disk.commit(&Batch { put: vec![&entry], remove: Vec::new(), clock, seen })?;
         Ok(self.stand(entry))
@@ -234,6 +245,8 @@ impl Core {
     pub(super) fn merge(&mut self, from: NodeId, entries: Vec<Entry>, now: UnixMillis) -> Result<Merged, StoreError> {
         let mut merged = Merged::default();
         let mut accepted: BTreeMap<EntryKey, Entry> = BTreeMap::new();
+        let mut entries = entries;
+        Self::roots_first(&mut entries);
         for entry in entries {
             self.doubtful.remove(&entry.key);
             if !self.is_news(&entry, now) {
@@ -248,6 +261,8 @@ impl Core {
                 let reason = format!("it was written at {}, this host's clock says {now}", entry.version.time);
                 self.complain(from, &entry, &reason, "an entry from the future is not taken over; compare the clocks");
             } else {
+                // At once, as what comes after it may be verified with it only.
+                self.follow_succession(&entry);
                 let entry = match accepted.remove(&entry.key) {
                     Some(other) => merge(other, entry),
                     None => entry,
@@ -279,7 +294,8 @@ impl Core {
         if !room {
             return Err(format!("the store is full: it holds {ENTRIES_MAX} entries"));
         }
-        verify(&self.identity, entry).map_err(|error| error.to_string())
+        verify(&self.identity, entry).map_err(|error| error.to_string())?;
+        self.judge_succession(entry)
     }
 
     fn complain(&mut self, from: NodeId, entry: &Entry, reason: &str, message: &'static str) {
@@ -294,6 +310,7 @@ impl Core {
     /// `entry`, which is on disk, stands from now on.
     fn stand(&mut self, entry: Entry) -> Arc<Entry> {
         let entry = Arc::new(entry);
+        self.follow_succession(&entry);
         let old = self.entries.insert(entry.key.clone(), entry.clone());
         self.snapshot.replace(old.as_deref(), &entry);
         self.doubtful.remove(&entry.key);

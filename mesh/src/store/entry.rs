@@ -33,6 +33,8 @@ pub(crate) enum EntryKey {
     Key(KeyId),
     /// A key of a client that is good for nothing any more.
     RevokedKey(KeyId),
+    /// A root that another has taken the place of, by the id of a mesh that began with it.
+    RetiredRoot(MeshId),
 }
 
 impl EntryKey {
@@ -45,7 +47,8 @@ impl EntryKey {
             | Self::SpentToken(..)
             | Self::RevokedNode(_)
             | Self::Key(_)
-            | Self::RevokedKey(_) => false,
+            | Self::RevokedKey(_)
+            | Self::RetiredRoot(_) => false,
         }
     }
 
@@ -53,6 +56,7 @@ impl EntryKey {
     /// not read the frame, and with it nothing else that is in it.
     pub(super) const fn protocol(&self) -> u8 {
         match self {
+            Self::RetiredRoot(_) => 3,
             Self::Key(_) | Self::RevokedKey(_) => 2,
             Self::Endpoint(_)
             | Self::Token(_)
@@ -73,6 +77,7 @@ impl fmt::Display for EntryKey {
             Self::RevokedNode(node) => write!(f, "revoked-node/{node}"),
             Self::Key(key) => write!(f, "key/{key}"),
             Self::RevokedKey(key) => write!(f, "revoked-key/{key}"),
+            Self::RetiredRoot(root) => write!(f, "retired-root/{root}"),
         }
     }
 }

@@ -104,6 +104,9 @@ pub enum StoreError {
     /// Others would not accept what this node signs.
     #[error("this node cannot sign what others accept: {0}")]
     Signing(#[from] IdentityError),
+    /// Not by both roots of this mesh.
+    #[error("the root of the mesh is not replaced: {0}")]
+    Succession(String),
     /// A document that JSON cannot express.
     #[error("encoding an entry: {0}")]
     Encode(#[from] serde_json::Error),

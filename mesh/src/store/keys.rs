@@ -88,6 +88,7 @@ fn key_of(entry: &Entry) -> Option<KeyId> {
         | EntryKey::RevokedToken(_)
         | EntryKey::SpentToken(..)
         | EntryKey::RevokedNode(_)
-        | EntryKey::RevokedKey(_) => None,
+        | EntryKey::RevokedKey(_)
+        | EntryKey::RetiredRoot(_) => None,
     }
 }

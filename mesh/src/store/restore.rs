@@ -48,7 +48,7 @@ pub enum RestoreOutcome {
     Differs,
     /// It was revoked since, and stays so.
     StaysRevoked,
-    /// A join token of another mesh, which would lead nowhere.
+    /// A join token or a root of another mesh, which would lead nowhere.
     OfAnotherMesh,
     /// There is another key of this name.
     NameTaken,
@@ -178,12 +178,13 @@ impl Core {
             | EntryKey::Token(_)
             | EntryKey::RevokedToken(_)
             | EntryKey::SpentToken(..)
+            | EntryKey::RetiredRoot(_)
                 if same_mesh =>
             {
                 Step::Merge
             }
             EntryKey::Key(_) | EntryKey::RevokedKey(_) | EntryKey::RevokedNode(_) => Step::Write(body),
-            EntryKey::Token(_) | EntryKey::RevokedToken(_) | EntryKey::SpentToken(..) => {
+            EntryKey::Token(_) | EntryKey::RevokedToken(_) | EntryKey::SpentToken(..) | EntryKey::RetiredRoot(_) => {
                 Step::Leave(RestoreOutcome::OfAnotherMesh)
             }
         }

@@ -33,6 +33,6 @@ pub(super) fn verify(identity: &Identity, entry: &Entry) -> Result<(), IdentityE
         entry.chain.iter().map(|certificate| CertificateDer::from(certificate.0.as_slice())).collect();
     let message = signed_message(identity.mesh_id(), &entry.key, entry.version, entry.body.as_deref());
     let at = entry.version.time;
-    let writer = verify_writer(identity.roots(), &chain, &message, &entry.signature.0, at)?;
+    let writer = verify_writer(&identity.roots(), &chain, &message, &entry.signature.0, at)?;
     if writer == entry.version.node { Ok(()) } else { Err(IdentityError::Signature { node: entry.version.node }) }
 }

@@ -73,7 +73,7 @@ impl Snapshot {
                 }
             }
             EntryKey::SpentToken(_, node) => drop(Arc::make_mut(&mut self.joined_nodes).insert(*node)),
-            EntryKey::Token(_) => {}
+            EntryKey::Token(_) | EntryKey::RetiredRoot(_) => {}
         }
     }
 

@@ -131,7 +131,8 @@ impl Core {
             | EntryKey::RevokedToken(_)
             | EntryKey::RevokedNode(_)
             | EntryKey::Key(_)
-            | EntryKey::RevokedKey(_) => None,
+            | EntryKey::RevokedKey(_)
+            | EntryKey::RetiredRoot(_) => None,
         };
         let (first, last) = (NodeId::from_bytes([0; 16]), NodeId::from_bytes([u8::MAX; 16]));
         self.range(EntryKey::SpentToken(token, first), EntryKey::SpentToken(token, last)).filter_map(node).collect()

@@ -21,10 +21,13 @@ pub(super) enum CloseCode {
     Revoked,
     /// A join has been answered.
     Answered,
+    /// What the peer proved itself with counts no more; a new connection may do better.
+    Replaced,
 }
 
 impl CloseCode {
-    const ALL: [Self; 5] = [Self::Shutdown, Self::Duplicate, Self::Unauthenticated, Self::Revoked, Self::Answered];
+    const ALL: [Self; 6] =
+        [Self::Shutdown, Self::Duplicate, Self::Unauthenticated, Self::Revoked, Self::Answered, Self::Replaced];
 
     pub(super) const fn code(self) -> VarInt {
         VarInt::from_u32(match self {
@@ -33,6 +36,7 @@ impl CloseCode {
             Self::Unauthenticated => 3,
             Self::Revoked => 4,
             Self::Answered => 5,
+            Self::Replaced => 6,
         })
     }
 

@@ -1,10 +1,16 @@
 //! The door of this module.
 
-use std::{collections::BTreeSet, fmt, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use quinn::{Endpoint, TokioRuntime};
-use shoal_types::{NodeId, UnixMillis};
+use shoal_types::{MeshId, NodeId, UnixMillis};
 use tokio::{
     sync::watch,
     time::{Instant, timeout},
@@ -18,7 +24,7 @@ use super::{
     pool::Pool,
     renewal,
     stream::Opening,
-    tls,
+    tls::TlsSetup,
 };
 use crate::identity::Identity;
 
@@ -50,20 +56,15 @@ impl Transport {
         identity: Arc<Identity>,
         admission: Arc<dyn Admission>,
     ) -> Result<(Self, Inbound), TransportError> {
-        let quinn = config.quinn()?;
-        let keys = EndpointKeys::of(&identity)?;
-        let mut server = tls::server_config(&identity, &keys)?;
-        server.transport_config(quinn.clone());
-        let mut client = tls::client_config(&identity)?;
-        client.transport_config(quinn);
-
+        let setup = TlsSetup { keys: EndpointKeys::of(&identity)?, transport: config.quinn()? };
+        let (server, client) = setup.configs(&identity)?;
         let listening = bind(config.listen).and_then(|socket| {
-            let endpoint = Endpoint::new(keys.endpoint_config(), Some(server), socket, Arc::new(TokioRuntime))?;
+            let endpoint = Endpoint::new(setup.keys.endpoint_config(), Some(server), socket, Arc::new(TokioRuntime))?;
             Ok((endpoint.local_addr()?, endpoint))
         });
         let (address, endpoint) = listening.map_err(|source| TransportError::Bind { listen: config.listen, source })?;
         let (sender, receiver) = inbound();
-        let pool = Arc::new(Pool::new(identity, admission, endpoint, client, sender, config.certificate_life));
+        let pool = Arc::new(Pool::new(identity, admission, endpoint, (setup, client), sender, config.certificate_life));
         pool.tasks.spawn(accept::run(pool.clone()));
         pool.tasks.spawn(renewal::run(pool.clone()));
         Ok((Self { pool, address }, receiver))
@@ -79,8 +80,17 @@ impl Transport {
         self.address
     }
 
-    /// Says which peers are issuers, by their own word; replaces what was known.
-    pub fn learn_issuers(&self, issuers: BTreeSet<NodeId>) {
+    /// Trusts from now on what the identity does, and hangs up on peers that have proved themselves by another root. Those
+    /// that have a certificate of the new one are back at once.
+    ///
+    /// # Errors
+    /// If the roots make no TLS configuration; nothing changes then.
+    pub fn take_roots(&self) -> Result<(), TransportError> {
+        self.pool.take_roots()
+    }
+
+    /// Says which peers are issuers, and of which root, by their own word; replaces what was known.
+    pub fn learn_issuers(&self, issuers: BTreeMap<NodeId, Option<MeshId>>) {
         self.pool.learn_issuers(issuers);
     }
 

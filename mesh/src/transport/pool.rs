@@ -11,9 +11,10 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use quinn::{ClientConfig, Connection, Endpoint};
-use shoal_types::{NodeId, UnixMillis};
+use shoal_types::{MeshId, NodeId, UnixMillis};
 use tokio::{
     sync::{mpsc, watch},
     time::Instant,
@@ -21,14 +22,15 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    OpenError,
+    OpenError, TransportError,
     dial::dial,
     error::CloseCode,
     gossip::GOSSIP_MAX,
     inbound::InboundSender,
     link::{Link, LinkUse},
     peer::{PeerState, Route},
-    receive, tls,
+    receive,
+    tls::{self, TlsSetup},
 };
 use crate::{
     clock,
@@ -114,12 +116,13 @@ pub(super) struct Pool {
     pub(super) inbound: InboundSender,
     pub(super) tasks: TaskTracker,
     pub(super) stop: CancellationToken,
-    pub(super) client: ClientConfig,
+    setup: TlsSetup,
+    pub(super) client: ArcSwap<ClientConfig>,
     pub(super) certificate_life: Duration,
     me: NodeId,
     peers: Mutex<BTreeMap<NodeId, Arc<Peer>>>,
-    /// Live peers that say that they are issuers.
-    issuers: Mutex<BTreeSet<NodeId>>,
+    /// Live peers that say that they are issuers, and of which root.
+    issuers: Mutex<BTreeMap<NodeId, Option<MeshId>>>,
     connected: watch::Sender<BTreeSet<NodeId>>,
     /// Set once a peer has refused this node, so that the log says it once.
     refused: AtomicBool,
@@ -141,7 +144,7 @@ impl Pool {
         identity: Arc<Identity>,
         admission: Arc<dyn Admission>,
         endpoint: Endpoint,
-        client: ClientConfig,
+        (setup, client): (TlsSetup, ClientConfig),
         inbound: InboundSender,
         certificate_life: Duration,
     ) -> Self {
@@ -153,7 +156,8 @@ impl Pool {
             inbound,
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
-            client,
+            setup,
+            client: ArcSwap::from_pointee(client),
             certificate_life,
             peers: Mutex::default(),
             issuers: Mutex::default(),
@@ -235,8 +239,33 @@ impl Pool {
         self.peers().iter().map(listing).filter(|(_, addresses)| !addresses.is_empty()).take(at_most).collect()
     }
 
-    pub(super) fn learn_issuers(&self, issuers: BTreeSet<NodeId>) {
-        *self.issuers.lock().unwrap_or_else(PoisonError::into_inner) = issuers;
+    pub(super) fn learn_issuers(&self, issuers: BTreeMap<NodeId, Option<MeshId>>) {
+        *self.said_issuers() = issuers;
+    }
+
+    fn said_issuers(&self) -> MutexGuard<'_, BTreeMap<NodeId, Option<MeshId>>> {
+        self.issuers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The root that the issuer `node` says it signs for.
+    pub(super) fn issuer_root(&self, node: NodeId) -> Option<MeshId> {
+        self.said_issuers().get(&node).copied().flatten()
+    }
+
+    pub(super) fn take_roots(&self) -> Result<(), TransportError> {
+        let (server, client) = self.setup.configs(&self.identity)?;
+        self.endpoint.set_server_config(Some(server));
+        self.client.store(Arc::new(client));
+        let roots = self.identity.roots();
+        let peers: Vec<Arc<Peer>> = self.peers().values().cloned().collect();
+        for link in peers.iter().flat_map(|peer| peer.state().links().cloned().collect::<Vec<_>>()) {
+            let proved =
+                tls::chain(&link.connection).is_ok_and(|chain| roots.verify(&chain, link.peer.validity().from).is_ok());
+            if !proved {
+                link.close(CloseCode::Replaced, "the root of the mesh was replaced: connect anew");
+            }
+        }
+        Ok(())
     }
 
     /// The peers that can renew certificates: those whose certificate says so and that are connected, then those that
@@ -245,8 +274,12 @@ impl Pool {
         let is_issuer = |peer: &Arc<Peer>| peer.state().current().is_some_and(|link| link.peer.roles.issuer);
         let mut issuers: Vec<NodeId> =
             self.peers().iter().filter(|(_, peer)| is_issuer(peer)).map(|(&node, _)| node).collect();
-        let said = self.issuers.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        issuers.extend(said.into_iter().filter(|node| !issuers.contains(node) && *node != self.me).collect::<Vec<_>>());
+        let said: Vec<NodeId> = self.said_issuers().keys().copied().filter(|node| *node != self.me).collect();
+        let others: Vec<NodeId> = said.into_iter().filter(|node| !issuers.contains(node)).collect();
+        issuers.extend(others);
+        // Whoever signed the present one knows best which root it should come from.
+        let signer = self.identity.certificate().issuer;
+        issuers.sort_by_key(|node| Some(*node) != signer);
         issuers
     }
 
@@ -283,8 +316,9 @@ impl Pool {
 
     async fn dial(self: Arc<Self>, node: NodeId, peer: Arc<Peer>, addresses: Vec<SocketAddr>) {
         let name = dns_name(node, self.identity.mesh_id());
+        let client = self.client.load_full();
         let dialled = tokio::select! {
-            dialled = dial(&self.endpoint, &self.client, &name, &addresses) => dialled,
+            dialled = dial(&self.endpoint, &client, &name, &addresses) => dialled,
             () = self.stop.cancelled() => return,
         };
         let outcome = dialled

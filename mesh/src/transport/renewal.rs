@@ -75,9 +75,11 @@ pub(super) async fn run(pool: Arc<Pool>) {
     }
 }
 
-/// Whether it is time: at half of its life, and at once if whoever signed it was thrown out.
+/// Whether it is time: at half of its life, and at once if whoever signed it was thrown out, or signs for another root now.
 fn is_due(pool: &Pool, certificate: &NodeCertificate, now: UnixMillis) -> bool {
-    certificate.past_half_life(now) || certificate.issuer.is_some_and(|issuer| pool.admission.is_revoked(issuer))
+    let Some(issuer) = certificate.issuer else { return certificate.past_half_life(now) };
+    let moved = pool.issuer_root(issuer).is_some_and(|root| pool.identity.origin().is_ok_and(|own| own != root));
+    certificate.past_half_life(now) || pool.admission.is_revoked(issuer) || moved
 }
 
 /// Renews now. Returns until when the new certificate is valid.

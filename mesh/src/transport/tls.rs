@@ -55,7 +55,7 @@ impl ResolvesClientCert for CurrentCertificate {
     }
 }
 
-pub(super) fn server_config(identity: &Arc<Identity>, keys: &EndpointKeys) -> Result<ServerConfig, TransportError> {
+fn server_config(identity: &Arc<Identity>, keys: &EndpointKeys) -> Result<ServerConfig, TransportError> {
     let verifier = WebPkiClientVerifier::builder_with_provider(identity.roots().store(), provider())
         .allow_unauthenticated() // a joining node; `peer` holds all others to a certificate
         .build()
@@ -72,7 +72,7 @@ pub(super) fn server_config(identity: &Arc<Identity>, keys: &EndpointKeys) -> Re
     Ok(ServerConfig::new(Arc::new(crypto), Arc::new(keys.address_tokens.clone())))
 }
 
-pub(super) fn client_config(identity: &Arc<Identity>) -> Result<ClientConfig, TransportError> {
+fn client_config(identity: &Arc<Identity>) -> Result<ClientConfig, TransportError> {
     let verifier =
         WebPkiServerVerifier::builder_with_provider(identity.roots().store(), provider()).build().map_err(setup)?;
     let mut tls = rustls::ClientConfig::builder_with_provider(provider())
@@ -83,6 +83,22 @@ pub(super) fn client_config(identity: &Arc<Identity>) -> Result<ClientConfig, Tr
     tls.alpn_protocols = vec![ALPN_MESH.to_vec()];
     tls.resumption = Resumption::disabled();
     Ok(ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).map_err(setup)?)))
+}
+
+/// What TLS between members is made of: all but the roots, which can change.
+pub(super) struct TlsSetup {
+    pub(super) keys: EndpointKeys,
+    pub(super) transport: Arc<quinn::TransportConfig>,
+}
+
+impl TlsSetup {
+    /// For those who dial this node, and for those whom it dials, by what `identity` trusts at this moment.
+    pub(super) fn configs(&self, identity: &Arc<Identity>) -> Result<(ServerConfig, ClientConfig), TransportError> {
+        let (mut server, mut client) = (server_config(identity, &self.keys)?, client_config(identity)?);
+        server.transport_config(self.transport.clone());
+        client.transport_config(self.transport.clone());
+        Ok((server, client))
+    }
 }
 
 /// What an accepted connection is for.
@@ -103,11 +119,17 @@ impl Purpose {
     }
 }
 
+/// The chain that the peer has shown.
+pub(super) fn chain(connection: &Connection) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
+    let none = || CertificateError::Untrusted("the peer has shown no certificate".to_owned());
+    let chain = connection.peer_identity().ok_or_else(none)?;
+    chain.downcast().map(|chain| *chain).map_err(|_| none())
+}
+
 /// Who is at the other end of a connection whose handshake has verified the chain.
 pub(super) fn peer(connection: &Connection, identity: &Identity) -> Result<NodeCertificate, CertificateError> {
     let none = || CertificateError::Untrusted("the peer has shown no certificate".to_owned());
-    let chain = connection.peer_identity().ok_or_else(none)?;
-    let chain = chain.downcast::<Vec<CertificateDer<'static>>>().map_err(|_| none())?;
+    let chain = chain(connection)?;
     let certificate = NodeCertificate::parse(chain.first().ok_or_else(none)?)?;
     if certificate.mesh == identity.mesh_id() {
         Ok(certificate)

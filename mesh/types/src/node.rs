@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::BTreeMap, fmt, net::SocketAddr, str::FromStr
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{GpuSource, MemorySize, UnixMillis, Validities};
+use crate::{GpuSource, MemorySize, MeshId, UnixMillis, Validities};
 
 /// The facts of one start of one node; they change only with its configuration and its certificates.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -33,6 +33,9 @@ pub struct NodeFacts {
     /// Until when its certificates are valid; nodes of earlier versions do not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validities: Option<Validities>,
+    /// The root that its certificate comes from, by the id that a mesh has which begins with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<MeshId>,
     /// Whether it can ask somebody for more capacity.
     #[serde(default)]
     pub requests_capacity: bool,

@@ -10,8 +10,8 @@ use bincode::config::{Configuration, Fixint, Limit, LittleEndian};
 use serde::{Serialize, de::DeserializeOwned};
 
 /// The newest frame version that this program speaks; others know it by the facts of its node. 2 added the keys of clients
-/// to what stores compare.
-pub const PROTOCOL: u8 = 2;
+/// to what stores compare, 3 roots that were replaced.
+pub const PROTOCOL: u8 = 3;
 /// The oldest frame version that it still reads, and what it marks its frames with.
 pub const PROTOCOL_MIN: u8 = 1;
 /// Largest frame, in bytes: bounds what a peer can make us allocate.

@@ -5,8 +5,8 @@ use clap::{Parser, Subcommand};
 use super::{
     AgentArgs, ApplyArgs, BackupArgs, BugreportArgs, ConfigVerb, Connection, ContextVerb, DeleteArgs, DescribeArgs,
     DevArgs, DoctorArgs, DrainArgs, EngineVerb, EventArgs, ExplainArgs, ExportArgs, GetArgs, InitArgs, IssuerVerb,
-    JoinArgs, KeyVerb, LogsArgs, NodeArgs, OutputArgs, PageOf, PlanArgs, RestoreArgs, RolloutVerb, ScaleArgs, Shell,
-    SimEngineArgs, TokenVerb, TopArgs, UndrainArgs, WaitForArgs, WhyArgs,
+    JoinArgs, KeyVerb, LogsArgs, NodeArgs, OutputArgs, PageOf, PlanArgs, RestoreArgs, RolloutVerb, RootVerb, ScaleArgs,
+    Shell, SimEngineArgs, TokenVerb, TopArgs, UndrainArgs, WaitForArgs, WhyArgs,
 };
 use crate::simulate::SimulateArgs;
 
@@ -48,6 +48,9 @@ pub(crate) enum Verb {
     /// List the nodes that admit others, make one, give one a new key
     #[command(subcommand)]
     Issuer(IssuerVerb),
+    /// Give the mesh another root: make it, watch, drop the old one
+    #[command(subcommand)]
+    Root(RootVerb),
     /// Make, list and revoke the keys that clients show, and see what they use
     #[command(subcommand)]
     Key(KeyVerb),

@@ -31,6 +31,7 @@ fn node(number: u8) -> NodeView {
         gpu_source: GpuSource::Simulated,
         issuer: false,
         validities: None,
+        root: None,
         requests_capacity: false,
         engines: Vec::new(),
         started: UnixMillis::from_millis(0),

@@ -143,6 +143,7 @@ fn host(index: usize) -> NodeView {
         gpu_source: GpuSource::Simulated,
         issuer: false,
         validities: None,
+        root: None,
         requests_capacity: false,
         engines: vec![EngineOffer("sim".to_owned()), EngineOffer("vllm".to_owned())],
         started: at(0),

@@ -52,6 +52,7 @@ pub(crate) fn node_view(id: NodeId, gpus: usize) -> NodeView {
         gpu_source: GpuSource::Simulated,
         issuer: false,
         validities: None,
+        root: None,
         requests_capacity: false,
         engines: vec![EngineOffer("sim".to_owned())],
         started: at(0),

@@ -1,6 +1,6 @@
 //! Frames of the store, of every version.
 
-use shoal_types::{Hlc, KeyId, NodeId, UnixMillis};
+use shoal_types::{Hlc, KeyId, MeshId, NodeId, UnixMillis};
 
 use super::frame::{Done, Hello, Part, Standing, Time};
 use crate::{
@@ -69,4 +69,10 @@ fn golden_frames_of_version_2_are_read() {
             kept("revoked-key", &part(stamp(EntryKey::RevokedKey(key)))),
         ],
     );
+}
+
+#[test]
+fn golden_frames_of_version_3_are_read() {
+    let root = MeshId::from_bytes([8; 16]);
+    check("store", 3, &[kept("retired-root", &part(stamp(EntryKey::RetiredRoot(root))))]);
 }

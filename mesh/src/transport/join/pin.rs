@@ -58,7 +58,9 @@ impl PinnedRoot {
         if key.digest() != self.pin {
             return Ok(Verdict::OtherMesh(key.mesh_id()));
         }
-        let roots = Roots::new(vec![root.clone().into_owned()])?;
+        // Its word counts only once the chain is verified, as below.
+        let mesh = NodeCertificate::parse(leaf)?.mesh;
+        let roots = Roots::new(mesh, root.clone().into_owned())?;
         let chain: Vec<_> = [leaf].into_iter().chain(intermediates).cloned().collect();
         let (certificate, untimely) = match roots.verify(&chain, self.now) {
             Ok(certificate) => (certificate, None),

@@ -30,7 +30,7 @@ use crate::{
 async fn dial_regardless(from: &Node, to: &Node) {
     let pool = from.pool();
     let name = dns_name(to.id, from.identity.mesh_id());
-    let connection = dial(&pool.endpoint, &pool.client, &name, &[to.address()]).await.unwrap();
+    let connection = dial(&pool.endpoint, &pool.client.load_full(), &name, &[to.address()]).await.unwrap();
     let certificate = tls::peer(&connection, &from.identity).unwrap();
     pool.attach(connection, certificate, from.id).unwrap();
 }
