@@ -247,6 +247,8 @@ impl Daemon {
         let memory = watch::Sender::new(Arc::new(file.read()));
         let routes = Routes::new(Arc::clone(&mesh), Arc::clone(&supervisor), Arc::clone(&ingress), memory.subscribe());
         let routes = Arc::new(routes);
+        // Before the first request comes, which would be told that its model is not known yet.
+        routes.refresh();
         let mut daemon = Self {
             _lock: lock,
             mesh: Arc::clone(&mesh),
