@@ -44,7 +44,7 @@ use clap_complete::CompleteEnv;
 use tokio::runtime::{Builder, Runtime};
 
 pub(crate) use args::{AgentArgs, DevArgs, DevGpus, DevVerb, EngineExecArgs, EngineShimArgs, SimEngineArgs};
-use args::{Cli, Command, Connection, EngineVerb, Verb};
+use args::{Cli, Command, Connection, EngineVerb, NodeVerb, Verb};
 pub(crate) use client::Client;
 pub(crate) use identity::{IDENTITY_DIR, join_with, read_token};
 pub(crate) use named::Named;
@@ -128,7 +128,7 @@ async fn run(connection: Connection, verb: Verb) -> Result<ExitCode, Problem> {
         Verb::Logs(args) => logs::run(&client()?, args).await,
         Verb::Drain(args) => node::drain(&client()?, args).await,
         Verb::Undrain(args) => node::undrain(&client()?, args).await,
-        Verb::Revoke(args) => node::revoke(&client()?, args).await,
+        Verb::Node(NodeVerb::Revoke(args)) => node::revoke(&client()?, args).await,
         Verb::Status(args) => get::status(&client()?, args).await,
         Verb::Backup(args) => backup::backup(&client()?, args).await,
         Verb::Restore(args) => backup::restore(&client()?, args).await,

@@ -52,21 +52,27 @@ impl Opened {
 
 impl Ingress {
     /// Sends `pending` to replicas that may answer it and have room, one after the other, until one does. It has waited
-    /// for room for `queued`, and was `called` from there if it has waited at all.
+    /// for room for `queued`, and was `called` from there if it has waited at all; `tried` have had it before.
     pub(crate) async fn forward(
         &self,
         pending: &Pending,
         called: Option<Called>,
         queued: Duration,
+        tried: Tried,
     ) -> Result<Box<Opened>, RequestError> {
-        self.run(Errand { pending, outgoing: &pending.outgoing, queued, rest_of: None }, called).await
+        self.run(Errand { pending, outgoing: &pending.outgoing, queued, rest_of: None }, called, tried).await
     }
 
-    /// Sends an errand to replicas that may do it, one after the other, until one does.
-    pub(crate) async fn run(&self, errand: Errand<'_>, called: Option<Called>) -> Result<Box<Opened>, RequestError> {
+    /// Sends an errand to replicas that may do it, one after the other, until one does; to none of those that were `tried`.
+    pub(crate) async fn run(
+        &self,
+        errand: Errand<'_>,
+        called: Option<Called>,
+        tried: Tried,
+    ) -> Result<Box<Opened>, RequestError> {
         let pending = errand.pending;
         let (endpoint, timeout) = (pending.wanted.endpoint.clone(), pending.timeout);
-        let mut course = Course { called, ..Course::default() };
+        let mut course = Course { called, tried, ..Course::default() };
         let outcome = timeout_at(pending.deadline, self.try_replicas(errand, &mut course)).await;
         let Course { tried, current, found_no_room, is_over_budget, .. } = course;
         match outcome {

@@ -113,6 +113,11 @@ impl Failure {
         }
     }
 
+    /// Whether the request was on its way to the engine when its node was lost.
+    pub(crate) const fn may_have_begun(&self) -> bool {
+        matches!(self, Self::NotAccepted(_) | Self::Tunnel(_))
+    }
+
     /// Whether the replica is well, and only has no room.
     pub(crate) fn is_full(&self) -> bool {
         match self {

@@ -66,7 +66,7 @@ async fn a_revoked_node_is_cut_off_everywhere_within_five_seconds() {
     }
 
     let revoked = Instant::now();
-    mesh.nodes[revoker].run_ok(&["revoke", &name]);
+    mesh.nodes[revoker].run_ok(&["node", "revoke", &name]);
     let left = || REVOKED_WITHIN.saturating_sub(revoked.elapsed());
     for &other in &others {
         mesh.nodes[other].wait_within(left(), "the node to be gone", |status| !names(status, &name)).await;
@@ -171,6 +171,12 @@ async fn certificates_are_renewed_under_a_stream_and_missed_when_no_issuer_is_li
         own["id"].to_string()
     };
     let same = id(&nodes[1]);
+    nodes[1].kill();
+    // As a pod does whose secret was removed: what it serves alone, it serves.
+    nodes[1].set_env("SHOAL_JOIN_TOKEN_FILE", "/nonexistent/token");
+    nodes[1].start().await;
+    assert!(nodes[1].log().contains("has not joined again"), "{}", nodes[1].log());
+    assert_eq!(id(&nodes[1]), same);
     nodes[1].kill();
     nodes[1].join_with(&token);
     nodes[1].start().await;
@@ -298,8 +304,14 @@ async fn a_root_is_replaced_while_the_mesh_serves() {
     newcomer.start().await;
     newcomer.wait_for("the specs of before", |status| find(status, "hello").is_some()).await;
     assert_eq!(newcomer.status()["mesh"], nodes[0].status()["mesh"]);
-    // Whoever was away joins again.
-    nodes[1].join_with(&token);
+    // Whoever was away joins again, also if it has heard of the new root and has nothing from it.
+    let root = |node: &Node| format!("{}/identity/root.crt", node.state_dir());
+    std::fs::copy(root(&nodes[0]), root(&nodes[1])).unwrap();
+    let alone = nodes[1].run_agent();
+    assert!(!alone.status.success() && stderr(&alone).contains("join again"), "{}", stderr(&alone));
+    let token_file = dir.path().join("token").display().to_string();
+    std::fs::write(&token_file, &token).unwrap();
+    nodes[1].set_env("SHOAL_JOIN_TOKEN_FILE", &token_file);
     nodes[1].start().await;
     nodes[0].wait_for("all to be there", |status| alive(status) == 4 && names(status, "node-1")).await;
     // The old root key makes nobody an issuer any more.

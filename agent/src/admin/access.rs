@@ -173,7 +173,7 @@ pub(super) fn needs(needed: Role, admin: &Arc<Admin>, router: Router<Arc<Admin>>
             Some(actor) => {
                 let asked = format!("{} {}", request.method(), request.uri().path());
                 let message = format!("{asked} needs the role {needed}; {actor} has {}", actor.role);
-                admin.events.tell(Draft::new(Reason::WriteRefused, Subject::mesh(), &*message).by(actor));
+                admin.events.tell_now_and_then(Draft::new(Reason::WriteRefused, Subject::mesh(), &*message).by(actor));
                 Problem::new(Code::Forbidden, message)
                     .hint("use a token with that role (admin.tokens of the node), or the socket on the node itself")
                     .into_response()

@@ -42,7 +42,7 @@ pub(super) use self::{
     identity::{InitArgs, JoinArgs, TokenCreateArgs, TokenVerb},
     issuer::{IssuerSignArgs, IssuerVerb},
     key::{KeyCreateArgs, KeyUsageArgs, KeyVerb},
-    node::{DrainArgs, NodeArgs, UndrainArgs},
+    node::{DrainArgs, NodeArgs, NodeVerb, UndrainArgs},
     root::RootVerb,
     schema::{ConfigVerb, ExplainArgs, PageOf, SchemaOf},
     shared::{OutputArgs, WaitArgs},

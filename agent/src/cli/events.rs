@@ -1,6 +1,6 @@
 //! `shoal events`: what happened, as all nodes tell it.
 
-use std::{collections::HashSet, time::Duration};
+use std::{collections::HashMap, time::Duration};
 
 use shoal_mesh::clock;
 use shoal_types::UnixMillis;
@@ -29,13 +29,14 @@ pub(super) async fn run(client: &Client, args: EventArgs) -> Result<(), Problem>
     let mut list = ask(client, &args, since).await?;
     missing(&list);
     let mut reads = print(&args, &list.events, true)?;
-    let mut shown: HashSet<(String, u64)> = HashSet::new();
+    let mut shown: HashMap<(String, u64), UnixMillis> = HashMap::new();
     while args.watch && reads {
-        shown.extend(list.events.iter().map(key));
+        shown.extend(list.events.iter().map(|event| (key(event), event.at)));
         sleep(LOOK_EVERY).await;
         let from = ago(clock::now(), OVERLAP);
+        shown.retain(|_, at| *at >= from);
         list = ask(client, &args, from).await?;
-        list.events.retain(|event| !shown.contains(&key(event)));
+        list.events.retain(|event| !shown.contains_key(&key(event)));
         reads = print(&args, &list.events, false)?;
     }
     Ok(())

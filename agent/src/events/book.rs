@@ -25,6 +25,8 @@ use super::{
 const KEPT: Duration = Duration::from_secs(24 * 3600);
 /// Most events of one node, of some 300 bytes each; beyond it the oldest go before their day is over.
 pub(crate) const EVENTS_MAX: usize = 8192;
+/// Least time between two events that somebody can cause at will.
+const REPEATS: Duration = Duration::from_secs(60);
 /// Events that wait to be written to disk; what finds no room is in memory only.
 const QUEUE: usize = 1024;
 
@@ -97,6 +99,19 @@ impl Events {
         }
         // A disk that is slow or full must not hold up whoever tells; the keeper says so.
         let _ = self.0.to_disk.try_send(event);
+    }
+
+    /// As [`Self::tell`], unless the same actor was told of for the same reason within the last minute: what somebody can do at
+    /// will must not push out what others did.
+    pub(crate) fn tell_now_and_then(&self, draft: Draft) {
+        let now = clock::now();
+        let pages = self.lock();
+        let recent = pages.events.iter().rev().take_while(|event| now.since(event.at) < REPEATS);
+        let told = recent.into_iter().any(|event| draft.is_like(event));
+        drop(pages);
+        if !told {
+            self.tell(draft);
+        }
     }
 
     /// Those of `since` and later that `wanted` wants, the newest last; at most `limit`, the newest.
@@ -174,6 +189,17 @@ mod tests {
         assert_eq!(messages(&again, 2), ["two", "three"]);
         let numbers: Vec<u64> = again.since(UnixMillis::default(), 9, |_| true).iter().map(|e| e.number).collect();
         assert!(numbers.is_sorted_by(|a, b| a < b), "{numbers:?}");
+    }
+
+    /// Rule 9: everything is bounded.
+    #[test]
+    fn whoever_is_refused_again_and_again_is_told_of_once_a_minute() {
+        let dir = tempfile::tempdir().unwrap();
+        let (events, _keeper) = Events::open(dir.path(), "gpu-a");
+        for (actor, text) in [("token eve", "one"), ("token eve", "two"), ("token bob", "three")] {
+            events.tell_now_and_then(Draft::new(Reason::WriteRefused, Subject::mesh(), text).by(actor));
+        }
+        assert_eq!(messages(&events, 9), ["one", "three"]);
     }
 
     /// Rule 9: everything is bounded.

@@ -56,7 +56,7 @@ impl fmt::Display for Level {
 }
 
 /// What an event is about: `endpoint/llama`, `node/gpu-a`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct Subject(String);
 
@@ -112,9 +112,12 @@ impl Event {
         self.about.0 == subject || endpoint() || node()
     }
 
-    /// Whether `other` is the same observation, made elsewhere.
+    /// Whether `other` is the same observation, made elsewhere. What people did is never the same.
     pub(super) fn is_also(&self, other: &Self) -> bool {
-        self.reason == other.reason
+        let by_itself = |event: &Self| event.actor.strip_prefix("node ") == Some(&event.node);
+        by_itself(self)
+            && by_itself(other)
+            && self.reason == other.reason
             && self.about == other.about
             && self.node != other.node
             && !self.also.contains(&other.node)
@@ -241,6 +244,11 @@ impl Draft {
 
     pub(crate) fn by(self, actor: impl fmt::Display) -> Self {
         Self { actor: Some(actor.to_string()), ..self }
+    }
+
+    /// Whether `event` is of the same actor, for the same reason.
+    pub(super) fn is_like(&self, event: &Event) -> bool {
+        self.actor.as_ref() == Some(&event.actor) && event.reason == self.reason.to_string()
     }
 
     /// The event, as `node` tells it.

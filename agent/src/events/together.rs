@@ -1,8 +1,8 @@
 //! One list of what several nodes tell.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
-use super::event::Event;
+use super::event::{Event, Subject};
 
 /// Within it, the same that several nodes tell is one thing that happened: longer than failure detectors of two nodes differ.
 const SAME: Duration = Duration::from_secs(30);
@@ -11,11 +11,17 @@ const SAME: Duration = Duration::from_secs(30);
 pub(crate) fn together(mut events: Vec<Event>) -> Vec<Event> {
     events.sort_by(|a, b| (a.at, &a.node, a.number).cmp(&(b.at, &b.node, b.number)));
     let mut list: Vec<Event> = Vec::with_capacity(events.len());
+    // Where in the list each was told last.
+    let mut told: HashMap<(String, Subject), usize> = HashMap::new();
     for event in events {
-        let recent = list.iter_mut().rev().take_while(|first| event.at.since(first.at) <= SAME);
-        match recent.into_iter().find(|first| first.is_also(&event)) {
+        let what = (event.reason.clone(), event.about.clone());
+        let first = told.get(&what).and_then(|&place| list.get_mut(place));
+        match first.filter(|first| event.at.since(first.at) <= SAME && first.is_also(&event)) {
             Some(first) => first.also.push(event.node),
-            None => list.push(event),
+            None => {
+                told.insert(what, list.len());
+                list.push(event);
+            }
         }
     }
     list

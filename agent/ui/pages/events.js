@@ -6,15 +6,22 @@ import { clock, dateTime } from "../lib/format.js";
 import { badge, choice, endpointLink, link, missingNote, nodeLink, panel, table, trouble } from "../lib/parts.js";
 
 const EVERY_MS = 3000;
+/** How far back each further question goes: clocks differ, and nodes answer late. */
+const OVERLAP_MS = 60_000;
+/** Events that are kept. */
+const MOST = 500;
 const COLUMNS = [["When"], ["What"], ["About"], ["Who"], ["Told", "wrap"], ["Told by", "opt"]];
 
-/** Events, asked for again and again until it is stopped. */
+/** Events, asked for again and again until it is stopped; but for the first time only for the latest ones. */
 export function eventFeed({ query, update }) {
   let [answer, problem] = [undefined, undefined];
 
   async function look() {
     try {
-      answer = await get(`/v1/events?${query}`);
+      const newest = answer?.events.at(-1)?.at;
+      const news = await get(`/v1/events?${query}${newest === undefined ? "" : `&since=${newest - OVERLAP_MS}`}`);
+      const events = new Map([...(answer?.events ?? []), ...news.events].map((event) => [`${event.node} ${event.number}`, event]));
+      answer = { missing: news.missing, events: [...events.values()].sort((a, b) => a.at - b.at).slice(-MOST) };
       problem = undefined;
     } catch (error) {
       problem = error;

@@ -73,6 +73,12 @@ impl Tried {
         self.failed.iter().all(|attempt| attempt.failure.is_gone())
     }
 
+    /// Those that may have begun with the request before they were lost.
+    pub(crate) fn lost(mut self) -> Self {
+        self.failed.retain(|attempt| attempt.failure.may_have_begun());
+        self
+    }
+
     /// Whether one of them is well and only had no room.
     pub(crate) fn is_any_full(&self) -> bool {
         self.failed.iter().any(|attempt| attempt.failure.is_full())

@@ -66,6 +66,8 @@ pub(crate) struct Hold {
     called: Option<Called>,
     /// The replicas that said last that they have no room.
     busy: Option<Tried>,
+    /// The replicas that may have begun with it before their node was lost: none is given it twice.
+    lost: Tried,
     /// Set if all replicas of the routes of then were gone: it waits for other routes.
     stale: Option<watch::Receiver<()>>,
     /// Until when that may be so; set the first time.
@@ -73,7 +75,7 @@ pub(crate) struct Hold {
 }
 
 impl Hold {
-    const fn new(since: Instant, until: Instant) -> Self {
+    fn new(since: Instant, until: Instant) -> Self {
         Self {
             since,
             until,
@@ -83,6 +85,7 @@ impl Hold {
             ticket: None,
             called: None,
             busy: None,
+            lost: Tried::default(),
             stale: None,
             stale_until: None,
         }
@@ -163,15 +166,28 @@ impl Ingress {
         // Before asking, so that a change in between is not missed.
         let rerouted = self.rerouted.subscribe();
         let queued = hold.queued(Instant::now());
-        match self.forward(pending, hold.called.take(), queued).await {
+        match self.forward(pending, hold.called.take(), queued, std::mem::take(&mut hold.lost)).await {
             Err(RequestError::NoReadyReplica { .. }) if pending.may_wake => Ok(None),
-            Err(RequestError::NoRoom { .. }) => Ok(None),
+            Err(RequestError::NoRoom { tried, .. }) => {
+                hold.lost = tried.lost();
+                Ok(None)
+            }
             Err(RequestError::Busy { tried, .. }) if tried.is_any_full() => {
                 hold.busy = Some(tried);
                 Ok(None)
             }
-            // The last one has just gone to sleep, or its host has died, and this node has not heard of it.
-            Err(RequestError::Busy { tried, .. } | RequestError::Failed { tried, .. })
+            // The host of the last one has just died, and this node has not heard of it.
+            Err(RequestError::Failed { tried, .. })
+                if pending.may_wake
+                    && tried.all_gone()
+                    && !self.stopping.is_cancelled()
+                    && hold.awaits_news(Instant::now()) =>
+            {
+                (hold.stale, hold.lost) = (Some(rerouted), tried.lost());
+                Ok(None)
+            }
+            // The last one has just gone to sleep, and this node has not heard of it.
+            Err(RequestError::Busy { tried, .. })
                 if pending.may_wake
                     && tried.all_gone()
                     && !self.stopping.is_cancelled()

@@ -14,7 +14,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep};
 
 use crate::{
     Ingress,
-    attempt::{Begun, Errand, Opened},
+    attempt::{Begun, Errand, Opened, Tried},
     error::RequestError,
     pending::Pending,
     resume::{Follower, Splice},
@@ -93,7 +93,7 @@ async fn rest_of(ingress: &Ingress, pending: &Pending, ask: Ask) -> Result<(Box<
     let errand = Errand { pending, outgoing: &outgoing, queued: Duration::ZERO, rest_of: Some(&begun) };
     let mut pauses = PAUSES.into_iter();
     loop {
-        let error = match ingress.run(errand, None).await {
+        let error = match ingress.run(errand, None, Tried::default()).await {
             Ok(opened) if opened.is_token_stream() => return Ok((opened, splice)),
             Ok(opened) => return Err(format!("the next one answered {}", opened.head.status)),
             Err(error) => error,

@@ -122,6 +122,28 @@ async fn a_replica_whose_node_cannot_be_reached_any_more_is_waited_for() {
     assert_eq!((answer.status.as_u16(), answer.header("x-shoal-node")), (200, node_id(2).to_string().as_str()));
 }
 
+/// Its engine may have begun: the request waits for another replica, and is not given to the same one again.
+#[tokio::test]
+async fn a_replica_that_was_lost_with_the_request_is_not_given_it_twice() {
+    let (mut engine, node) = (Engine::start(), asleep().await);
+    let mut peer = node.mesh.script(node_id(3));
+    node.wake([remote(3, 0)]);
+    let mut client = node.client().await;
+    let wake = async {
+        let tunnel = soon("a tunnel", peer.recv()).await.unwrap();
+        node.until_held(1).await;
+        // Routes change, and the replica is still in them.
+        node.wake([remote(3, 1)]);
+        node.until_held(1).await;
+        node.wake([local(2, engine.address(), 0)]);
+        engine.call().await.answer(200, JSON, "{}");
+        assert!(peer.try_recv().is_err(), "it was asked again");
+        drop(tunnel);
+    };
+    let (answer, ()) = tokio::join!(client.post(CHAT, PLAIN), wake);
+    assert_eq!((answer.status.as_u16(), answer.header("x-shoal-node")), (200, node_id(2).to_string().as_str()));
+}
+
 /// It is asked again before the wait is over: it may only have been a moment.
 #[tokio::test]
 async fn a_node_that_stays_out_of_reach_is_an_error_in_the_end() {

@@ -101,6 +101,10 @@ impl Store {
     }
 }
 
+const fn is_revocation(key: &EntryKey) -> bool {
+    matches!(key, EntryKey::RevokedToken(_) | EntryKey::RevokedNode(_) | EntryKey::RevokedKey(_))
+}
+
 /// How an entry is put back.
 enum Step {
     Leave(RestoreOutcome),
@@ -115,12 +119,14 @@ enum Step {
 impl Core {
     pub(super) fn restore(
         &mut self,
-        backup: Backup,
+        mut backup: Backup,
         options: RestoreOptions,
         now: UnixMillis,
         written: &mut Vec<Arc<Entry>>,
     ) -> Result<Vec<Restored>, StoreError> {
         self.may_write()?;
+        // Whatever stops it half way, nothing is good again that the backup says is not.
+        backup.entries.sort_by_key(|entry| !is_revocation(&entry.key));
         let same_mesh = backup.origin.mesh == self.mesh();
         let (mut restored, mut merged) = (Vec::with_capacity(backup.entries.len()), Vec::new());
         for entry in backup.entries {

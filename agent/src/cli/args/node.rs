@@ -1,6 +1,6 @@
 //! Verbs about nodes.
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use clap_complete::ArgValueCompleter;
 
 use super::{WaitArgs, values::node};
@@ -23,6 +23,12 @@ pub(crate) struct UndrainArgs {
     /// Forget what this GPU of the node has reported; it stays out of use while it still shows it
     #[arg(long, value_name = "UUID")]
     pub(crate) gpu: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum NodeVerb {
+    /// Shut a node out of the mesh for good
+    Revoke(NodeArgs),
 }
 
 #[derive(Debug, Args)]

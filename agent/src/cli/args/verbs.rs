@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 use super::{
     AgentArgs, ApplyArgs, BackupArgs, BugreportArgs, ConfigVerb, Connection, ContextVerb, DeleteArgs, DescribeArgs,
     DevArgs, DoctorArgs, DrainArgs, EngineVerb, EventArgs, ExplainArgs, ExportArgs, GetArgs, InitArgs, IssuerVerb,
-    JoinArgs, KeyVerb, LogsArgs, NodeArgs, OutputArgs, PageOf, PlanArgs, RestoreArgs, RolloutVerb, RootVerb, ScaleArgs,
+    JoinArgs, KeyVerb, LogsArgs, NodeVerb, OutputArgs, PageOf, PlanArgs, RestoreArgs, RolloutVerb, RootVerb, ScaleArgs,
     Shell, SimEngineArgs, TokenVerb, TopArgs, UndrainArgs, WaitForArgs, WhyArgs,
 };
 use crate::simulate::SimulateArgs;
@@ -76,8 +76,9 @@ pub(crate) enum Verb {
     Drain(DrainArgs),
     /// Take a drained node, or a GPU of it that had a fault, back into use
     Undrain(UndrainArgs),
-    /// Shut a node out of the mesh for good
-    Revoke(NodeArgs),
+    /// Shut nodes out of the mesh
+    #[command(subcommand)]
+    Node(NodeVerb),
     /// Show why replicas of an endpoint are where they are, or why a request went where it did
     Why(WhyArgs),
     /// Show what applying a file would do; exit 0 nothing, 1 changes, 2 something finds no place
