@@ -1,6 +1,6 @@
 //! Asking what is not of the mesh, over HTTP.
 
-use std::time::Duration;
+use std::{error::Error, fmt::Write as _, iter::successors, time::Duration};
 
 use reqwest::{Certificate, Client, ClientBuilder, Url};
 
@@ -29,4 +29,14 @@ fn builder(deadline: Duration) -> ClientBuilder {
 /// Whose `url` it is. The rest of it is no matter for a log: many services take whoever knows their path for the owner.
 pub(crate) fn origin(url: &str) -> String {
     Url::parse(url).map_or_else(|_| "an unreadable URL".to_owned(), |url| url.origin().ascii_serialization())
+}
+
+/// What `error` says and all that caused it: reqwest's own words name only what was asked.
+pub(crate) fn with_causes(error: &(dyn Error + 'static)) -> String {
+    let mut said = error.to_string();
+    for cause in successors(error.source(), |&cause| cause.source()) {
+        // Writing to a String cannot fail.
+        let _ = write!(said, ": {cause}");
+    }
+    said
 }

@@ -121,7 +121,42 @@ def check_pod(objects, values):
     asks = values.get("node", {}).get("labelsFromKubernetes", True)
     assert pod["automountServiceAccountToken"] is asks and ("SHOAL_KUBERNETES_NODE" in env) is asks
     assert any(each["kind"] == "ClusterRole" for each in objects) is asks
+    assert "USER" in env, "vLLM asks for the name of its user, which the image need not know"
+    check_first_steps({each["name"]: each for each in pod["initContainers"]}, values)
     assert main["securityContext"]["runAsNonRoot"] is (pod["securityContext"]["runAsUser"] != 0)
+
+
+def check_first_steps(steps, values):
+    """What makes the state directory the daemon's, and the first node, run here with other paths and a `shoal` that only says so."""
+    with tempfile.TemporaryDirectory() as directory:
+        root = pathlib.Path(directory)
+        (root / "state").mkdir()
+        (root / "bin").mkdir()
+        for name in ("chown", "shoal"):
+            (root / "bin" / name).write_text(f'#!/bin/sh\necho {name} "$@"\n')
+            (root / "bin" / name).chmod(0o755)
+
+        def said(step, **env):
+            shell, flag, script = steps[step]["command"]
+            script = script.replace("/var/lib/shoal", f"{root}/state").replace("/run/secrets/shoal", directory)
+            env["PATH"] = f"{root}/bin:/usr/bin:/bin"
+            return subprocess.run([shell, flag, script], env=env, capture_output=True, text=True, check=True).stdout
+
+        owner = (root / "state").stat().st_uid
+        assert said("state", OWNER=str(owner)) == "", "what is right stays"
+        assert said("state", OWNER=str(owner + 1)).startswith(f"chown -Rh {owner + 1}:{owner + 1} "), "all of it changes hands"
+        if "join" not in values:
+            return
+        mounts = {mount["name"]: mount["mountPath"] for mount in steps["init"]["volumeMounts"]}
+        assert mounts["join-token"] == "/run/secrets/shoal", mounts
+        first = {"NODE_NAME": "gpu-1", "FIRST_NODE": "gpu-1"}
+        assert said("init", **first) == "shoal init\n"
+        assert said("init", NODE_NAME="gpu-2", FIRST_NODE="gpu-1") == ""
+        (root / "join-token").write_text("shoal1_x")
+        assert said("init", **first) == "", "there is a mesh already"
+        (root / "join-token").unlink()
+        (root / "state" / "identity").mkdir()
+        assert said("init", **first) == "", "it is a node already"
 
 
 def check_config(objects):

@@ -1,4 +1,5 @@
-//! `shoal bugreport`: what somebody who helps would ask for, in one file. Prompts and answers are not in it, nor secrets.
+//! `shoal bugreport`: what somebody who helps would ask for, in one file. Prompts, answers and secrets are kept out of it, as far
+//! as engines that fail do not print them.
 
 mod redact;
 
@@ -122,10 +123,11 @@ async fn ask(client: &Client, path: &str) -> Result<String, Problem> {
     as_json(&client.get::<Value>(path).await?)
 }
 
-/// The last lines of the daemon, where it runs as a unit and this user may read them.
+/// The last lines of the daemon, where it runs as a unit and this user may read them. The newest come first: what is read of a
+/// program is bounded, and the oldest are to be what is lost.
 async fn journal() -> Result<String, Problem> {
     let failed = |error: &dyn Display| Problem::new(Code::Failed, error);
-    let args = ["--unit=shoal", "--no-pager", "--output=short-iso", "--lines", LOG_LINES];
+    let args = ["--unit=shoal", "--no-pager", "--output=short-iso", "--reverse", "--lines", LOG_LINES];
     let finished = program::run(Path::new("journalctl"), &args, &[], DEADLINE).await.map_err(|error| failed(&error))?;
     if finished.status.success() { Ok(finished.stdout) } else { Err(failed(&finished.stderr.trim())) }
 }
@@ -156,8 +158,9 @@ impl Report {
             contents.extend(self.missing.iter().map(|(name, why)| format!("  {name}: {why}\n")));
         }
         contents.push_str(
-            "Never in it: prompts, answers, keys, tokens, what engines print. Values of environments are hidden, as is what \
-             is named like a secret, and who a URL names.\n",
+            "Never in it: prompts, answers, keys, tokens, unless an engine that failed has printed them: its last lines are \
+             quoted as the reason (in status.json, why, events.json and daemon.log), so read them before you hand this on. \
+             Values of environments are hidden, as is what is named like a secret, and who a URL names.\n",
         );
         contents.push_str(if redacted {
             "Addresses are replaced by names, the same one for the same address. Names of hosts, nodes and endpoints are not.\n"

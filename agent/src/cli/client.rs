@@ -21,11 +21,13 @@ use tokio::{
     time::timeout,
 };
 
-use self::addresses::Addresses;
+use self::addresses::{Addresses, connect};
 use crate::admin::{Code, Problem};
 
-/// Longest wait for a connection and for the head of an answer.
+/// Longest wait for the head of an answer.
 const DEADLINE: Duration = Duration::from_secs(15);
+/// The same where another node can be asked instead. Nodes wait up to 5 s for their own peers (`DEADLINE` of `crate::peer`).
+const TRY_DEADLINE: Duration = Duration::from_secs(8);
 /// Largest answer that is read whole: thousands of nodes fit.
 const BODY_MAX: usize = 64 << 20;
 
@@ -109,15 +111,6 @@ impl Client {
     }
 
     async fn send(&self, method: Method, path: &str, body: Bytes) -> Result<(Response<Incoming>, Connection), Problem> {
-        timeout(DEADLINE, self.send_now(method, path, body)).await.map_err(|_| self.late(DEADLINE))?
-    }
-
-    async fn send_now(
-        &self,
-        method: Method,
-        path: &str,
-        body: Bytes,
-    ) -> Result<(Response<Incoming>, Connection), Problem> {
         let mut request = Request::builder().method(method).uri(path).header(header::HOST, "shoal");
         if let Target::Tcp { token: Some(token), .. } = &self.target {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
@@ -128,34 +121,49 @@ impl Client {
         let request = request.body(Full::new(body)).map_err(|error| Problem::new(Code::Invalid, error))?;
         match &self.target {
             Target::Unix(path) => {
-                let stream =
-                    UnixStream::connect(path).await.map_err(|error| self.unreachable(&[(self.name(), error)]))?;
-                self.exchange(stream, request).await
+                let ask = async {
+                    let stream =
+                        UnixStream::connect(path).await.map_err(|error| self.unreachable(&[(self.name(), error)]))?;
+                    self.exchange(stream, request).await
+                };
+                timeout(DEADLINE, ask).await.unwrap_or_else(|_| Err(self.late(DEADLINE)))
             }
-            Target::Tcp { addresses, .. } => self.ask_in_turn(addresses, request).await,
+            Target::Tcp { addresses, .. } => {
+                let is_asked_elsewhere = request.method() == Method::GET && addresses.len() > 1;
+                self.ask_in_turn(addresses, request, if is_asked_elsewhere { TRY_DEADLINE } else { DEADLINE }).await
+            }
         }
     }
 
-    /// A node that breaks off, or does not answer, is asked no more. A question is then asked elsewhere; an order is not,
-    /// as it may have been carried out.
+    /// Each address has one try, of `patience` from when it is connected. A node that breaks off, or does not answer, is asked no
+    /// more. A question is then asked elsewhere; an order is not, as it may have been carried out.
     async fn ask_in_turn(
         &self,
         addresses: &Addresses,
         request: Request<Full<Bytes>>,
+        patience: Duration,
     ) -> Result<(Response<Incoming>, Connection), Problem> {
-        let tries = if request.method() == Method::GET { addresses.len().max(1) } else { 1 };
-        let patience = DEADLINE / u32::try_from(tries).unwrap_or(u32::MAX);
-        let mut failed = None;
-        for _ in 0..tries {
-            let stream = addresses.connect().await.map_err(|errors| self.unreachable(&errors))?;
+        let (mut unreached, mut failed) = (Vec::new(), None);
+        for (index, address) in addresses.in_order() {
+            let stream = match connect(address).await {
+                Ok(stream) => stream,
+                Err(error) => {
+                    unreached.push((address.to_owned(), error));
+                    continue;
+                }
+            };
+            addresses.prefer(index);
             let answered = timeout(patience, self.exchange(stream, request.clone())).await;
             match answered.unwrap_or_else(|_| Err(self.late(patience))) {
                 Ok(answer) => return Ok(answer),
                 Err(problem) => failed = Some(problem),
             }
-            addresses.pass();
+            addresses.prefer(index + 1);
+            if request.method() != Method::GET {
+                break;
+            }
         }
-        Err(failed.unwrap_or_else(|| self.late(patience)))
+        Err(failed.unwrap_or_else(|| self.unreachable(&unreached)))
     }
 
     fn late(&self, patience: Duration) -> Problem {

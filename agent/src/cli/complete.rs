@@ -121,8 +121,10 @@ fn ask<T: Listed>() -> Vec<String> {
     let answer = || {
         let client = connection()?.client().ok()?;
         let runtime = Builder::new_current_thread().enable_all().build().ok()?;
-        let list: Vec<T> = runtime.block_on(async { timeout(DEADLINE, client.get(T::PATH)).await }).ok()?.ok()?;
-        list.names()
+        let list = runtime.block_on(async { timeout(DEADLINE, client.get::<Vec<T>>(T::PATH)).await });
+        // To drop it would be to wait for the resolver of names, which has a patience of its own.
+        runtime.shutdown_background();
+        list.ok()?.ok()?.names()
     };
     let names: Vec<String> = answer().unwrap_or_default();
     names.into_iter().filter_map(|name| Some(name.split_once('/')?.1.to_owned())).collect()

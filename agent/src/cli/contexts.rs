@@ -43,8 +43,9 @@ pub(super) struct Context {
 }
 
 impl Context {
-    pub(super) fn client(&self) -> Result<Client, Problem> {
-        Client::tcp(self.addresses.clone(), self.admin_token_file.as_deref())
+    /// With the token in `token_file`, if there is one, rather than the context's own.
+    pub(super) fn client(&self, token_file: Option<&Path>) -> Result<Client, Problem> {
+        Client::tcp(self.addresses.clone(), token_file.or(self.admin_token_file.as_deref()))
     }
 }
 

@@ -10,10 +10,12 @@ use std::{
 
 use shoal_mesh::clock;
 use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
     sync::watch,
     task::{JoinSet, block_in_place},
     time::sleep,
 };
+use tokio_util::sync::CancellationToken;
 
 use self::{page::Snapshot, screen::Screen};
 use super::{args::TopArgs, client::Client, output::out};
@@ -34,9 +36,27 @@ pub(super) async fn run(client: &Client, args: TopArgs) -> Result<(), Problem> {
     let (sender, snapshots) = watch::channel(Ok(first));
     let mut tasks = JoinSet::new();
     tasks.spawn(keep_looking(client.clone(), sender));
-    let shown = block_in_place(|| Screen::new(args.page, snapshots).run());
+    let stop = CancellationToken::new();
+    tasks.spawn(stop_at(signals()?, stop.clone()));
+    let shown = block_in_place(|| Screen::new(args.page, snapshots).run(&stop));
     tasks.shutdown().await;
-    shown.map_err(|error| Problem::new(Code::Failed, format!("cannot draw on this terminal: {error}")))
+    shown
+}
+
+/// Those that would end the program where it stands, and leave the terminal as it is drawn on.
+fn signals() -> Result<[Signal; 3], Problem> {
+    let caught =
+        |kind| signal(kind).map_err(|error| Problem::new(Code::Failed, format!("cannot catch signals: {error}")));
+    Ok([caught(SignalKind::terminate())?, caught(SignalKind::hangup())?, caught(SignalKind::interrupt())?])
+}
+
+async fn stop_at([mut terminate, mut hangup, mut interrupt]: [Signal; 3], stop: CancellationToken) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = hangup.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    stop.cancel();
 }
 
 async fn look(client: &Client) -> Result<Snapshot, Problem> {

@@ -33,7 +33,7 @@ enum AskError {
     NoPod,
     #[error("cannot read {path} of the pod's service account: {source}")]
     Account { path: String, source: io::Error },
-    #[error("the API server {server}: {source}")]
+    #[error("the API server {server}: {}", web::with_causes(.source))]
     Exchange { server: String, source: reqwest::Error },
     #[error("the API server answers {status} for node {node}: {hint}")]
     Refused { node: String, status: StatusCode, hint: &'static str },
@@ -41,6 +41,17 @@ enum AskError {
     TooLong { node: String },
     #[error("the API server's answer for node {node} is no node: {source}")]
     NoNode { node: String, source: serde_json::Error },
+}
+
+impl AskError {
+    /// Whether the same question may have another answer soon: an API server that starts, or has too much to do.
+    fn is_passing(&self) -> bool {
+        match self {
+            Self::Exchange { .. } => true,
+            Self::Refused { status, .. } => *status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error(),
+            Self::NoPod | Self::Account { .. } | Self::TooLong { .. } | Self::NoNode { .. } => false,
+        }
+    }
 }
 
 /// The part of a node that is asked for.
@@ -97,7 +108,7 @@ fn api_server() -> Result<String, AskError> {
 async fn ask_patiently(server: &str, account: &Path, node: &str) -> Result<BTreeMap<String, String>, AskError> {
     for _ in 1..TRIES {
         match ask(server, account, node).await {
-            Err(AskError::Exchange { .. }) => sleep(PAUSE).await,
+            Err(error) if error.is_passing() => sleep(PAUSE).await,
             decided => return decided,
         }
     }
@@ -194,6 +205,19 @@ mod tests {
         assert!(unknown.contains("404") && unknown.contains("gpu-2"), "{unknown}");
         let nobody = ask(&url, Path::new("/nonexistent"), "gpu-1").await.unwrap_err().to_string();
         assert!(nobody.contains("/nonexistent/token"), "{nobody}");
+    }
+
+    #[tokio::test]
+    async fn an_api_server_that_is_overloaded_is_asked_again_and_one_that_refuses_is_not() {
+        let refused = |status| AskError::Refused { node: "gpu-1".to_owned(), status, hint: "" };
+        for (status, passing) in [(429, true), (500, true), (503, true), (401, false), (403, false), (404, false)] {
+            assert_eq!(refused(StatusCode::from_u16(status).unwrap()).is_passing(), passing, "{status}");
+        }
+        // A port that was free a moment ago.
+        let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let good = account("good");
+        let error = ask(&format!("http://{nobody}"), good.path(), "gpu-1").await.unwrap_err();
+        assert!(error.is_passing() && error.to_string().contains("onnection refused"), "{error}");
     }
 
     /// This process is in no pod.

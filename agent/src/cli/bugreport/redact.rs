@@ -8,12 +8,14 @@ use std::{
 
 use serde_json::Value;
 
+use crate::web;
+
 const HIDDEN: &str = "(hidden)";
 /// What secrets of shoal begin with, and headers that carry others.
-const SECRETS: [&str; 3] = ["sk-shoal-", "shoal1_", "Bearer "];
+const SECRETS: [&str; 4] = ["sk-shoal-", "shoal1_", "Bearer ", "Basic "];
 
-/// Hides what may hold a secret: all values of environments, what is named like one, in arguments too, and what URLs say
-/// beside a path. Files that hold one are only named.
+/// Hides what may hold a secret: all values of environments, what is named like one, in arguments too, all of a URL's field but
+/// its origin, and of other URLs who they name and what they ask. Files that hold one are only named.
 pub(super) fn hide_secrets(value: &mut Value) {
     match value {
         Value::Object(fields) => {
@@ -24,13 +26,18 @@ pub(super) fn hide_secrets(value: &mut Value) {
                     }
                     Value::Array(args) if name == "args" => hide_arguments(args),
                     Value::String(_) if is_secret(name) => *field = Value::from(HIDDEN),
+                    // Many services take whoever knows their path for the owner.
+                    Value::String(url) if name == "url" || name == "endpoint" && url.contains("://") => {
+                        *url = web::origin(url)
+                    }
                     _ => hide_secrets(field),
                 }
             }
         }
         Value::Array(items) => items.iter_mut().for_each(hide_secrets),
         Value::String(text) => {
-            if let Some(hidden) = without_credentials(text) {
+            *text = without_users(text);
+            if let Some(hidden) = without_query(text) {
                 *text = hidden;
             }
         }
@@ -59,22 +66,36 @@ fn is_secret(name: &str) -> bool {
     is_named && !is_file
 }
 
-/// A URL without the user that it names and without its query, if it has either.
-fn without_credentials(text: &str) -> Option<String> {
-    let (scheme, rest) =
-        text.split_once("://").filter(|(scheme, _)| scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()))?;
-    let (place, query) = rest.split_once('?').map_or((rest, ""), |(place, _)| (place, "?(hidden)"));
-    let host = place.find('/').unwrap_or(place.len());
-    let user = place[..host].rfind('@');
-    (user.is_some() || !query.is_empty()).then(|| {
-        let place = user.map_or_else(|| place.to_owned(), |at| format!("{HIDDEN}{}", &place[at..]));
-        format!("{scheme}://{place}{query}")
-    })
+/// A URL without its query, if it has one.
+fn without_query(text: &str) -> Option<String> {
+    let (scheme, _) = text.split_once("://")?;
+    let (place, _) = text.split_once('?').filter(|_| scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()))?;
+    Some(format!("{place}?{HIDDEN}"))
 }
 
-/// Hides secrets in text that is no JSON, by how they begin.
+/// Hides who a URL names, wherever in the text it is.
+fn without_users(text: &str) -> String {
+    let mut hidden = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("://") {
+        let (before, place) = rest.split_at(at + "://".len());
+        hidden.push_str(before);
+        let end = place.find(|char: char| char.is_whitespace() || "/?#\\\"'`<>".contains(char)).unwrap_or(place.len());
+        rest = match place[..end].rfind('@') {
+            Some(user) => {
+                hidden.push_str(HIDDEN);
+                &place[user..]
+            }
+            None => place,
+        };
+    }
+    hidden.push_str(rest);
+    hidden
+}
+
+/// Hides secrets in text that is no JSON, by how they begin, and who URLs name.
 pub(super) fn hide_in_text(text: &str) -> String {
-    let mut text = text.to_owned();
+    let mut text = without_users(text);
     for begin in SECRETS {
         let mut hidden = String::with_capacity(text.len());
         let mut rest = text.as_str();
@@ -149,7 +170,10 @@ mod tests {
             "args": ["--api-key", "k", "--port=1", "--hf-token=t", "--max-num-seqs", "4", "--token-file", "/f"],
             "endpoints": [{"spec": {"engine": {"env": {"A": "b"}}}}],
             "admin": {"tokenFile": "/etc/shoal/token"},
-            "webhook": {"token": "x", "url": "https://me:pw@example.org/a?sig=1", "plain": "http://example.org/a@b"},
+            "webhook": {"token": "x", "url": "https://me:pw@example.org/hooks/T0/B0?sig=1", "plain": "http://example.org/a@b"},
+            "allow": ["https://me:pw@example.org/a?sig=1"],
+            "telemetry": {"endpoint": "https://otel.example.org/key"},
+            "requests": [{"endpoint": "llama"}],
             "tokens": {"input": 3},
         });
         hide_secrets(&mut value);
@@ -160,15 +184,22 @@ mod tests {
                 "args": ["--api-key", HIDDEN, "--port=1", "--hf-token=(hidden)", "--max-num-seqs", "4", "--token-file", "/f"],
                 "endpoints": [{"spec": {"engine": {"env": {"A": HIDDEN}}}}],
                 "admin": {"tokenFile": "/etc/shoal/token"},
-                "webhook": {
-                    "token": HIDDEN, "url": "https://(hidden)@example.org/a?(hidden)", "plain": "http://example.org/a@b",
-                },
+                "webhook": {"token": HIDDEN, "url": "https://example.org", "plain": "http://example.org/a@b"},
+                "allow": ["https://(hidden)@example.org/a?(hidden)"],
+                "telemetry": {"endpoint": "https://otel.example.org"},
+                "requests": [{"endpoint": "llama"}],
                 "tokens": {"input": 3},
             })
         );
         assert_eq!(
             hide_in_text("key sk-shoal-abc-DEF, `Bearer abc.def=` and shoal1_zz\nend"),
             "key sk-shoal-(hidden), `Bearer (hidden)` and shoal1_(hidden)\nend"
+        );
+        assert_eq!(
+            hide_in_text(
+                "proxy=http://me:p@w@proxy:3128, \"Basic bWU6cHc=\", https://example.org/@me and to://b:c@d\n"
+            ),
+            "proxy=http://(hidden)@proxy:3128, \"Basic (hidden)\", https://example.org/@me and to://(hidden)@d\n"
         );
     }
 

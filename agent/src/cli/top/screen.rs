@@ -13,10 +13,11 @@ use ratatui::{
 use shoal_mesh::clock;
 use shoal_types::UnixMillis;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::page::{Page, Snapshot, Tone};
 use crate::{
-    admin::Problem,
+    admin::{Code, Problem},
     cli::{
         args::TopPage,
         output::wants_colours,
@@ -48,40 +49,44 @@ impl Screen {
         Self { page, offset: 0, looks, latest: None, problem: None, colours: wants_colours() }
     }
 
-    /// Draws until a key ends it. Blocks.
-    pub(super) fn run(mut self) -> io::Result<()> {
-        let mut terminal = ratatui::try_init()?;
-        let ended = self.draw_until_quit(&mut terminal);
+    /// Draws until a key or `stop` ends it. Blocks.
+    pub(super) fn run(mut self, stop: &CancellationToken) -> Result<(), Problem> {
+        let mut terminal = ratatui::try_init().map_err(undrawn)?;
+        let ended = self.draw_until_quit(&mut terminal, stop);
         // Also after an error: a terminal that is left raw is of no use to anybody.
-        ratatui::try_restore()?;
+        ratatui::try_restore().map_err(undrawn)?;
         ended
     }
 
-    fn draw_until_quit(&mut self, terminal: &mut DefaultTerminal) -> io::Result<()> {
-        loop {
-            self.take_news();
-            terminal.draw(|frame| self.draw(frame, clock::now()))?;
-            if !event::poll(TICK)? {
+    fn draw_until_quit(&mut self, terminal: &mut DefaultTerminal, stop: &CancellationToken) -> Result<(), Problem> {
+        while !stop.is_cancelled() {
+            self.take_news()?;
+            terminal.draw(|frame| self.draw(frame, clock::now())).map_err(undrawn)?;
+            if !event::poll(TICK).map_err(undrawn)? {
                 continue;
             }
-            if let Event::Key(key) = event::read()?
+            if let Event::Key(key) = event::read().map_err(undrawn)?
                 && key.kind == KeyEventKind::Press
                 && self.press(key) == Next::Quit
             {
-                return Ok(());
+                break;
             }
         }
+        Ok(())
     }
 
-    fn take_news(&mut self) {
-        // An error means that nobody looks any more, which ends with this screen.
-        if self.latest.is_some() && !self.looks.has_changed().unwrap_or(false) {
-            return;
+    /// # Errors
+    /// If nobody looks any more: what is shown would stay as it is.
+    fn take_news(&mut self) -> Result<(), Problem> {
+        let changed = self.looks.has_changed();
+        let changed = changed.map_err(|_| Problem::new(Code::Failed, "the part that looks at the mesh has ended"))?;
+        if self.latest.is_none() || changed {
+            match self.looks.borrow_and_update().clone() {
+                Ok(snapshot) => (self.latest, self.problem) = (Some(snapshot), None),
+                Err(problem) => self.problem = Some(problem),
+            }
         }
-        match self.looks.borrow_and_update().clone() {
-            Ok(snapshot) => (self.latest, self.problem) = (Some(snapshot), None),
-            Err(problem) => self.problem = Some(problem),
-        }
+        Ok(())
     }
 
     fn press(&mut self, key: KeyEvent) -> Next {
@@ -156,6 +161,10 @@ impl Screen {
     }
 }
 
+fn undrawn(error: io::Error) -> Problem {
+    Problem::new(Code::Failed, format!("cannot draw on this terminal: {error}"))
+}
+
 fn title(page: TopPage, snapshot: &Snapshot, now: UnixMillis) -> String {
     let status = &snapshot.status;
     format!(
@@ -182,7 +191,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::admin::Code;
 
     const NOW: UnixMillis = UnixMillis::from_millis(1_796_025_540_000);
     const NODE: &str = "rw3k4lhafsn4emn3u7rlu4rkdi";
@@ -292,6 +300,19 @@ mod tests {
         assert_eq!(colour(&mut screen), Color::Reset);
         screen.problem = Some(Problem::new(Code::Unreachable, "nobody answers"));
         assert_eq!(lines(&drawn(&mut screen))[1], "! no news for 4s: nobody answers");
+    }
+
+    #[test]
+    fn news_are_taken_while_somebody_looks_and_then_it_ends() {
+        let (sender, looks) = watch::channel(Ok(snapshot(&json!("alive"))));
+        let mut screen = Screen::new(TopPage::Nodes, looks);
+        screen.take_news().unwrap();
+        assert!(screen.latest.is_some() && screen.problem.is_none());
+        drop(sender.send_replace(Err(Problem::new(Code::Unreachable, "nobody answers"))));
+        screen.take_news().unwrap();
+        assert!(screen.latest.is_some() && screen.problem.is_some());
+        drop(sender);
+        assert_eq!(screen.take_news().unwrap_err().code, Code::Failed);
     }
 
     #[test]
