@@ -12,14 +12,20 @@ pub(crate) use self::{
     settings::{EndSignal, signalled},
 };
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 use shoal_engine_supervisor::{Supervisor, SupervisorConfig};
 use shoal_ingress::Ingress;
-use shoal_mesh::{Identity, IdentityError, InboundStream, Mesh, MeshConfig, StreamKind, clock};
+use shoal_mesh::{
+    Identity, IdentityError, InboundStream, Mesh, MeshConfig, StreamKind, clock, identity::CertificateError,
+};
 use shoal_placement::Timing;
-use shoal_types::{Departure, NodeFacts, wire};
+use shoal_types::{Departure, NodeFacts, NodeId, wire};
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
@@ -124,28 +130,45 @@ fn die_with(parent: &str) -> Result<(), String> {
     if actual.as_deref() == Some(parent) { Ok(()) } else { Err("it is not the parent, or is gone".to_owned()) }
 }
 
-/// This host's identity; joins first if there is none and a token was given.
+/// This host's identity; joins first if there is none that is of use and a token was given.
 async fn identity(config: &Config, args: &AgentArgs) -> Result<Arc<Identity>, Problem> {
     let state_dir = config.state_dir();
     let dir = state_dir.join(IDENTITY_DIR);
+    let failed = |error: IdentityError| Problem::new(Code::Failed, error);
     let token_file = args.join_token_file.clone().or_else(join_token_credential);
     match (Identity::load(&dir), token_file) {
         // It was off for longer than its certificate lives: with a token it becomes the same node again.
         (Ok(identity), Some(token_file)) if identity.not_after() < clock::now() && identity.issuer().is_none() => {
-            match join_with(&read_token(&token_file)?, &state_dir).await {
-                Ok(node) => info!(%node, "Joined the mesh again"),
-                Err(problem) => warn!(%problem, expired = %identity.not_after(), "This node's certificate is over"),
+            match join(&token_file, &state_dir).await {
+                Ok(node) => {
+                    info!(%node, "Joined the mesh again");
+                    Identity::load(&dir).map(Arc::new).map_err(failed)
+                }
+                Err(problem) => {
+                    let expired = identity.not_after();
+                    warn!(%problem, %expired, "This node's certificate is over, and it has not joined again: no other node talks to it");
+                    Ok(Arc::new(identity))
+                }
             }
-            Identity::load(&dir).map(Arc::new).map_err(|error| Problem::new(Code::Failed, error))
         }
         (Ok(identity), _) => Ok(Arc::new(identity)),
-        (Err(IdentityError::Missing { .. }), Some(token_file)) => {
-            let node = join_with(&read_token(&token_file)?, &state_dir).await?;
+        // Or for as long as it took to replace the root of its mesh.
+        (
+            Err(IdentityError::Missing { .. } | IdentityError::Certificate(CertificateError::Untrusted(_))),
+            Some(token_file),
+        ) => {
+            let node = join(&token_file, &state_dir).await?;
             info!(%node, "Joined the mesh");
-            Identity::load(&dir).map(Arc::new).map_err(|error| Problem::new(Code::Failed, error))
+            Identity::load(&dir).map(Arc::new).map_err(failed)
         }
-        (Err(error), _) => Err(Problem::new(Code::Failed, error)),
+        (Err(error @ IdentityError::Certificate(CertificateError::Untrusted(_))), None) => Err(failed(error)
+            .hint("the root of the mesh was replaced: join again with a new token, as the same node (shoal join)")),
+        (Err(error), _) => Err(failed(error)),
     }
+}
+
+async fn join(token_file: &Path, state_dir: &Path) -> Result<NodeId, Problem> {
+    join_with(&read_token(token_file)?, state_dir).await
 }
 
 /// The running parts.

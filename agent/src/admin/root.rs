@@ -48,7 +48,7 @@ fn behind(nodes: &[NodeStatus], root: MeshId) -> Vec<String> {
     let why = |node: &NodeStatus| match (node.liveness, node.facts.root) {
         (Liveness::Suspect { .. }, _) => Some(format!("node {} is silent", node.name)),
         (_, None) => Some(format!("node {} runs a version that knows nothing of it", node.name)),
-        (_, Some(own)) if own != root => Some(format!("the certificate of node {} comes from root {own}", node.name)),
+        (_, Some(own)) if own != root => Some(format!("a certificate of node {} comes from root {own}", node.name)),
         (_, Some(_)) => None,
     };
     there.filter_map(why).collect()

@@ -1,6 +1,7 @@
 //! What a node with an issuing key does: makes tokens, admits nodes, renews certificates.
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -8,11 +9,11 @@ use std::{
 
 use arc_swap::ArcSwap;
 use rustls::pki_types::CertificateDer;
-use shoal_types::{NodeId, UnixMillis, Validity};
+use shoal_types::{MeshId, NodeId, UnixMillis, Validity};
 
 use super::{
-    Admitted, Binding, IdentityError, JoinRefusal, JoinRequest, JoinToken, NodeCertificate, Roots, TokenId,
-    TokenLimits,
+    Admitted, Binding, CertificateError, IdentityError, JoinRefusal, JoinRequest, JoinToken, NODE_LIFE,
+    NodeCertificate, Roles, Roots, TokenId, TokenLimits,
     certificate::{certified_key, validity},
     files::{IdentityDir, IdentityFile},
     joining::Keys,
@@ -50,6 +51,7 @@ pub struct Issuer {
 }
 
 impl Issuer {
+    /// The issuer in `dir`, unless there is none, or the root that it signs for is not that of the mesh any more.
     pub(super) fn load(
         dir: &IdentityDir,
         node: NodeId,
@@ -73,7 +75,40 @@ impl Issuer {
         }
         let validity = validity(&certificate)?;
         let (roots, dir, counting) = (roots.clone(), dir.clone(), Mutex::new(()));
-        Ok(Some(Self { node, key, certificate, cross, validity, roots, dir, counting }))
+        let issuer = Self { node, key, certificate, cross, validity, roots, dir, counting };
+        Ok(issuer.counts().then_some(issuer))
+    }
+
+    /// Whether what it signs leads to the root of the mesh. Complains if not.
+    pub(super) fn counts(&self) -> bool {
+        let tried = self.try_out();
+        if let Err(error) = &tried {
+            tracing::warn!(
+                %error,
+                "this node issues nothing any more: its issuing certificate is not of the root of the mesh; if it is to be \
+                 an issuer again, run `shoal issuer add`"
+            );
+        }
+        tried.is_ok()
+    }
+
+    /// Signs a certificate that nobody gets to see: a chain is judged from its leaf only.
+    fn try_out(&self) -> Result<(), IdentityError> {
+        let mut at = self.validity.from;
+        for cross in &self.cross {
+            at = at.max(validity(cross)?.from);
+        }
+        let (roots, key) = (self.roots.load(), self.key.public());
+        let labels = BTreeMap::new();
+        let subject = Subject { key: &key, mesh: roots.mesh_id(), roles: Roles::default(), labels: &labels };
+        let leaf = profile::node(subject, &self.authority(), NODE_LIFE, at)?;
+        roots.verify(&self.chain(leaf), at)?;
+        Ok(())
+    }
+
+    /// The id of the root that it signs for.
+    pub(super) fn origin(&self) -> Result<MeshId, CertificateError> {
+        self.cross.first().map_or_else(|| self.roots.load().id(), |cross| Ok(certified_key(cross)?.mesh_id()))
     }
 
     /// Until when what it signs counts.
@@ -141,7 +176,7 @@ impl Issuer {
         now: UnixMillis,
     ) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
         if now > self.validity.until {
-            return Err(super::CertificateError::Expired { not_after: self.validity.until }.into());
+            return Err(CertificateError::Expired { not_after: self.validity.until }.into());
         }
         let (key, mesh) = (&current.key, self.roots.load().mesh_id());
         let subject = Subject { key, mesh, roles: current.roles, labels: &current.labels };

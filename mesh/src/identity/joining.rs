@@ -15,6 +15,7 @@ use super::{
     certificate::certified_key,
     files::{IdentityDir, IdentityFile},
     keys::{PrivateKey, PublicKey, Signature},
+    node::Held,
     token::SignedGrant,
 };
 
@@ -171,13 +172,14 @@ pub struct Candidate {
     dir: IdentityDir,
     node: PrivateKey,
     issuer: Option<PrivateKey>,
-    /// Whether the host is a node whose certificate is over, which is to become the same one again.
+    /// Whether the host is a node whose certificate is good for nothing any more, which is to become the same one again.
     again: bool,
 }
 
 impl Candidate {
     /// Prepares `dir`, keeping the keys of an earlier attempt, so that a retry is not a second use of the token. A node of
-    /// the token's mesh whose certificate is over at `now` keeps its keys, too, and will be the same node again.
+    /// the token's mesh whose certificate is over at `now`, or of a root that was replaced, keeps its keys, too, and will be
+    /// the same node again.
     ///
     /// # Errors
     /// If the host has an identity that is still good, or one of another mesh, or the directory cannot be written.
@@ -195,9 +197,10 @@ impl Candidate {
     }
 
     fn is_over(dir: &IdentityDir, token: &JoinToken, now: UnixMillis) -> Result<bool, IdentityError> {
-        let identity = Identity::load(dir.dir())?;
-        // A node that was away while the root of its mesh was replaced has a certificate that is good for nothing, too.
-        Ok(identity.not_after() < now || certified_key(identity.roots().current())?.digest() != token.root_pin())
+        let Held { chain, leaf, roots, .. } = Held::read(dir)?;
+        // So it is where the root of the mesh was replaced while the node was away, whether it has heard of that or not.
+        let followed = roots.verify(&chain, leaf.not_before).is_err();
+        Ok(followed || leaf.not_after < now || certified_key(roots.current())?.digest() != token.root_pin())
     }
 
     /// The node that this host will be.
@@ -234,7 +237,7 @@ impl Candidate {
         if certificate.key != self.node.public() {
             return Err(foreign().into());
         }
-        if self.again && Identity::load(self.dir.dir())?.mesh_id() != certificate.mesh {
+        if self.again && Held::read(&self.dir)?.leaf.mesh != certificate.mesh {
             return Err(IdentityError::Exists { path: self.dir.path(IdentityFile::NodeChain) });
         }
         self.dir.replace_certificates(IdentityFile::RootCertificate, &[roots.current().clone()])?;

@@ -65,22 +65,42 @@ impl Credentials {
     }
 }
 
+/// What a directory holds of an identity, whether or not others still accept it.
+pub(super) struct Held {
+    pub(super) chain: Vec<CertificateDer<'static>>,
+    pub(super) leaf: NodeCertificate,
+    pub(super) roots: Roots,
+    key: PrivateKey,
+}
+
+impl Held {
+    pub(super) fn read(dir: &IdentityDir) -> Result<Self, IdentityError> {
+        let chain = dir.certificates(IdentityFile::NodeChain)?;
+        let leaf = NodeCertificate::parse(&chain[0])?;
+        // The root may be another than the one that the mesh has its id from.
+        let roots = Roots::new(leaf.mesh, dir.certificates(IdentityFile::RootCertificate)?.swap_remove(0))?;
+        let key = dir.key(IdentityFile::NodeKey)?;
+        if leaf.key != key.public() {
+            let reason = "it is not for the key in node.key".to_owned();
+            return Err(IdentityError::Damaged { path: dir.path(IdentityFile::NodeChain), reason });
+        }
+        Ok(Self { chain, leaf, roots, key })
+    }
+}
+
 impl Identity {
     /// Reads the identity in `dir`. An expired certificate is no error here: see [`Self::not_after`].
     ///
     /// # Errors
-    /// [`IdentityError::Missing`] if there is none; else what is wrong with its files.
+    /// [`IdentityError::Missing`] if there is none; [`CertificateError::Untrusted`] if its certificate does not come from
+    /// the root of its mesh, so that it has to join again; else what is wrong with its files.
     pub fn load(dir: &Path) -> Result<Self, IdentityError> {
         let dir = IdentityDir::at(dir);
         if !dir.has(IdentityFile::NodeChain) {
             return Err(IdentityError::Missing { dir: dir.dir().to_owned() });
         }
-        let chain = dir.certificates(IdentityFile::NodeChain)?;
-        // The root may be another than the one that the mesh has its id from.
-        let mesh = NodeCertificate::parse(&chain[0])?.mesh;
-        let roots = Roots::new(mesh, dir.certificates(IdentityFile::RootCertificate)?.swap_remove(0))?;
-        let key = dir.key(IdentityFile::NodeKey)?;
-        let credentials = Credentials::new(chain, &key, &roots)?;
+        let Held { chain, leaf, roots, key } = Held::read(&dir)?;
+        let (mesh, credentials) = (leaf.mesh, Credentials::new(chain, &key, &roots)?);
         let roots = Arc::new(ArcSwap::from_pointee(roots));
         let issuer = Issuer::load(&dir, credentials.certificate.node, &roots)?;
         let (issuer, credentials) = (ArcSwapOption::from_pointee(issuer), ArcSwap::from_pointee(credentials));
@@ -111,14 +131,27 @@ impl Identity {
         self.roots().origin(&self.chain())
     }
 
+    /// The root that its certificate comes from, and the one that it issues with, if it does: the mesh's own as long as one
+    /// of the two does.
+    ///
+    /// # Errors
+    /// If a certificate cannot be read.
+    pub fn root(&self) -> Result<MeshId, CertificateError> {
+        let own = self.origin()?;
+        let issues = self.issuer().map_or(Ok(own), |issuer| issuer.origin())?;
+        if issues == own { Ok(own) } else { self.roots().id() }
+    }
+
     /// Trusts the root that `succession` names and no other, as of `at`: on disk first, then for every new connection. What
-    /// was written under the old one before counts still. Nothing happens if it is so already.
+    /// was written under the old one before counts still. An issuing certificate of the old one is out of use. Nothing happens
+    /// if it is so already.
     ///
     /// # Errors
     /// If it is not one of this mesh, or cannot be written.
     pub fn succeed(&self, succession: &Succession, at: UnixMillis) -> Result<(), IdentityError> {
         let roots = self.roots().succeeded(succession, at)?;
-        if roots.id()? != self.roots().id()? {
+        let changes = roots.id()? != self.roots().id()?;
+        if changes {
             self.inner.dir.replace_certificates(IdentityFile::RootCertificate, &[roots.current().clone()])?;
             // Without a certificate from the new root this node is cut off, and has to join again.
             match Credentials::new(self.chain().to_vec(), &self.inner.key, &roots) {
@@ -129,6 +162,9 @@ impl Identity {
             }
         }
         self.inner.roots.store(Arc::new(roots));
+        if changes && self.issuer().is_some_and(|issuer| !issuer.counts()) {
+            self.inner.issuer.store(None);
+        }
         self.inner.changed.send_replace(());
         Ok(())
     }

@@ -10,7 +10,7 @@ use shoal_types::{MeshId, NodeId, UnixMillis, Validity};
 use webpki::{EndEntityCert, KeyUsage};
 
 use super::{
-    CertificateError, IdentityError, NodeCertificate, Succession,
+    CertificateError, IdentityError, NodeCertificate, PublicKey, Succession,
     certificate::{certified_key, validity},
 };
 
@@ -30,6 +30,9 @@ pub struct Roots {
 #[derive(Debug, Clone)]
 struct Retired {
     certificate: CertificateDer<'static>,
+    key: PublicKey,
+    /// The key of the root that took its place.
+    to: PublicKey,
     at: UnixMillis,
 }
 
@@ -74,32 +77,43 @@ impl Roots {
         Ok(certified_key(root)?.mesh_id())
     }
 
-    /// Whether `succession` is one of this mesh: from this root, to it, or known already.
-    pub(crate) fn accepts(&self, succession: &Succession) -> bool {
-        let same = |a: &CertificateDer<'_>, b: &CertificateDer<'_>| matches!((certified_key(a), certified_key(b)), (Ok(a), Ok(b)) if a == b);
-        let (from, to) = (succession.from(), succession.to());
-        let known = self.retired.iter().any(|retired| same(&retired.certificate, &from));
-        succession.is_proven()
-            && succession.mesh_id() == self.mesh
-            && (same(&self.current, &from) || same(&self.current, &to) || known)
+    /// Whether `succession` is one of this mesh: from its root, or to it or to one before it. A root gives way once: where one
+    /// has, nothing else takes its place.
+    ///
+    /// # Errors
+    /// Why it is not.
+    pub(crate) fn judge(&self, succession: &Succession) -> Result<(), String> {
+        let key = |root: &CertificateDer<'_>| certified_key(root).map_err(|error| error.to_string());
+        let (from, to, current) = (key(&succession.from())?, key(&succession.to())?, key(&self.current)?);
+        let retired = |key: PublicKey| self.retired.iter().find(|retired| retired.key == key);
+        let fits = match retired(from) {
+            Some(known) if known.to != to => {
+                return Err(format!("root {} has given way to root {} already", from.mesh_id(), known.to.mesh_id()));
+            }
+            Some(_) => true,
+            None if from == current => to != current && retired(to).is_none(),
+            None => to == current || retired(to).is_some(),
+        };
+        if fits && succession.mesh_id() == self.mesh && succession.is_proven() {
+            Ok(())
+        } else {
+            Err("the succession is not by the roots of this mesh".to_owned())
+        }
     }
 
-    /// The roots once `succession` holds, as of `at`. Nothing changes if it does already.
+    /// The roots once `succession` holds, as of `at`. Where it does already, the earlier moment counts.
     ///
     /// # Errors
     /// If it is not one of this mesh.
     pub(super) fn succeeded(&self, succession: &Succession, at: UnixMillis) -> Result<Self, CertificateError> {
-        if !self.accepts(succession) {
-            return Err(CertificateError::Untrusted("the succession is not from a root of this mesh".to_owned()));
-        }
-        let (from, to) = (succession.from(), succession.to());
-        let from_key = certified_key(&from)?;
-        let known = self.retired.iter().filter_map(|retired| certified_key(&retired.certificate).ok());
-        let known: Vec<_> = known.collect();
-        let current = if certified_key(&self.current)? == from_key { to } else { self.current.clone() };
+        self.judge(succession).map_err(CertificateError::Untrusted)?;
+        let (certificate, next) = (succession.from(), succession.to());
+        let (key, to) = (certified_key(&certificate)?, certified_key(&next)?);
+        let current = if certified_key(&self.current)? == key { next } else { self.current.clone() };
         let mut retired = self.retired.to_vec();
-        if !known.contains(&from_key) {
-            retired.push(Retired { certificate: from, at });
+        match retired.iter_mut().find(|retired| retired.key == key) {
+            Some(known) => known.at = known.at.min(at),
+            None => retired.push(Retired { certificate, key, to, at }),
         }
         Ok(Self { mesh: self.mesh, validity: validity(&current)?, current, retired: retired.into() })
     }

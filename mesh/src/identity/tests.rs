@@ -555,3 +555,77 @@ fn a_succession_is_by_both_roots_and_of_this_mesh() {
     first.succeed(&succession, NOW).unwrap();
     assert_eq!(first.roots().id().unwrap(), succession.new_root().unwrap());
 }
+
+#[test]
+fn a_node_that_follows_without_a_certificate_of_the_new_root_joins_again_as_the_same_node() {
+    let dir = tempdir().unwrap();
+    let first = first_node(dir.path(), NOW);
+    let node = member(&first, dir.path(), "node", &limits(1), NOW);
+    let (new_root, succession) = next_root(dir.path(), NOW);
+    signed_by(&new_root, &first, NOW);
+    for identity in [&first, &node] {
+        identity.succeed(&succession, NOW).unwrap();
+    }
+    let home = dir.path().join("node");
+    let error = Identity::load(&home).unwrap_err();
+    assert!(matches!(error, IdentityError::Certificate(CertificateError::Untrusted(_))), "{error}");
+
+    let elsewhere = first_node(&dir.path().join("elsewhere"), NOW);
+    let foreign = token(&elsewhere, &limits(1), NOW);
+    let candidate = Candidate::prepare(&home, &foreign, NOW).unwrap();
+    let admitted = ask(&elsewhere, &candidate, &foreign, &MemoryLedger::default(), NOW).unwrap();
+    let error = candidate.enter(admitted, &elsewhere.roots(), NOW).unwrap_err();
+    assert!(matches!(error, IdentityError::Exists { .. }), "of another mesh: {error}");
+
+    let again = member(&first, dir.path(), "node", &limits(1), NOW);
+    assert_eq!((again.node_id(), again.mesh_id()), (node.node_id(), first.mesh_id()));
+    assert_eq!(again.origin().unwrap(), succession.new_root().unwrap());
+}
+
+#[test]
+fn an_issuing_certificate_of_the_old_root_holds_the_change_up_and_is_no_use_after_it() {
+    let dir = tempdir().unwrap();
+    let first = first_node(dir.path(), NOW);
+    let second = member(&first, dir.path(), "second", &TokenLimits { issuer: true, ..limits(1) }, NOW);
+    let (new_root, succession) = next_root(dir.path(), NOW);
+    let (old, new) = (succession.old_root().unwrap(), succession.new_root().unwrap());
+    signed_by(&new_root, &first, NOW);
+    let renewed = first.issuer().unwrap().renew(&second.certificate(), NODE_LIFE, NOW).unwrap();
+    second.replace_chain(renewed, NOW).unwrap();
+    assert_eq!((first.root().unwrap(), second.origin().unwrap()), (new, new));
+    assert_eq!(second.root().unwrap(), old, "it still signs for the old one");
+
+    assert!(second.issuer().is_some());
+    for identity in [&first, &second] {
+        identity.succeed(&succession, NOW).unwrap();
+    }
+    assert!(first.issuer().is_some() && second.issuer().is_none());
+    let load = |name: &str| Identity::load(&dir.path().join(name)).unwrap();
+    assert!(load("first").issuer().is_some() && load("second").issuer().is_none(), "nor after a restart");
+    // It can be one again.
+    signed_by(&new_root, &second, NOW);
+    assert!(load("second").issuer().is_some() && second.root().unwrap() == new);
+}
+
+#[test]
+fn a_root_gives_way_once_and_at_the_first_moment_that_is_said() {
+    let dir = tempdir().unwrap();
+    let first = first_node(dir.path(), NOW);
+    let entry = (first.chain(), first.sign(b"old"));
+    let old = RootKey::read(&dir.path().join("first/root.key")).unwrap();
+    let (new_root, succession) = next_root(dir.path(), NOW);
+    let other = old.begin_succession(&dir.path().join("other"), NOW).unwrap();
+    signed_by(&new_root, &first, NOW);
+    let then = NOW.plus(HOUR);
+    first.succeed(&succession, then).unwrap();
+    let error = first.succeed(&other, then).unwrap_err();
+    assert!(error.to_string().contains("has given way"), "{error}");
+    let next = new_root.begin_succession(&dir.path().join("third"), NOW).unwrap();
+    assert!(first.roots().judge(&next).is_ok(), "the new one may give way in turn");
+
+    let written = |at| verify_writer(&first.roots(), &entry.0, b"old", entry.1.as_ref(), at).is_ok();
+    first.succeed(&succession, then.plus(HOUR)).unwrap();
+    assert!(written(then) && !written(then.plus(HOUR)), "no later word puts it off");
+    first.succeed(&succession, NOW).unwrap();
+    assert!(written(NOW) && !written(then), "an earlier one counts");
+}

@@ -18,7 +18,7 @@ use crate::{
 pub(super) fn stated(mut facts: NodeFacts, identity: &Identity) -> NodeFacts {
     facts.issuer = identity.issuer().is_some();
     facts.validities = Some(identity.validities());
-    facts.root = identity.origin().ok();
+    facts.root = identity.root().ok();
     facts
 }
 
@@ -37,6 +37,7 @@ impl Standing {
         let (mut changed, mut view) = (self.identity.changed(), self.gossip.view());
         let mut revoked = self.transport.revoked_by();
         let mut trusted = self.identity.roots().id();
+        let (mut store, mut thrown_out) = (self.store.watch(), 0);
         changed.mark_changed();
         view.mark_changed();
         loop {
@@ -52,6 +53,14 @@ impl Standing {
                     self.gossip.publish(Key::Facts, &facts).await;
                 }
                 Ok(()) = revoked.changed() => self.store.close(),
+                Ok(()) = store.changed() => {
+                    // That an issuer is revoked concerns those whose certificates it signed.
+                    let number = store.borrow_and_update().revoked_nodes.len();
+                    if number != thrown_out {
+                        thrown_out = number;
+                        self.transport.expel();
+                    }
+                }
                 Ok(()) = view.changed() => {
                     let issuers = issuers(&view.borrow_and_update());
                     self.transport.learn_issuers(issuers);

@@ -12,7 +12,7 @@ use crate::{
     identity::{NODE_LIFE, testing::limits},
     remember_peers,
     store::{StoreError, tests::age},
-    transport::join,
+    transport::{Exclusion, join},
 };
 
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -247,6 +247,24 @@ async fn a_revoked_node_vanishes_and_is_not_let_in_again() {
     assert!(a.streams.try_recv().is_err());
     assert!(!a.view.borrow().nodes.contains_key(&id));
     assert!(matches!(a.mesh.revoke_node(a.me()).await, Err(MeshError::OwnNode)));
+}
+
+#[tokio::test]
+async fn with_an_issuer_goes_whoever_it_made_and_is_not_on_record() {
+    let (_hosts, [a, b, mut c]) = three().await;
+    let (issuer, made) = (a.me(), b.me());
+    c.sees(made, "both", NodeView::is_alive).await;
+    let mut connected = c.mesh.transport.connected();
+    eventually(&mut connected, "connections", |connected| connected.contains(&made)).await;
+    c.mesh.revoke_node(issuer).await.unwrap();
+    eventually(&mut connected, "no connection to what it made", |connected| !connected.contains(&made)).await;
+    let refused = c.mesh.open(made, StreamKind::Probe).await.unwrap_err();
+    let signed = Exclusion::Issuer { issuer };
+    assert!(
+        matches!(&refused, OpenError::Excluded { exclusion, .. } if *exclusion == signed)
+            || matches!(refused, OpenError::Refused { .. }),
+        "{refused}"
+    );
 }
 
 #[tokio::test]

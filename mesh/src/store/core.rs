@@ -68,7 +68,7 @@ pub(crate) struct Stamp {
 
 impl Stamp {
     const fn rank(&self) -> Rank {
-        Rank::new(self.version, self.tombstone)
+        self.key.rank(self.version, self.tombstone)
     }
 }
 
@@ -86,9 +86,8 @@ impl Core {
             current,
             complained: BTreeSet::new(),
         };
-        let mut entries = loaded.entries;
-        Self::roots_first(&mut entries);
-        for entry in entries {
+        core.follow_successions(&loaded.entries);
+        for entry in loaded.entries {
             core.stand(entry);
         }
         if !current {
@@ -229,6 +228,7 @@ impl Core {
         self.judge_succession(&entry).map_err(StoreError::Succession)?;
         let (clock, seen) = (self.clock.last(), self.seen(now));
         self.disk.commit(&Batch { put: vec![&entry], remove: Vec::new(), clock, seen })?;
+        self.follow_succession(&entry);
         Ok(self.stand(entry))
     }
 
@@ -245,30 +245,13 @@ impl Core {
     pub(super) fn merge(&mut self, from: NodeId, entries: Vec<Entry>, now: UnixMillis) -> Result<Merged, StoreError> {
         let mut merged = Merged::default();
         let mut accepted: BTreeMap<EntryKey, Entry> = BTreeMap::new();
-        let mut entries = entries;
-        Self::roots_first(&mut entries);
-        for entry in entries {
-            self.doubtful.remove(&entry.key);
-            if !self.is_news(&entry, now) {
-                continue;
-            }
-            let room = self.entries.len() + accepted.len() < ENTRIES_MAX || self.entries.contains_key(&entry.key);
-            if let Err(reason) = self.judge(&entry, room) {
-                merged.refused += 1;
-                self.complain(from, &entry, &reason, "an entry was refused");
-            } else if !self.clock.observe(entry.version, now) {
-                merged.quarantined += 1;
-                let reason = format!("it was written at {}, this host's clock says {now}", entry.version.time);
-                self.complain(from, &entry, &reason, "an entry from the future is not taken over; compare the clocks");
-            } else {
-                // At once, as what comes after it may be verified with it only.
-                self.follow_succession(&entry);
-                let entry = match accepted.remove(&entry.key) {
-                    Some(other) => merge(other, entry),
-                    None => entry,
-                };
-                accepted.insert(entry.key.clone(), entry);
-            }
+        let (mut of_roots, others): (Vec<_>, Vec<_>) = entries.into_iter().partition(|entry| entry.key.is_of_roots());
+        // Whichever comes first: one may count only once another does.
+        while let Some(next) = of_roots.iter().position(|entry| self.judge(entry, true).is_ok()) {
+            self.consider((from, of_roots.remove(next)), now, &mut accepted, &mut merged);
+        }
+        for entry in of_roots.into_iter().chain(others) {
+            self.consider((from, entry), now, &mut accepted, &mut merged);
         }
         if accepted.is_empty() {
             return Ok(merged);
@@ -281,6 +264,36 @@ impl Core {
             self.stand(entry);
         }
         Ok(merged)
+    }
+
+    fn consider(
+        &mut self,
+        (from, entry): (NodeId, Entry),
+        now: UnixMillis,
+        accepted: &mut BTreeMap<EntryKey, Entry>,
+        merged: &mut Merged,
+    ) {
+        self.doubtful.remove(&entry.key);
+        if !self.is_news(&entry, now) {
+            return;
+        }
+        let room = self.entries.len() + accepted.len() < ENTRIES_MAX || self.entries.contains_key(&entry.key);
+        if let Err(reason) = self.judge(&entry, room) {
+            merged.refused += 1;
+            self.complain(from, &entry, &reason, "an entry was refused");
+        } else if !self.clock.observe(entry.version, now) {
+            merged.quarantined += 1;
+            let reason = format!("it was written at {}, this host's clock says {now}", entry.version.time);
+            self.complain(from, &entry, &reason, "an entry from the future is not taken over; compare the clocks");
+        } else {
+            // At once, as what comes after it may be verified with it only.
+            self.follow_succession(&entry);
+            let entry = match accepted.remove(&entry.key) {
+                Some(other) => merge(other, entry),
+                None => entry,
+            };
+            accepted.insert(entry.key.clone(), entry);
+        }
     }
 
     /// Whether it is newer than what stands, and not a deletion that everybody is about to forget.
@@ -310,7 +323,6 @@ impl Core {
     /// `entry`, which is on disk, stands from now on.
     fn stand(&mut self, entry: Entry) -> Arc<Entry> {
         let entry = Arc::new(entry);
-        self.follow_succession(&entry);
         let old = self.entries.insert(entry.key.clone(), entry.clone());
         self.snapshot.replace(old.as_deref(), &entry);
         self.doubtful.remove(&entry.key);

@@ -52,6 +52,17 @@ impl EntryKey {
         }
     }
 
+    /// Whether the root of the mesh is replaced by entries of this kind: they come before what the roots have signed.
+    pub(super) const fn is_of_roots(&self) -> bool {
+        matches!(self, Self::RetiredRoot(_))
+    }
+
+    /// The place of a write among those under this key. When a root went is said once: whoever said it later does not move
+    /// the moment until which writes under it count.
+    pub(super) const fn rank(&self, version: Hlc, tombstone: bool) -> Rank {
+        if self.is_of_roots() { Rank::of_first(version) } else { Rank::new(version, tombstone) }
+    }
+
     /// The oldest frame version in which there are entries of this kind. Who speaks an older one is not sent any: it could
     /// not read the frame, and with it nothing else that is in it.
     pub(super) const fn protocol(&self) -> u8 {
@@ -98,7 +109,7 @@ pub(crate) struct Entry {
 impl Entry {
     /// Its place in the order of writes.
     pub(super) const fn rank(&self) -> Rank {
-        Rank::new(self.version, self.body.is_none())
+        self.key.rank(self.version, self.body.is_none())
     }
 
     /// Whether it is a deletion.

@@ -17,6 +17,12 @@ impl Rank {
         Self { time: version.time, counter: version.counter, tombstone, node: version.node }
     }
 
+    /// The place of a write that no later one takes the place of: the order of time is turned round.
+    pub(super) const fn of_first(version: Hlc) -> Self {
+        let time = UnixMillis::from_millis(u64::MAX - version.time.as_millis());
+        Self { time, counter: u32::MAX - version.counter, tombstone: false, node: version.node }
+    }
+
     /// Its bytes, for hashing.
     pub(super) fn to_bytes(self) -> [u8; 29] {
         let mut bytes = [0; 29];

@@ -11,9 +11,19 @@ use crate::identity::{IdentityError, Succession};
 
 impl Store {
     /// Makes `succession` hold, here and wherever the entry comes.
+    ///
+    /// # Errors
+    /// [`StoreError::Succession`] if it is not of this mesh, or another root has taken the place already.
     pub(crate) async fn succeed(&self, succession: &Succession, now: UnixMillis) -> Result<(), StoreError> {
+        self.check_writable(now)?;
         let key = EntryKey::RetiredRoot(succession.old_root().map_err(StoreError::Signing)?);
-        self.add(key, serde_json::to_string(&succession.to_string())?, now).await
+        let (body, succession) = (serde_json::to_string(&succession.to_string())?, succession.clone());
+        let written = self.blocking(move |core| {
+            core.roots().judge(&succession).map_err(StoreError::Succession)?;
+            core.add(key, body, now)
+        });
+        written.await?.into_iter().for_each(|entry| self.push(entry));
+        Ok(())
     }
 }
 
@@ -23,11 +33,7 @@ impl Core {
         let EntryKey::RetiredRoot(root) = &entry.key else { return Ok(()) };
         let succession = succession(entry)?;
         let old = succession.old_root().map_err(|error: IdentityError| error.to_string())?;
-        if old == *root && self.roots().accepts(&succession) {
-            Ok(())
-        } else {
-            Err(format!("it is not by the roots of this mesh that root {root} goes"))
-        }
+        if old == *root { self.roots().judge(&succession) } else { Err(format!("it is about root {old}, not {root}")) }
     }
 
     /// Trusts what `entry`, which stands, says, if it replaces the root.
@@ -40,9 +46,14 @@ impl Core {
         }
     }
 
-    /// Which root entries are about comes before what it has signed.
-    pub(super) fn roots_first(entries: &mut [Entry]) {
-        entries.sort_by_key(|entry| !matches!(entry.key, EntryKey::RetiredRoot(_)));
+    /// The same of all `entries`, whichever comes first: one may count only once another does.
+    pub(super) fn follow_successions(&self, entries: &[Entry]) {
+        let mut waiting: Vec<&Entry> = entries.iter().filter(|entry| entry.key.is_of_roots()).collect();
+        while let Some(next) = waiting.iter().position(|entry| self.judge_succession(entry).is_ok()) {
+            self.follow_succession(waiting.swap_remove(next));
+        }
+        // What is left says why it cannot be followed.
+        waiting.into_iter().for_each(|entry| self.follow_succession(entry));
     }
 }
 

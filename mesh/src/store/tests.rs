@@ -3,6 +3,7 @@
 mod backup;
 mod history;
 mod keys;
+mod roots;
 
 use std::{path::Path, sync::Arc, time::Duration};
 

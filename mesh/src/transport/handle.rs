@@ -138,6 +138,11 @@ impl Transport {
         self.pool.disconnect(node);
     }
 
+    /// Hangs up on peers that [`Admission`] keeps out by now, whatever is in flight.
+    pub fn expel(&self) {
+        self.pool.expel();
+    }
+
     /// The peer that was the first to say that this node is revoked, once one has since it started.
     pub fn revoked_by(&self) -> watch::Receiver<Option<NodeId>> {
         self.pool.revoked_by()

@@ -39,6 +39,7 @@ use crate::{
 
 /// Peers that are kept; a mesh that outgrows it forgets the ones that are not connected.
 const PEERS_MAX: usize = 2048;
+const ROOT_REPLACED: &str = "the root of the mesh was replaced: connect anew";
 /// Gossip messages that wait for one peer. Newer ones are dropped: gossip repeats itself.
 pub(super) const MAILBOX: usize = 16;
 
@@ -256,16 +257,34 @@ impl Pool {
         let (server, client) = self.setup.configs(&self.identity)?;
         self.endpoint.set_server_config(Some(server));
         self.client.store(Arc::new(client));
-        let roots = self.identity.roots();
-        let peers: Vec<Arc<Peer>> = self.peers().values().cloned().collect();
-        for link in peers.iter().flat_map(|peer| peer.state().links().cloned().collect::<Vec<_>>()) {
-            let proved =
-                tls::chain(&link.connection).is_ok_and(|chain| roots.verify(&chain, link.peer.validity().from).is_ok());
-            if !proved {
-                link.close(CloseCode::Replaced, "the root of the mesh was replaced: connect anew");
+        for link in self.links() {
+            // Connections go on when the certificate ends that they began with.
+            if !self.is_proved(&link, link.peer.validity().from) {
+                link.close(CloseCode::Replaced, ROOT_REPLACED);
             }
         }
         Ok(())
+    }
+
+    /// Hangs up on peers that are kept out by now, such as those whose certificate is by an issuer that was revoked.
+    pub(super) fn expel(&self) {
+        for link in self.links() {
+            if let Some(exclusion) = self.admission.excludes(&link.peer, clock::now()) {
+                link.close(exclusion.code(), &exclusion.to_string());
+            }
+        }
+    }
+
+    /// All connections of this moment.
+    fn links(&self) -> Vec<Arc<Link>> {
+        let peers: Vec<Arc<Peer>> = self.peers().values().cloned().collect();
+        peers.iter().flat_map(|peer| peer.state().links().cloned().collect::<Vec<_>>()).collect()
+    }
+
+    /// Whether the peer's certificate, as of `at`, comes from a root that is trusted now.
+    fn is_proved(&self, link: &Link, at: UnixMillis) -> bool {
+        let roots = self.identity.roots();
+        tls::chain(&link.connection).is_ok_and(|chain| roots.verify(&chain, at).is_ok())
     }
 
     /// The peers that can renew certificates: those whose certificate says so and that are connected, then those that
@@ -370,7 +389,14 @@ impl Pool {
             self.disconnect(node);
             return Err(OpenError::Revoked { node });
         }
-        self.tasks.spawn(receive::run(self.clone(), link));
+        // Nor did whoever hung up on peers of a root that was replaced during the handshake.
+        let proved = self.is_proved(&link, clock::now());
+        if proved {
+            self.tasks.spawn(receive::run(self.clone(), link));
+        } else {
+            link.close(CloseCode::Replaced, ROOT_REPLACED);
+            self.detach(&link, &quinn::ConnectionError::LocallyClosed);
+        }
         if let Some(duplicate) = retired.filter(|duplicate| duplicate.dialer == self.me) {
             self.tasks.spawn(async move {
                 tokio::select! {
@@ -379,7 +405,7 @@ impl Pool {
                 }
             });
         }
-        Ok(())
+        if proved { Ok(()) } else { Err(OpenError::Lost { node, reason: ROOT_REPLACED.to_owned() }) }
     }
 
     /// The peer wants to close a duplicate.

@@ -87,8 +87,8 @@ pub(super) async fn renew(pool: &Arc<Pool>) -> Result<UnixMillis, RenewError> {
     let own = pool.identity.issuer();
     // What an issuer signs ends with its own certificate: in its last days others do better.
     let lasts = |issuer: &Issuer| clock::now().plus(pool.certificate_life / 2) <= issuer.validity().until;
-    if let Some(issuer) = own.as_ref().filter(|issuer| lasts(issuer)) {
-        return renew_own(pool, issuer);
+    if let Some(Ok(not_after)) = own.as_ref().filter(|issuer| lasts(issuer)).map(|issuer| renew_own(pool, issuer)) {
+        return Ok(not_after);
     }
     match (renew_elsewhere(pool).await, own) {
         (Err(_), Some(issuer)) => renew_own(pool, &issuer),
@@ -107,12 +107,14 @@ async fn renew_elsewhere(pool: &Arc<Pool>) -> Result<UnixMillis, RenewError> {
     let mut last = RenewError::NoIssuer;
     for issuer in pool.issuers().into_iter().take(ISSUERS_ASKED) {
         let answer = timeout(DEADLINE, ask(pool, issuer)).await;
-        match answer.unwrap_or_else(|_| Err(format!("no answer within {} s", DEADLINE.as_secs()))) {
-            Ok(chain) => {
-                pool.identity.replace_chain(chain, clock::now())?;
-                return Ok(pool.identity.not_after());
-            }
-            Err(reason) => last = RenewError::Refused { issuer, reason },
+        let answer = answer.unwrap_or_else(|_| Err(format!("no answer within {} s", DEADLINE.as_secs())));
+        let renewed = answer
+            .map_err(|reason| RenewError::Refused { issuer, reason })
+            .and_then(|chain| Ok(pool.identity.replace_chain(chain, clock::now())?));
+        match renewed {
+            Ok(()) => return Ok(pool.identity.not_after()),
+            // The next may do better: what this one signs may be of a root that counts no more.
+            Err(error) => last = error,
         }
     }
     Err(last)

@@ -33,7 +33,8 @@ pub struct NodeFacts {
     /// Until when its certificates are valid; nodes of earlier versions do not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validities: Option<Validities>,
-    /// The root that its certificate comes from, by the id that a mesh has which begins with it.
+    /// The root that its certificates come from, by the id that a mesh has which begins with it: the present one as long as any of
+    /// them does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root: Option<MeshId>,
     /// Whether it can ask somebody for more capacity.

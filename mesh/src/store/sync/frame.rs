@@ -102,10 +102,12 @@ pub(super) async fn send_entries(send: &mut SendStream, entries: &[Arc<Entry>]) 
     Ok(send.write_frame(&Part::<&Entry> { items: Vec::new(), last: true }).await?)
 }
 
+/// What replaces the root of the mesh comes first, as each batch is judged with what came before it.
 fn batches(entries: &[Arc<Entry>]) -> Vec<Vec<&Entry>> {
     let mut batches: Vec<Vec<&Entry>> = Vec::new();
     let mut bytes = ENTRIES_BYTES;
-    for entry in entries {
+    let (of_roots, others): (Vec<_>, Vec<_>) = entries.iter().partition(|entry| entry.key.is_of_roots());
+    for entry in of_roots.into_iter().chain(others) {
         bytes += entry.frame_len();
         match batches.last_mut() {
             Some(batch) if bytes <= ENTRIES_BYTES => batch.push(entry),
@@ -142,23 +144,29 @@ pub(super) async fn read_list<T: DeserializeOwned>(recv: &mut RecvStream) -> Res
 
 #[cfg(test)]
 mod tests {
-    use shoal_types::{Hlc, NodeId, wire};
+    use shoal_types::{Hlc, MeshId, NodeId, wire};
 
     use super::*;
     use crate::store::entry::{BODY_MAX, Blob, EntryKey};
 
+    fn entry(key: EntryKey, size: usize) -> Arc<Entry> {
+        let version = Hlc { time: UnixMillis::from_millis(1), counter: 0, node: NodeId::from_bytes([1; 16]) };
+        let (body, chain) = (Some("x".repeat(size)), vec![Blob(vec![0; 4096]); 3]);
+        Arc::new(Entry { key, version, body, chain, signature: Blob(vec![0; 64]) })
+    }
+
+    #[test]
+    fn what_replaces_the_root_is_sent_first() {
+        let endpoint = || EntryKey::Endpoint("e".parse().unwrap());
+        let root = EntryKey::RetiredRoot(MeshId::from_bytes([1; 16]));
+        let entries = [entry(endpoint(), BODY_MAX), entry(endpoint(), 10), entry(root.clone(), 10)];
+        let keys: Vec<_> = batches(&entries).concat().iter().map(|entry| entry.key.clone()).collect();
+        assert_eq!(keys, [root, endpoint(), endpoint()]);
+    }
+
     #[test]
     fn entries_of_any_size_fit_their_frames() {
-        let entry = |size: usize| {
-            let version = Hlc { time: UnixMillis::from_millis(1), counter: 0, node: NodeId::from_bytes([1; 16]) };
-            Arc::new(Entry {
-                key: EntryKey::Endpoint("e".parse().unwrap()),
-                version,
-                body: Some("x".repeat(size)),
-                chain: vec![Blob(vec![0; 4096]); 3],
-                signature: Blob(vec![0; 64]),
-            })
-        };
+        let entry = |size: usize| entry(EntryKey::Endpoint("e".parse().unwrap()), size);
         let entries: Vec<_> = (0..40).map(|index| entry(if index % 3 == 0 { BODY_MAX } else { 10 })).collect();
         let batches = batches(&entries);
         assert_eq!(batches.iter().map(Vec::len).sum::<usize>(), entries.len());

@@ -8,8 +8,8 @@ use super::{Node, mesh, pair, shut_down, soon};
 use crate::{
     clock::{self, Skew},
     identity::{
-        Candidate, JoinRefusal, JoinToken, TokenLedger as _, TokenLimits,
-        testing::{first_node, limits},
+        Candidate, JoinRefusal, JoinToken, NODE_LIFE, RootKey, TokenLedger as _, TokenLimits,
+        testing::{first_node, limits, member},
     },
     transport::{JoinError, RenewError, StreamKind, join},
 };
@@ -200,4 +200,27 @@ async fn a_certificate_is_renewed_by_a_connected_issuer() {
     let error = b.transport.renew().await.unwrap_err();
     assert!(matches!(&error, RenewError::Refused { reason, .. } if reason.contains("revoked")), "{error}");
     shut_down([a, b]).await;
+}
+
+#[tokio::test]
+async fn an_issuer_that_signs_for_a_root_of_before_does_not_keep_a_node_from_others() {
+    let (dir, now) = (tempdir().unwrap(), clock::now());
+    let first = first_node(dir.path(), now);
+    let second = member(&first, dir.path(), "second", &TokenLimits { issuer: true, ..limits(1) }, now);
+    let node = member(&first, dir.path(), "node", &limits(1), now);
+    let old = RootKey::read(&dir.path().join("first/root.key")).unwrap();
+    let succession = old.begin_succession(&dir.path().join("next"), now).unwrap();
+    let new = RootKey::read(&dir.path().join("next/root.key")).unwrap();
+    let grant = new.sign(&second.request_issuer().unwrap(), now).unwrap();
+    second.install_issuer(grant, NODE_LIFE, now).unwrap();
+    let (a, b, node) = (Node::start(first), Node::start(second), Node::start(node));
+    for issuer in [&a, &b] {
+        node.knows(issuer);
+        node.transport.open(issuer.id, StreamKind::Probe).await.unwrap();
+    }
+    // It is the first to hear of it. Whoever signed its certificate is asked before others, and has not heard yet.
+    node.identity.succeed(&succession, clock::now()).unwrap();
+    node.transport.renew().await.unwrap();
+    assert_eq!(node.identity.certificate().issuer, Some(b.id));
+    shut_down([a, b, node]).await;
 }

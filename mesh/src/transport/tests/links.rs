@@ -17,7 +17,7 @@ use tokio::{
 use super::{Node, PATIENCE, joined, mesh, pair, shut_down, soon};
 use crate::{
     clock,
-    identity::{Identity, dns_name, testing::first_node},
+    identity::{Identity, RootKey, dns_name, testing::first_node},
     transport::{
         OpenError, StreamKind,
         dial::dial,
@@ -199,6 +199,39 @@ async fn revoking_a_connected_node_breaks_its_streams() {
     assert!(soon(stream.recv.read_u8()).await.is_err());
     a.until_connected(&[]).await;
     assert!(a.transport.peers().is_empty());
+    shut_down([a, b]).await;
+}
+
+#[tokio::test]
+async fn a_connection_that_began_under_a_root_that_was_replaced_is_not_taken_in() {
+    let (dir, a, b) = pair();
+    let old = RootKey::read(&dir.path().join("first/root.key")).unwrap();
+    let succession = old.begin_succession(&dir.path().join("next"), clock::now()).unwrap();
+    let pool = a.pool();
+    let name = dns_name(b.id, a.identity.mesh_id());
+    let connection = dial(&pool.endpoint, &pool.client.load_full(), &name, &[b.address()]).await.unwrap();
+    let certificate = tls::peer(&connection, &a.identity).unwrap();
+    // Whoever hangs up on peers of the old root does not see this one, which is not taken in yet.
+    a.identity.succeed(&succession, clock::now()).unwrap();
+    a.transport.take_roots().unwrap();
+    let error = pool.attach(connection.clone(), certificate, a.id).unwrap_err();
+    assert!(matches!(&error, OpenError::Lost { reason, .. } if reason.contains("replaced")), "{error}");
+    assert!(connection.close_reason().is_some() && a.transport.connected().borrow().is_empty());
+    b.until_connected(&[]).await;
+    shut_down([a, b]).await;
+}
+
+#[tokio::test]
+async fn who_is_kept_out_by_now_is_hung_up_on() {
+    let (_dir, a, b) = pair();
+    let mut stream = b.transport.open(a.id, StreamKind::Forward).await.unwrap();
+    a.until_connected(&[b.id]).await;
+    a.transport.expel();
+    assert_eq!(a.transport.connected().borrow().len(), 1, "nobody is");
+    a.admission.revoke(b.id);
+    a.transport.expel();
+    assert!(soon(stream.recv.read_u8()).await.is_err());
+    a.until_connected(&[]).await;
     shut_down([a, b]).await;
 }
 
