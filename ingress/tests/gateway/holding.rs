@@ -89,27 +89,9 @@ async fn a_replica_that_is_gone_again_is_not_the_end_of_the_wait() {
     assert_eq!(answer.header("x-shoal-node"), node_id(3).to_string());
 }
 
-/// Whoever asks for an endpoint in the moment in which its last replica falls asleep wakes it, like anybody later.
-#[tokio::test]
-async fn a_replica_of_which_it_is_not_known_yet_that_it_sleeps_is_waited_for() {
-    let (mut engine, node) = (Engine::start(), asleep().await);
-    let _peer = node.peer(3, []);
-    node.wake([remote(3, 0)]);
-    let mut client = node.client().await;
-    let wake = async {
-        node.until_held(1).await;
-        node.wake([]);
-        node.wake([local(2, engine.address(), 0)]);
-        engine.call().await.answer(200, JSON, "{}");
-    };
-    let (answer, ()) = tokio::join!(client.post(CHAT, PLAIN), wake);
-    assert_eq!(answer.header("x-shoal-node"), node_id(2).to_string());
-}
-
-/// A host dies with the last replica, and nobody has missed it yet: another replica will come.
-#[tokio::test]
-async fn a_replica_whose_node_cannot_be_reached_any_more_is_waited_for() {
-    let (mut engine, node) = (Engine::start(), asleep().await);
+/// A request that `node` gives to its only replica, which is not there any more, is held and served by the one that follows.
+async fn is_served_by_the_one_that_follows(node: &Node) {
+    let mut engine = Engine::start();
     node.wake([remote(3, 0)]);
     let mut client = node.client().await;
     let wake = async {
@@ -120,6 +102,20 @@ async fn a_replica_whose_node_cannot_be_reached_any_more_is_waited_for() {
     };
     let (answer, ()) = tokio::join!(client.post(CHAT, PLAIN), wake);
     assert_eq!((answer.status.as_u16(), answer.header("x-shoal-node")), (200, node_id(2).to_string().as_str()));
+}
+
+/// Whoever asks for an endpoint in the moment in which its last replica falls asleep wakes it, like anybody later.
+#[tokio::test]
+async fn a_replica_of_which_it_is_not_known_yet_that_it_sleeps_is_waited_for() {
+    let node = asleep().await;
+    let _peer = node.peer(3, []);
+    is_served_by_the_one_that_follows(&node).await;
+}
+
+/// A host dies with the last replica, and nobody has missed it yet: another replica will come.
+#[tokio::test]
+async fn a_replica_whose_node_cannot_be_reached_any_more_is_waited_for() {
+    is_served_by_the_one_that_follows(&asleep().await).await;
 }
 
 /// Its engine may have begun: the request waits for another replica, and is not given to the same one again.
@@ -134,7 +130,7 @@ async fn a_replica_that_was_lost_with_the_request_is_not_given_it_twice() {
         node.until_held(1).await;
         // Routes change, and the replica is still in them.
         node.wake([remote(3, 1)]);
-        node.until_held(1).await;
+        pass(2 * SECOND).await;
         node.wake([local(2, engine.address(), 0)]);
         engine.call().await.answer(200, JSON, "{}");
         assert!(peer.try_recv().is_err(), "it was asked again");
