@@ -48,6 +48,7 @@ pub use log::{Launch, LogLine, LogReader, LogSource};
 pub use log_file::LogFile;
 pub use shim::{ExecOptions, ShimError, ShimOptions, engine_exec, engine_shim};
 pub use sim::{SimError, SimOptions, sim_engine};
+pub use stat::process_group;
 pub use status::{EnginePhase, EngineStatus, FailureClass, LaunchPlan};
 pub use supervisor::Supervisor;
 pub use weights::{

@@ -51,6 +51,12 @@ impl ProcessStat {
     }
 }
 
+/// The process group of `process`; `None` where there is no such process, 0 where its group is led from outside our
+/// namespace.
+pub fn process_group(process: u32) -> Option<u32> {
+    ProcessStat::of(process).ok().map(|stat| stat.group)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,7 +5,6 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Pid, getpgid};
 use shoal_engine_supervisor::{EnginePhase, EngineStatus, FailureClass, LaunchPlan};
 use shoal_placement::DrainReason;
 use shoal_types::{
@@ -400,13 +399,6 @@ const fn may_be_wanted_again(reason: &DrainReason) -> bool {
 /// How long to stay away from what failed `failures` times here.
 pub(super) fn retry_after(failures: u32) -> Duration {
     RETRY.0.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1))).min(RETRY.1)
-}
-
-/// Whether `process` is of one of the process groups that engines run in.
-pub(super) fn in_groups(process: u32, groups: &[u32]) -> bool {
-    let pid = i32::try_from(process).ok().and_then(Pid::from_raw);
-    let group = pid.and_then(|pid| getpgid(Some(pid)).ok()).map(Pid::as_raw_nonzero);
-    group.and_then(|group| u32::try_from(group.get()).ok()).is_some_and(|group| groups.contains(&group))
 }
 
 #[cfg(test)]

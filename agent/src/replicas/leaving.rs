@@ -2,12 +2,13 @@
 
 use std::{io, time::Duration};
 
+use shoal_engine_supervisor::process_group;
 use shoal_mesh::clock;
 use shoal_placement::Action;
 use shoal_types::Departure;
 use tracing::{info, warn};
 
-use super::{Replicas, book, departing::taken_away, faults};
+use super::{Replicas, departing::taken_away, faults};
 use crate::{config::FaultVerdict, inventory::GpuEvent, notices::Notice};
 
 impl Replicas {
@@ -96,7 +97,9 @@ impl Replicas {
         let engines = self.parts.supervisor.statuses().borrow().clone();
         let groups: Vec<u32> = engines.values().filter_map(|engine| engine.pid).collect();
         let readings = self.parts.readings.borrow().clone();
-        let gpus = self.ledger.describe(&readings, |process| book::in_groups(process, &groups));
+        let gpus = self
+            .ledger
+            .describe(&readings, |process| process_group(process).is_some_and(|group| groups.contains(&group)));
         if gpus != self.gpus {
             self.gpus = gpus;
             self.parts.mesh.publish_gpus(&self.gpus).await;

@@ -181,6 +181,24 @@ async fn output_and_environment_are_those_of_the_plan() {
     assert!(!left.iter().any(|name| name == "shim"), "the socket goes with the shim: {left:?}");
 }
 
+/// As in a container whose first process leads no session of its own.
+#[tokio::test]
+async fn a_session_that_is_led_from_outside_the_namespace_is_left_too() {
+    let inside = || {
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--pid", "--fork", "--mount-proc", "--"]);
+        unshare
+    };
+    if !inside().arg("true").output().await.is_ok_and(|output| output.status.success()) {
+        println!("SKIPPED: unshare(1) makes no namespace of processes here");
+        return;
+    }
+    let test = ["--exact", "process::tests::output_and_environment_are_those_of_the_plan"];
+    let output = inside().arg(env::current_exe().unwrap()).args(test).output().await.unwrap();
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && printed.contains("1 passed"), "{printed}");
+}
+
 #[tokio::test]
 async fn what_cannot_be_executed_is_the_kernels_error_and_leaves_nothing() {
     let run = Run::new();

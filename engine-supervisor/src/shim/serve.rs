@@ -13,7 +13,8 @@ use std::{
 };
 
 use rustix::{
-    process::{getpid, getsid, set_child_subreaper, setsid},
+    io::Errno,
+    process::{getpid, set_child_subreaper, setsid},
     stdio::dup2_stdin,
 };
 use tokio::{
@@ -30,7 +31,7 @@ use super::{
     engine::{Engine, EngineEvent},
     log::EngineLog,
 };
-use crate::record::ProcessRecord;
+use crate::{record::ProcessRecord, stat::ProcessStat};
 
 /// Requests that may wait for the loop.
 const REQUESTS: usize = 8;
@@ -232,10 +233,12 @@ impl Shim {
 
 /// A shim that a service manager has started leads one already, and cannot ask for another.
 fn lead_session() -> io::Result<()> {
-    if getsid(None)? != getpid() {
-        setsid()?;
+    let own = std::process::id();
+    match setsid() {
+        // From /proc: getsid(2) of a session that is led from outside our namespace is 0, which is no `Pid`.
+        Err(Errno::PERM) if ProcessStat::of(own)?.session == own => Ok(()),
+        led => led.map(drop).map_err(io::Error::from),
     }
-    Ok(())
 }
 
 /// Listens for the daemons to come, and for nobody of another user.
