@@ -41,7 +41,7 @@ pub(crate) fn continuation(api: Generation, request: &Bytes, sent: &Transcript) 
     let tokens = if kept.is_empty() { 0 } else { sent.tokens.saturating_sub(sent.blank) };
     let limit = limit(api, &fields);
     let goal = match limit {
-        _ if sent.is_finished && !wants_usage(&fields) => return Ok(Continuation::Done),
+        _ if sent.is_finished && (sent.is_counted || !wants_usage(&fields)) => return Ok(Continuation::Done),
         _ if sent.is_finished => Goal::Usage,
         Some(limit) if sent.tokens >= limit => Goal::Length,
         Some(_) | None => Goal::Text,

@@ -175,6 +175,21 @@ mod tests {
         assert_eq!((step.pass, step.then), (Some(format!("{last}\n\n").into()), Heard::Done));
     }
 
+    #[test]
+    fn the_counts_that_the_client_has_are_not_asked_for_again() {
+        let request = r#"{"messages":[{"role":"user","content":"Hi"}],"stream_options":{"include_usage":true}}"#;
+        let (end, usage) =
+            (END.split_inclusive("\n\n").next().unwrap(), r#"{"prompt_tokens":1,"completion_tokens":1}"#);
+        let in_each = end.replacen("{\"choices\"", &format!("{{\"usage\":{usage},\"choices\""), 1);
+        let alone = format!("data: {{\"choices\":[],\"usage\":{usage}}}\n\n");
+        for (sent, is_done) in [(end, false), (&in_each, false), (&format!("{end}{alone}"), true)] {
+            let mut follower = Follower::new(Generation::Chat);
+            followed(&mut follower, &(text("a", "One") + sent), usize::MAX);
+            let next = follower.continuation(&Bytes::from_static(request.as_bytes())).unwrap();
+            assert_eq!(matches!(next, Continuation::Done), is_done, "{sent}");
+        }
+    }
+
     proptest! {
         /// Wherever a stream breaks, however its pieces come, and whoever goes on: the client gets the whole.
         #[test]

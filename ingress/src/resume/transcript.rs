@@ -48,6 +48,8 @@ pub(crate) struct Transcript {
     pub(super) is_done: bool,
     /// The last counts that the engine gave.
     pub(super) counts: Option<Counts>,
+    /// The event with nothing but counts has come, which follows the end where a client asks for it.
+    pub(super) is_counted: bool,
     pub(super) unfit: Option<Exclusion>,
 }
 
@@ -110,6 +112,7 @@ impl Transcript {
                 Some(Identity { id: owned(chunk.id), created: owned(chunk.created), model: owned(chunk.model) });
         }
         self.counts = chunk.counts().or(self.counts);
+        self.is_counted |= chunk.counts().is_some() && chunk.choices().is_empty();
         for choice in chunk.choices() {
             self.take_down_choice(choice);
         }
