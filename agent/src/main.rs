@@ -36,7 +36,7 @@ use std::process::ExitCode;
 
 /// Requests allocate and free some dozen small things each, on threads that share nothing.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     cli::main()
