@@ -21,16 +21,43 @@ pub(crate) struct Member<'a> {
 pub(crate) struct Unclear;
 
 /// The members of the object that is `body`, in their order, until something is unclear.
-pub(crate) fn members<'a>(body: &'a [u8]) -> impl Iterator<Item = Result<Member<'a>, Unclear>> {
-    let mut scanner = Scanner { body, at: 0 };
-    let mut place = Place::Before;
-    std::iter::from_fn(move || {
-        let next = scanner.next(&mut place);
+pub(crate) fn members(body: &[u8]) -> Members<'_> {
+    Members { scanner: Scanner { body, at: 0 }, place: Place::Before, is_all: true }
+}
+
+/// The members of the object that `body` begins with, whatever comes after it; see [`Members::end`].
+pub(crate) fn first_members(body: &[u8]) -> Members<'_> {
+    Members { is_all: false, ..members(body) }
+}
+
+/// See [`members`].
+pub(crate) struct Members<'a> {
+    scanner: Scanner<'a>,
+    place: Place,
+    /// Nothing but space may come after the object.
+    is_all: bool,
+}
+
+impl Members<'_> {
+    /// Right behind the object, once there are no more members.
+    pub(crate) const fn end(&self) -> usize {
+        self.scanner.at
+    }
+}
+
+impl<'a> Iterator for Members<'a> {
+    type Item = Result<Member<'a>, Unclear>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut next = self.scanner.next(&mut self.place);
+        if matches!(next, Ok(None)) && self.is_all && self.scanner.token().is_some() {
+            next = Err(Unclear);
+        }
         if next.is_err() {
-            place = Place::After;
+            (self.place, self.is_all) = (Place::After, false);
         }
         next.transpose()
-    })
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,19 +87,15 @@ impl<'a> Scanner<'a> {
             Some(b'}') => {
                 self.at += 1;
                 *place = Place::After;
-                return if self.token().is_none() { Ok(None) } else { Err(Unclear) };
+                return Ok(None);
             }
             Some(b',') if !is_first => self.at += 1,
             _ if is_first => {}
             _ => return Err(Unclear),
         }
         self.expect(b'"')?;
-        let name = self.at..self.string_end().ok_or(Unclear)?;
-        self.at = name.end + 1;
-        let name = &self.body[name];
-        if name.contains(&b'\\') {
-            return Err(Unclear);
-        }
+        let name = name(&self.body[self.at..]).ok_or(Unclear)?;
+        self.at += name.len() + 1;
         self.expect(b':')?;
         let first = self.token().ok_or(Unclear)?;
         let start = self.at;
@@ -99,17 +122,12 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// Where the quote is that ends the string within which the scanner is.
-    fn string_end(&self) -> Option<usize> {
-        string_end(self.body, self.at)
-    }
-
     /// Right behind the value that begins with `first`, where the scanner is.
     fn value_end(&self, first: u8) -> Option<usize> {
         match first {
             b'"' => Some(string_end(self.body, self.at + 1)? + 1),
-            b'{' => self.bracket_end(b'{', b'}'),
-            b'[' => self.bracket_end(b'[', b']'),
+            b'{' => bracket_end(self.body, self.at, b'{', b'}'),
+            b'[' => bracket_end(self.body, self.at, b'[', b']'),
             b',' | b':' | b'}' | b']' => None,
             _ => {
                 let is_end = |byte: &u8| matches!(byte, b',' | b'}' | b']' | b' ' | b'\t' | b'\r' | b'\n');
@@ -117,24 +135,31 @@ impl<'a> Scanner<'a> {
             }
         }
     }
+}
 
-    /// Right behind the bracket that closes the one where the scanner is. Only this kind is counted: in a value that is JSON
-    /// the other one is balanced within it.
-    fn bracket_end(&self, open: u8, close: u8) -> Option<usize> {
-        let (mut at, mut depth) = (self.at, 0_usize);
-        loop {
-            at += memchr3(b'"', open, close, &self.body[at..])?;
-            let byte = self.body[at];
-            at += 1;
-            if byte == b'"' {
-                at = string_end(self.body, at)? + 1;
-            } else if byte == open {
-                depth += 1;
-            } else {
-                depth -= 1;
-                if depth == 0 {
-                    return Some(at);
-                }
+/// The name of a member, whose first byte is that of `bytes`. Names are short: to look for their end with vectors costs more.
+fn name(bytes: &[u8]) -> Option<&[u8]> {
+    let end = bytes.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
+    if bytes[end] == b'"' { Some(&bytes[..end]) } else { None }
+}
+
+/// Right behind the bracket that closes the one at `at`. Only this kind is counted: in a value that is JSON the other one is
+/// balanced within it.
+fn bracket_end(body: &[u8], mut at: usize, open: u8, close: u8) -> Option<usize> {
+    let mut depth = 0_usize;
+    loop {
+        let is_it = |byte| byte == b'"' || byte == open || byte == close;
+        at += find(body.get(at..)?, is_it, |rest| memchr3(b'"', open, close, rest))?;
+        let byte = body[at];
+        at += 1;
+        if byte == b'"' {
+            at = string_end(body, at)? + 1;
+        } else if byte == open {
+            depth += 1;
+        } else {
+            depth -= 1;
+            if depth == 0 {
+                return Some(at);
             }
         }
     }
@@ -143,12 +168,20 @@ impl<'a> Scanner<'a> {
 /// Where the quote is that ends the string within which `at` is.
 fn string_end(body: &[u8], mut at: usize) -> Option<usize> {
     loop {
-        at += memchr2(b'"', b'\\', body.get(at..)?)?;
+        at += find(body.get(at..)?, |byte| byte == b'"' || byte == b'\\', |rest| memchr2(b'"', b'\\', rest))?;
         if body[at] == b'"' {
             return Some(at);
         }
         at += 2;
     }
+}
+
+/// Where the first byte is that `is_it`, which `far` finds in long strings. Most are near, and a search with vectors takes as
+/// long to begin as it takes to look at a few one by one.
+fn find(bytes: &[u8], is_it: impl Fn(u8) -> bool, far: impl FnOnce(&[u8]) -> Option<usize>) -> Option<usize> {
+    const NEAR: usize = 16;
+    let (near, rest) = bytes.split_at(bytes.len().min(NEAR));
+    near.iter().position(|byte| is_it(*byte)).or_else(|| far(rest).map(|at| near.len() + at))
 }
 
 #[cfg(test)]

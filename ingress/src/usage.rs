@@ -43,6 +43,11 @@ impl UsageMeter {
         events
     }
 
+    /// Looks at `bytes` of an answer that is no stream.
+    pub(crate) fn push_value(&mut self, bytes: &[u8]) {
+        self.scanner.push(bytes, |usage| self.report.add(usage));
+    }
+
     /// The tokens of a request with a prompt of `prompt` bytes, whose answer passed to its end if it is `whole`. What is
     /// said in the middle of an answer counts for nothing that came after it, so only a whole one is exact.
     pub(crate) fn usage(&self, prompt: usize, whole: bool) -> Usage {

@@ -1,8 +1,6 @@
 //! What engines write into `usage`, in the shapes of OpenAI's chat and responses APIs and of Anthropic's messages.
 
-use std::str;
-
-use crate::members::{Member, members};
+use crate::members::{Member, first_members, members};
 
 /// What an answer has said of its tokens so far; later words count.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -28,10 +26,10 @@ struct Fields {
 }
 
 impl Fields {
-    /// Those of `usage`; `None` if it is none.
-    fn read(usage: &[u8]) -> Option<Self> {
-        let mut fields = Self::default();
-        for member in members(usage) {
+    /// Those of the object that `usage` begins with, and where it ends; `None` if it is no usage.
+    fn read(usage: &[u8]) -> Option<(Self, usize)> {
+        let (mut fields, mut members) = (Self::default(), first_members(usage));
+        for member in members.by_ref() {
             let Member { name, value } = member.ok()?;
             let value = &usage[value];
             let field = match name {
@@ -50,7 +48,7 @@ impl Fields {
             };
             *field = number(value)?;
         }
-        Some(fields)
+        Some((fields, members.end()))
     }
 }
 
@@ -68,13 +66,21 @@ fn cached(details: &[u8]) -> Option<Option<u64>> {
 
 /// A number, or nothing said; `None` if it is neither.
 fn number(value: &[u8]) -> Option<Option<u64>> {
-    if value == b"null" { Some(None) } else { str::from_utf8(value).ok()?.parse().ok().map(Some) }
+    if value == b"null" {
+        return Some(None);
+    }
+    let digits = |sum: u64, byte: &u8| match byte {
+        b'0'..=b'9' => sum.checked_mul(10)?.checked_add(u64::from(byte - b'0')),
+        _ => None,
+    };
+    value.iter().try_fold(0, digits).filter(|_| !value.is_empty()).map(Some)
 }
 
 impl Report {
-    /// Adds what the object `usage` says. One that is no usage says nothing.
-    pub(super) fn add(&mut self, usage: &[u8]) {
-        let Some(fields) = Fields::read(usage) else { return };
+    /// Adds what the object says that `bytes` begin with, and returns where it ends. `None` if it does not end, or is no usage:
+    /// that says nothing.
+    pub(super) fn add(&mut self, bytes: &[u8]) -> Option<usize> {
+        let (fields, end) = Fields::read(bytes)?;
         let completion = fields.completion_tokens.or(fields.output_tokens);
         let cached = fields.cached_tokens.or(fields.cache_read_input_tokens);
         let apart =
@@ -86,6 +92,7 @@ impl Report {
         self.prompt = prompt.map(narrow).or(self.prompt);
         self.completion = completion.map(narrow).or(self.completion);
         self.cached = cached.map(narrow).or(self.cached);
+        Some(end)
     }
 }
 

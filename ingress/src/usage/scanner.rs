@@ -42,12 +42,13 @@ impl Default for At {
 }
 
 impl Scanner {
-    /// Looks at the next bytes, and calls `found` with each object that is complete by them.
-    pub(super) fn push(&mut self, mut bytes: &[u8], mut found: impl FnMut(&[u8])) {
+    /// Looks at the next bytes, and gives `read` what begins with an object of that name. It is to return where that ends; where
+    /// it cannot tell, it is given the object once more when that is complete, and nothing else.
+    pub(super) fn push(&mut self, mut bytes: &[u8], mut read: impl FnMut(&[u8]) -> Option<usize>) {
         while !bytes.is_empty() {
             bytes = match self.at {
                 At::Seeking(matched) => self.seek(matched, bytes),
-                at => self.follow(at, bytes, &mut found),
+                at => self.follow(at, bytes, &mut read),
             };
         }
     }
@@ -83,9 +84,9 @@ impl Scanner {
     }
 
     /// Takes what follows a name. Returns what is left of `bytes`.
-    fn follow<'a>(&mut self, at: At, bytes: &'a [u8], found: &mut impl FnMut(&[u8])) -> &'a [u8] {
+    fn follow<'a>(&mut self, at: At, bytes: &'a [u8], read: &mut impl FnMut(&[u8]) -> Option<usize>) -> &'a [u8] {
         match (at, bytes) {
-            (At::Value(_) | At::Text(_) | At::Escape(_), _) => self.take(at, bytes, found),
+            (At::Value(_) | At::Text(_) | At::Escape(_), _) => self.take(at, bytes, read),
             (At::Name | At::Colon, [b' ' | b'\t' | b'\r' | b'\n', rest @ ..]) => rest,
             (At::Name, [b':', rest @ ..]) => {
                 self.at = At::Colon;
@@ -103,8 +104,14 @@ impl Scanner {
     }
 
     /// Takes what belongs to the value, which is within no braces before its first byte and after its last one. Nothing is
-    /// copied if all of it has come at once.
-    fn take<'a>(&mut self, mut at: At, bytes: &'a [u8], found: &mut impl FnMut(&[u8])) -> &'a [u8] {
+    /// copied, nor looked at twice, if all of it has come at once.
+    fn take<'a>(&mut self, mut at: At, bytes: &'a [u8], read: &mut impl FnMut(&[u8]) -> Option<usize>) -> &'a [u8] {
+        if let At::Value(0) = at
+            && let Some(end) = read(&bytes[..bytes.len().min(VALUE_MAX)])
+        {
+            *self = Self::default();
+            return &bytes[end..];
+        }
         let room = &bytes[..bytes.len().min(VALUE_MAX - self.value.len())];
         let last = room.iter().position(|&byte| {
             at = at.after(byte);
@@ -116,7 +123,7 @@ impl Scanner {
         }
         let is_over = last.is_some() || self.value.len() >= VALUE_MAX;
         if last.is_some() {
-            found(if self.value.is_empty() { part } else { &self.value });
+            let _ = read(if self.value.is_empty() { part } else { &self.value });
         }
         self.at = at;
         if is_over {
@@ -143,12 +150,18 @@ impl At {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::value::RawValue;
+
     use super::*;
 
     fn found(pieces: &[&str]) -> Vec<String> {
         let (mut scanner, mut all) = (Scanner::default(), Vec::new());
         for piece in pieces {
-            scanner.push(piece.as_bytes(), |value| all.push(String::from_utf8(value.to_vec()).unwrap()));
+            scanner.push(piece.as_bytes(), |bytes| {
+                let value: &RawValue = serde_json::Deserializer::from_slice(bytes).into_iter().next()?.ok()?;
+                all.push(value.get().to_owned());
+                Some(value.get().len())
+            });
         }
         all
     }
