@@ -113,9 +113,8 @@ impl Account {
         self.key = Some(visit);
     }
 
-    /// It has been read, and an endpoint found for it.
-    pub(crate) fn routed(&mut self, pending: &Pending) {
-        let now = Instant::now();
+    /// It has been read, and an endpoint found for it, at `now`.
+    pub(crate) fn routed(&mut self, pending: &Pending, now: Instant) {
         self.wanted = Some(pending.wanted.clone());
         self.caller = pending.caller.key;
         self.visit = Some(Visit::begin(Arc::clone(&pending.tally), now));
@@ -170,6 +169,13 @@ impl Account {
         if let Some(key) = &mut self.key {
             key.streamed(tokens, now);
         }
+    }
+
+    /// All of an answer has been passed on, which is no stream.
+    pub(crate) fn passed_value(&mut self, bytes: &[u8]) {
+        self.sent += bytes.len() as u64;
+        self.meter.push_value(bytes);
+        self.finished();
     }
 
     /// The tokens that it took so far. Nothing before a replica has answered, nor where it answered with an error: what
@@ -275,7 +281,7 @@ impl Drop for Account {
         }
         let record = self.record(&went);
         let records = Arc::clone(&self.records);
-        records.add(record);
+        records.add(record, now);
     }
 }
 

@@ -7,7 +7,7 @@ mod tried;
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use shoal_types::{ClaimId, Revision};
 use tokio::time::{Instant, timeout_at};
 
@@ -21,7 +21,7 @@ use crate::{
     circuits::{Blow, Suspect},
     error::RequestError,
     failure::Failure,
-    headers::is_event_stream,
+    headers::Media,
     holding::Called,
     inflight::Serving,
     opening::{Opening, hold_back},
@@ -35,6 +35,8 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Opened {
     pub(crate) replica: ReplicaRef,
+    /// When it began.
+    pub(crate) at: Instant,
     pub(crate) head: Head,
     /// What has arrived of the body.
     pub(crate) held: Vec<Bytes>,
@@ -44,9 +46,17 @@ pub(crate) struct Opened {
 }
 
 impl Opened {
+    /// Its headers and its body, if all of that has come, and in one piece.
+    pub(crate) fn into_whole(mut self: Box<Self>) -> Result<(HeaderMap, Bytes), Box<Self>> {
+        match self.held.as_mut_slice() {
+            [whole] if self.body.is_none() => Ok((std::mem::take(&mut self.head.headers), std::mem::take(whole))),
+            _ => Err(self),
+        }
+    }
+
     /// Whether it is a stream of tokens, the first of which has come.
     pub(crate) fn is_token_stream(&self) -> bool {
-        self.head.status == StatusCode::OK && is_event_stream(&self.head.headers)
+        self.head.status == StatusCode::OK && self.head.media == Media::Events
     }
 }
 
@@ -137,13 +147,14 @@ impl Ingress {
             Box::pin(self.send_there(replica, known, request, deadline)).await?
         };
         let Opening { held, is_whole } = hold_back(&head, &mut body).await?;
-        Ok(Box::new(Opened { replica, head, held, body: (!is_whole).then_some(body), serving }))
+        let at = Instant::now();
+        Ok(Box::new(Opened { replica, at, head, held, body: (!is_whole).then_some(body), serving }))
     }
 
     async fn send_here(&self, replica: ReplicaRef, request: &Outgoing) -> Result<(Head, UpstreamBody), Failure> {
         // After entering, see `InFlight::enter`.
         let backend = match self.routes.load().local(replica.claim) {
-            Some(local) => local.takes(&request.headers).map(|()| local.backend.clone()),
+            Some(local) => local.takes(&request.headers).map(|()| Arc::clone(&local.backend)),
             None => Err(NotServing::NoSuchReplica),
         };
         let backend = backend.map_err(Failure::NotServing)?;
@@ -175,7 +186,7 @@ impl Ingress {
 
     fn note_success(&self, errand: Errand<'_>, opened: &Opened, sent: Instant) {
         let Errand { pending, queued, .. } = errand;
-        let (replica, now) = (opened.replica, Instant::now());
+        let (replica, now) = (opened.replica, opened.at);
         // What engines used to keep waiting, and now waits here, is time to the first token all the same.
         let ttft = opened.is_token_stream().then(|| queued + (now - sent));
         pending.trail.answered(replica.claim, now);

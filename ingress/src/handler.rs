@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use http::{HeaderValue, Method, Request, Response, StatusCode, header, uri::PathAndQuery};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts, uri::PathAndQuery};
 use hyper::body::Incoming;
 use shoal_types::{EndpointName, NodeId};
 use tokio::time::Instant;
@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use crate::{
     Ingress,
     account::{Account, Arrival},
+    admission::Admitted,
     api::Api,
     attempt::Opened,
     caller::Caller,
@@ -30,14 +31,29 @@ use crate::{
     upstream::Outgoing,
 };
 
+/// What a request is for, once it is clear that it may be.
+enum Wish {
+    Page(Response<ReplyBody>),
+    Inference(Api, Option<Arc<Key>>),
+}
+
 impl Ingress {
     /// The answer to `request` of `client`.
     pub(crate) async fn respond(self: Arc<Self>, request: Request<Incoming>, client: IpAddr) -> Response<ReplyBody> {
         let id = request_id(request.headers(), rand::random());
         let (api, is_head) = (Api::of(request.uri().path()), request.method() == Method::HEAD);
-        let answered = match check_head(&request) {
-            Ok(()) => self.route_request(api, request, client, &id).await,
-            Err(error) => Err(error),
+        let answered = match self.wish(api, &request) {
+            Ok(Wish::Page(page)) => Ok(page),
+            // In a box, as it is large, and copied about with what it is within.
+            Ok(Wish::Inference(api, key)) => {
+                Box::pin(Arc::clone(&self).infer(api, request, client, id.clone(), key)).await
+            }
+            Err(error) => {
+                if let RequestError::NoKey | RequestError::UnknownKey | RequestError::KeyNotKnownYet = error {
+                    Box::pin(self.admission.throw_away(request)).await;
+                }
+                Err(error)
+            }
         };
         let mut response = answered.unwrap_or_else(|error| error.response(api.map_or(ErrorShape::OpenAi, Api::errors)));
         if is_head {
@@ -50,46 +66,25 @@ impl Ingress {
         response
     }
 
-    async fn route_request(
-        self: &Arc<Self>,
-        api: Option<Api>,
-        request: Request<Incoming>,
-        client: IpAddr,
-        id: &HeaderValue,
-    ) -> Result<Response<ReplyBody>, RequestError> {
+    fn wish(&self, api: Option<Api>, request: &Request<Incoming>) -> Result<Wish, RequestError> {
+        check_head(request)?;
         let (method, path) = (request.method(), request.uri().path());
         match api {
-            Some(_) if method != Method::POST => Err(not_allowed(method, path, "POST")),
-            None if is_open(path) => self.page(method, path, None),
-            api => self.route_with_key(api, request, client, id).await,
+            Some(_) if method != Method::POST => return Err(not_allowed(method, path, "POST")),
+            None if is_open(path) => return self.page(method, path, None).map(Wish::Page),
+            Some(_) | None => {}
         }
-    }
-
-    /// The answer to a request that is served only to who may ask.
-    async fn route_with_key(
-        self: &Arc<Self>,
-        api: Option<Api>,
-        request: Request<Incoming>,
-        client: IpAddr,
-        id: &HeaderValue,
-    ) -> Result<Response<ReplyBody>, RequestError> {
         let identified = self.keys.load().identify(request.headers(), self.config.auth);
-        let key = match identified {
-            Ok(key) => key,
-            Err(denied) => {
-                self.key_metrics.denied();
-                self.admission.throw_away(request).await;
-                return Err(self.denial(denied));
-            }
-        };
+        let key = identified.map_err(|denied| self.denial(denied))?;
         match api {
-            Some(api) => Arc::clone(self).infer(api, request, client, id, key).await,
-            None => self.page(request.method(), request.uri().path(), key.as_ref()),
+            Some(api) => Ok(Wish::Inference(api, key)),
+            None => self.page(method, path, key.as_ref()).map(Wish::Page),
         }
     }
 
     /// A node that has not heard of all endpoints yet may not have heard of all keys either: both come from the store.
     fn denial(&self, denied: Denied) -> RequestError {
+        self.key_metrics.denied();
         match denied {
             Denied::NoKey => RequestError::NoKey,
             Denied::UnknownKey if self.routes.load().is_complete() => RequestError::UnknownKey,
@@ -102,14 +97,14 @@ impl Ingress {
         api: Api,
         request: Request<Incoming>,
         client: IpAddr,
-        id: &HeaderValue,
+        id: HeaderValue,
         key: Option<Arc<Key>>,
     ) -> Result<Response<ReplyBody>, RequestError> {
         let started = Instant::now();
         let arrival = Arrival { at: started, id: id.clone(), client, uri: request.uri().clone() };
         let trail = Trail::new(started, self.records.trace(request.headers()));
         let mut account = Account::open(self.metrics.clone(), Arc::clone(&self.records), arrival, trail);
-        let mut response = match Box::pin(self.begin(api, request, id, key.as_ref(), &mut account)).await {
+        let mut response = match self.begin(api, request, id, key.as_ref(), &mut account).await {
             Ok((pending, Begun::Answer(opened))) => Arc::clone(&self).pass_on(opened, pending, account),
             Ok((pending, Begun::Waiting(hold))) => Arc::clone(&self).answer_late(pending, hold, account),
             Err(error) => {
@@ -127,7 +122,7 @@ impl Ingress {
         &self,
         api: Api,
         request: Request<Incoming>,
-        id: &HeaderValue,
+        id: HeaderValue,
         key: Option<&Arc<Key>>,
         account: &mut Box<Account>,
     ) -> Result<(Box<Pending>, Begun), RequestError> {
@@ -135,27 +130,29 @@ impl Ingress {
             match Arc::clone(key).enter(account.started()) {
                 Ok(visit) => account.by_key(visit),
                 Err(excess) => {
-                    self.admission.throw_away(request).await;
+                    Box::pin(self.admission.throw_away(request)).await;
                     return Err(RequestError::OverLimit { key: key.name().to_owned(), excess });
                 }
             }
         }
-        let pending = self.admit(api, request, id, key, account.started(), account.trail()).await?;
-        account.routed(&pending);
+        let (parts, admitted) = self.admission.read(request).await?;
+        let now = Instant::now();
+        let pending = self.admit(api, parts, admitted, id, key, account, now)?;
+        account.routed(&pending, now);
         let begun = self.forward_or_hold(&pending).await?;
         Ok((pending, begun))
     }
 
-    async fn admit(
+    fn admit(
         &self,
         api: Api,
-        request: Request<Incoming>,
-        id: &HeaderValue,
+        mut parts: Parts,
+        admitted: Admitted,
+        id: HeaderValue,
         key: Option<&Arc<Key>>,
-        started: Instant,
-        trail: Arc<Trail>,
+        account: &Account,
+        now: Instant,
     ) -> Result<Box<Pending>, RequestError> {
-        let (mut parts, admitted) = self.admission.read(request).await?;
         if hops(&parts.headers) > HOPS_MAX {
             return Err(RequestError::TooManyHops);
         }
@@ -168,19 +165,19 @@ impl Ingress {
         let affinity = Affinity::new(&route, adapter, &parts.headers, &prompt);
         let trailers = takes_trailers(&parts.headers);
         let target = parts.uri.into_parts().path_and_query.unwrap_or(PathAndQuery::from_static("/"));
-        parts.headers.insert(REQUEST_ID, id.clone());
+        parts.headers.insert(REQUEST_ID, id);
         let outgoing = Outgoing { api, target, headers: for_engine(parts.headers), body: admitted.body.clone() };
         Ok(Box::new(Pending {
             caller: Caller { priority, ..caller },
-            tally: self.tallies.of(&route.endpoint, Instant::now()),
-            trail,
+            tally: self.tallies.of(&route.endpoint, now),
+            trail: account.trail(),
             wanted,
             stream,
             may_wake: route.may_wake,
             outgoing,
             affinity,
             timeout: route.timeout,
-            deadline: started + route.timeout,
+            deadline: account.started() + route.timeout,
             route,
             trailers,
             _room: admitted,
@@ -208,19 +205,28 @@ impl Ingress {
         let status = opened.head.status;
         let node = if opened.replica.node == self.node { self.name.clone() } else { name(opened.replica.node) };
 
-        account.answered(status, opened.replica, Instant::now());
-        let (mut headers, reply) = Reply::new(self, pending, opened, account);
+        account.answered(status, opened.replica, opened.at);
+        let (mut headers, body) = match opened.into_whole() {
+            Ok((headers, bytes)) => {
+                account.passed_value(&bytes);
+                (headers, ReplyBody::full(bytes))
+            }
+            Err(opened) => {
+                let (mut headers, reply) = Reply::new(self, pending, opened, account);
+                if reply.may_change() {
+                    headers.remove(header::CONTENT_LENGTH);
+                }
+                if reply.has_trailers() {
+                    headers.insert(header::TRAILER, HeaderValue::from_static("x-shoal-resumed"));
+                }
+                (headers, ReplyBody::Stream(Box::new(reply)))
+            }
+        };
         headers.insert(NODE, node);
         if let StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED = status {
             headers.insert(REASON, ENGINE_REFUSED);
         }
-        if reply.may_change() {
-            headers.remove(header::CONTENT_LENGTH);
-        }
-        if reply.has_trailers() {
-            headers.insert(header::TRAILER, HeaderValue::from_static("x-shoal-resumed"));
-        }
-        let mut response = Response::new(ReplyBody::Stream(Box::new(reply)));
+        let mut response = Response::new(body);
         *response.status_mut() = status;
         *response.headers_mut() = headers;
         response

@@ -50,7 +50,7 @@ fn is_hop_by_hop(header: &str) -> bool {
 fn is_for_engines(header: &str) -> bool {
     !matches!(
         header,
-        "authorization" | "api-key" | "x-api-key" | "cookie" | "host" | "content-length" | "expect" | "accept-encoding"
+        "authorization" | "api-key" | "x-api-key" | "cookie" | "content-length" | "expect" | "accept-encoding"
     )
 }
 
@@ -80,14 +80,18 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     keep(headers, |header| !is_hop_by_hop(header));
 }
 
-/// What an engine is sent of a request's headers.
+/// What an engine is sent of a request's headers, and whom it is sent to.
 pub(crate) fn for_engine(mut headers: HeaderMap) -> HeaderMap {
     remove_named_by_connection(&mut headers);
     keep(&mut headers, |header| !is_hop_by_hop(header) && is_for_engines(header));
+    headers.insert(header::HOST, HeaderValue::from_static("engine"));
     headers
 }
 
 fn remove_named_by_connection(headers: &mut HeaderMap) {
+    if !headers.contains_key(header::CONNECTION) {
+        return;
+    }
     let values = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
     let named: Vec<HeaderName> =
         values.flat_map(|value| value.split(',')).filter_map(|name| name.trim().parse().ok()).collect();
@@ -98,8 +102,17 @@ fn remove_named_by_connection(headers: &mut HeaderMap) {
 
 /// Removes what does not pass `passes`. Looks at the few headers that there are: to look up each that there could be costs more.
 fn keep(headers: &mut HeaderMap, passes: impl Fn(&str) -> bool) {
-    while let Some(name) = headers.keys().find(|name| !passes(name.as_str())).cloned() {
-        headers.remove(name);
+    const AT_ONCE: usize = 8;
+    loop {
+        let mut gone = [const { None }; AT_ONCE];
+        let names = headers.keys().filter(|name| !passes(name.as_str())).cloned();
+        let count = gone.iter_mut().zip(names).map(|(place, name)| *place = Some(name)).count();
+        for name in gone.into_iter().flatten() {
+            headers.remove(name);
+        }
+        if count < AT_ONCE {
+            return;
+        }
     }
 }
 
@@ -143,21 +156,28 @@ pub(crate) fn priority(headers: &HeaderMap, allowed: Priority) -> Option<Priorit
     said.map(|said| said.max(allowed))
 }
 
-/// Whether an answer with these headers is a stream of events.
-pub(crate) fn is_event_stream(headers: &HeaderMap) -> bool {
-    has_type(headers, b"text/event-stream")
+/// What an answer is, as far as it is treated differently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Media {
+    /// A stream of events.
+    Events,
+    Json,
+    Other,
 }
 
-/// Whether an answer with these headers is JSON.
-pub(crate) fn is_json(headers: &HeaderMap) -> bool {
-    has_type(headers, b"application/json")
-}
-
-fn has_type(headers: &HeaderMap, media_type: &[u8]) -> bool {
-    headers.get(header::CONTENT_TYPE).is_some_and(|value| {
-        let essence = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
-        essence.trim_ascii().eq_ignore_ascii_case(media_type)
-    })
+impl Media {
+    /// That of an answer with these headers.
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        let value = headers.get(header::CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
+        let essence = value.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+        if essence.eq_ignore_ascii_case(b"application/json") {
+            Self::Json
+        } else if essence.eq_ignore_ascii_case(b"text/event-stream") {
+            Self::Events
+        } else {
+            Self::Other
+        }
+    }
 }
 
 /// Whether a client that sent these headers reads trailers.
@@ -189,7 +209,8 @@ mod tests {
             ("traceparent", "00-1-2-01"),
         ]);
         let passed = for_engine(sent);
-        let expected = headers(&[("content-type", "application/json"), ("traceparent", "00-1-2-01")]);
+        let expected =
+            headers(&[("content-type", "application/json"), ("traceparent", "00-1-2-01"), ("host", "engine")]);
         assert_eq!(passed, expected);
     }
 
@@ -231,9 +252,10 @@ mod tests {
     }
 
     #[test]
-    fn event_streams_are_known_by_their_type() {
-        assert!(is_event_stream(&headers(&[("content-type", "Text/Event-Stream ; charset=utf-8")])));
-        assert!(!is_event_stream(&headers(&[("content-type", "text/event-streams")])));
-        assert!(!is_event_stream(&HeaderMap::new()));
+    fn answers_are_known_by_their_type() {
+        let of = |media_type| Media::of(&headers(&[("content-type", media_type)]));
+        assert_eq!(of("Text/Event-Stream ; charset=utf-8"), Media::Events);
+        assert_eq!(of("application/JSON"), Media::Json);
+        assert_eq!([of("text/event-streams"), Media::of(&HeaderMap::new())], [Media::Other; 2]);
     }
 }

@@ -5,7 +5,7 @@ use http::StatusCode;
 
 use crate::{
     failure::Failure,
-    headers::{is_event_stream, is_json},
+    headers::Media,
     sse::{FirstEvent, FirstEventFinder},
     upstream::{BrokenBody, Head, UpstreamBody},
 };
@@ -38,10 +38,10 @@ pub(crate) async fn hold_back(head: &Head, body: &mut UpstreamBody) -> Result<Op
         | StatusCode::SERVICE_UNAVAILABLE
         | StatusCode::GATEWAY_TIMEOUT
         | StatusCode::LOOP_DETECTED => Err(Failure::Status(head.status)),
-        StatusCode::OK if is_event_stream(&head.headers) => {
+        StatusCode::OK if head.media == Media::Events => {
             hold_until_first_event(body).await.map(|held| Opening { held, is_whole: false })
         }
-        _ if is_json(&head.headers) => hold_until_whole(body).await,
+        _ if head.media == Media::Json => hold_until_whole(body).await,
         _ => Ok(Opening::default()),
     }
 }

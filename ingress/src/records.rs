@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 use shoal_types::UnixMillis;
+use tokio::time::Instant;
 
 use crate::{Hop, Observer, Telling, traces::TraceContext};
 
@@ -47,13 +48,13 @@ impl Records {
         if self.telling.traces { TraceContext::after(headers) } else { None }
     }
 
-    /// Takes the record of a request that has ended.
-    pub(crate) fn add(&self, record: RequestRecord) {
+    /// Takes the record of a request that has ended at `now`.
+    pub(crate) fn add(&self, record: RequestRecord, now: Instant) {
         let record = Arc::new(record);
         if let Some(observer) = self.observer() {
             observer.request(&record);
         }
-        self.recent.add(record);
+        self.recent.add(record, now);
     }
 
     /// Takes what happened at the far end of a tunnel.

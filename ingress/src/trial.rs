@@ -104,7 +104,7 @@ impl Trial {
         };
         let tried = Tried::default();
         let quest = Quest { wanted: &wanted, affinity: &affinity, tried: &tried, rest_of: None, but: None };
-        let chosen = chooser.choose(quest, self.random.random(), now).ok()?;
+        let chosen = chooser.choose(quest, self.random.random(), now, &mut Vec::new()).ok()?;
         Some(Sent {
             position: chosen.choice.position,
             known: chosen.known,

@@ -21,7 +21,7 @@ pub(crate) use local::{EngineBody, EngineError, send as send_local};
 pub(crate) use pool::EnginePool;
 pub(crate) use remote::{RemoteBody, RemoteCall};
 
-use crate::api::Api;
+use crate::{api::Api, headers::Media};
 
 /// A request as every replica gets it: headers without those of the connection, the body as it came. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -47,6 +47,13 @@ impl Outgoing {
 pub(crate) struct Head {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
+    pub(crate) media: Media,
+}
+
+impl Head {
+    pub(crate) fn new(status: StatusCode, headers: HeaderMap) -> Self {
+        Self { status, media: Media::of(&headers), headers }
+    }
 }
 
 /// The body of an answer. Dropping it before its end cancels the request at the engine.

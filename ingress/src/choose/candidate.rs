@@ -15,6 +15,8 @@ pub(crate) struct Candidate {
     pub(crate) suspect: bool,
     /// This request has been at it already.
     pub(crate) tried: bool,
+    /// Requests that it has from here.
+    pub(crate) own: u32,
     /// What it has to do.
     pub(crate) burden: Burden,
     /// How many requests it may have from here, if that is more than it has.
@@ -58,6 +60,7 @@ impl Default for Candidate {
             local: false,
             suspect: false,
             tried: false,
+            own: 0,
             burden: Burden::Unknown(0),
             limit: Some(u32::MAX),
             backlog: Duration::ZERO,

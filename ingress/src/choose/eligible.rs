@@ -2,16 +2,31 @@
 
 use super::Candidate;
 
-/// Keeps the untried ones that nothing speaks against, of one revision, which is drawn by weight; where there are none,
-/// those that the least speaks against. Suspects are kept only where nothing else is left, and what has no weight only
-/// after them.
-pub(super) fn keep_eligible(candidates: &mut Vec<Candidate>, weights: &[u8], random: u64) {
+/// Brings those of `candidates` to the front that `keep` keeps, and returns how many they are.
+pub(super) fn bring(candidates: &mut [Candidate], keep: impl Fn(&Candidate) -> bool) -> usize {
+    let mut count = 0;
+    for index in 0..candidates.len() {
+        if keep(&candidates[index]) {
+            if index != count {
+                candidates.swap(count, index);
+            }
+            count += 1;
+        }
+    }
+    count
+}
+
+/// Brings the untried ones to the front that nothing speaks against, of one revision, which is drawn by weight; where there are
+/// none, those that the least speaks against. Returns how many they are. Suspects are among them only where nothing else is left,
+/// and what has no weight only after them.
+pub(super) fn bring_eligible(candidates: &mut [Candidate], weights: &[u8], random: u64) -> usize {
     let against = |candidate: &Candidate| (weight(weights, candidate.revision) == 0, candidate.suspect);
-    candidates.retain(|candidate| !candidate.tried);
-    let Some(least) = candidates.iter().map(against).min() else { return };
-    candidates.retain(|candidate| against(candidate) == least);
-    if let Some(drawn) = draw(candidates, weights, random) {
-        candidates.retain(|candidate| candidate.revision == drawn);
+    let count = bring(candidates, |candidate| !candidate.tried);
+    let Some(least) = candidates[..count].iter().map(against).min() else { return 0 };
+    let count = bring(&mut candidates[..count], |candidate| against(candidate) == least);
+    match draw(&candidates[..count], weights, random) {
+        Some(drawn) => bring(&mut candidates[..count], |candidate| candidate.revision == drawn),
+        None => count,
     }
 }
 

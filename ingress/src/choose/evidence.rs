@@ -2,35 +2,28 @@
 
 use std::time::Duration;
 
-use shoal_types::Backend;
-use tokio::time::Instant;
-
-use super::{Burden, Choice, Chooser, Quest};
-use crate::{
-    records::{Considered, Evidence},
-    routes::Place,
-};
+use super::{Burden, Candidate, Choice, Chooser, Quest};
+use crate::records::{Considered, Evidence};
 
 /// Most replicas that are noted of one choice: all that were compared, and the first of the others.
 const NOTED_MAX: usize = 16;
 
 impl Chooser<'_> {
-    /// What `choice` was made by at `now`; `None` if there was nobody to be chosen.
-    pub(super) fn evidence(&self, quest: Quest<'_>, choice: Option<&Choice>, now: Instant) -> Evidence {
+    /// What `choice` was made by, of all `candidates`; `None` if there was nobody to be chosen.
+    pub(super) fn evidence(&self, quest: Quest<'_>, candidates: &[Candidate], choice: Option<&Choice>) -> Evidence {
         let mut evidence = Evidence::default();
-        let wanted = quest.wanted;
-        let (route, known) = (self.routes.route(wanted.endpoint.as_str()), self.routes.known(&wanted.endpoint));
+        let endpoint = &quest.wanted.endpoint;
+        let (route, known) = (self.routes.route(endpoint.as_str()), self.routes.known(endpoint));
         let Some((route, known)) = route.zip(known) else { return evidence };
         if let Some(choice) = choice {
             (evidence.why, evidence.held) = (choice.reason.word(), choice.held);
         }
         let compared = choice.map(|choice| choice.compared.as_slice()).unwrap_or_default();
         let mut left = NOTED_MAX - compared.len().min(NOTED_MAX - 1) - usize::from(choice.is_some());
-        evidence.considered.reserve(route.replicas.len().min(NOTED_MAX));
-        let counts = self.inflight.counts();
-        for (position, revision, replica) in quest.replicas(route) {
-            let cost = compared.iter().find(|(noted, _)| *noted == position).map(|(_, cost)| *cost);
-            let is_chosen = choice.is_some_and(|choice| choice.position == position);
+        evidence.considered.reserve_exact(candidates.len().min(NOTED_MAX));
+        for candidate in candidates {
+            let cost = compared.iter().find(|(noted, _)| *noted == candidate.position).map(|(_, cost)| *cost);
+            let is_chosen = choice.is_some_and(|choice| choice.position == candidate.position);
             match (is_chosen || cost.is_some(), left.checked_sub(1)) {
                 (true, _) => {}
                 (false, Some(fewer)) => left = fewer,
@@ -42,23 +35,20 @@ impl Chooser<'_> {
             if is_chosen {
                 evidence.chosen = u32::try_from(evidence.considered.len()).ok();
             }
-            let weight = known.weights().get(revision).copied().unwrap_or(0);
-            // As it was before: the chosen one has a place taken by now.
-            let own = counts.of(replica.claim).saturating_sub(u32::from(is_chosen));
-            let (burden, _) = known.replicas[position].known.burden(replica, own, now);
-            let (load, age) = match burden {
+            let (load, age) = match candidate.burden {
                 Burden::Fresh(requests) => (Some(requests.all), None),
                 Burden::Stale(requests, age) => (Some(requests.all), Some(age)),
                 Burden::Unknown(_) => (None, None),
             };
+            let replica = &route.replicas[candidate.position];
             evidence.considered.push(Considered {
                 claim: replica.claim,
                 revision: replica.revision,
-                weight,
-                local: matches!(replica.place, Place::Local(Backend::Engine(_))),
-                suspect: self.circuits.avoids(replica.node, replica.claim, now),
-                tried: quest.tried.contains(replica.claim),
-                own,
+                weight: known.weights().get(candidate.revision).copied().unwrap_or(0),
+                local: candidate.local,
+                suspect: candidate.suspect,
+                tried: candidate.tried,
+                own: candidate.own,
                 load,
                 load_age_us: age.map(micros),
                 cost_us: cost.map(micros),

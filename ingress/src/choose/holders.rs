@@ -1,6 +1,6 @@
 //! Who is believed to have a prompt.
 
-use super::{Candidate, prefix::Prefix};
+use super::{Candidate, eligible::bring, prefix::Prefix};
 
 /// A prompt is where this part of its blocks is: what is left is computed in no time (llm-d's threshold).
 const MOST: (usize, usize) = (4, 5);
@@ -13,7 +13,7 @@ pub(super) fn bring_holders(candidates: &mut [Candidate], prefix: &Prefix, has: 
     let blocks = prefix.blocks();
     let least = (blocks.len() * MOST.0).div_ceil(MOST.1).max(prefix.root_blocks() + 1);
     let Some(block) = blocks.get(least - 1) else { return 0 };
-    let count = bring(candidates, *block, &has);
+    let count = bring(candidates, |candidate| has(candidate.position, *block));
     narrow(&mut candidates[..count], blocks, least, &has)
 }
 
@@ -22,21 +22,9 @@ fn narrow(holders: &mut [Candidate], blocks: &[u64], least: usize, has: &impl Fn
     let (mut count, mut least, mut most) = (holders.len(), least, blocks.len());
     while count > 1 && least < most {
         let middle = (least + most).div_ceil(2);
-        match bring(&mut holders[..count], blocks[middle - 1], has) {
+        match bring(&mut holders[..count], |holder| has(holder.position, blocks[middle - 1])) {
             0 => most = middle - 1,
             further => (count, least) = (further, middle),
-        }
-    }
-    count
-}
-
-/// Brings those that have `block` to the front and returns how many they are.
-fn bring(candidates: &mut [Candidate], block: u64, has: &impl Fn(usize, u64) -> bool) -> usize {
-    let mut count = 0;
-    for index in 0..candidates.len() {
-        if has(candidates[index].position, block) {
-            candidates.swap(count, index);
-            count += 1;
         }
     }
     count

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{
     Affinity, Candidate, Choice, Compared, Reason,
     cost::{Scale, prefill},
-    eligible::keep_eligible,
+    eligible::bring_eligible,
     hash::fold,
     holders::bring_holders,
     prefix::{BLOCK, Prefix},
@@ -37,18 +37,19 @@ impl Dice {
     }
 }
 
-/// The replica to try, or `None` if all have been tried.
+/// The replica to try, or `None` if all have been tried. The order of `candidates` is another one afterwards.
 ///
 /// First the revision, by `weights`, among those that have a replica to try; then its replica, by `affinity`. `held` says
 /// how many of a prompt's blocks the replica at a position is believed to have.
 pub(crate) fn choose(
     affinity: &Affinity,
-    candidates: &mut Vec<Candidate>,
+    candidates: &mut [Candidate],
     weights: &[u8],
     dice: &Dice,
     held: impl Fn(usize, &[u64]) -> usize,
 ) -> Option<Choice> {
-    keep_eligible(candidates, weights, dice.revision);
+    let eligible = bring_eligible(candidates, weights, dice.revision);
+    let candidates = &mut candidates[..eligible];
     if candidates.is_empty() {
         return None;
     }

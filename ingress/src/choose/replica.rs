@@ -5,7 +5,7 @@ use std::{cell::LazyCell, sync::Arc};
 use shoal_types::{Backend, ClaimId};
 use tokio::time::Instant;
 
-use super::{Affinity, Candidate, Choice, Computing, Dice, Known, KnownRoute, choose};
+use super::{Affinity, Candidate, Choice, Computing, Dice, Known, KnownRoute, choose, eligible::bring};
 use crate::{
     Ingress, RoutingTable,
     attempt::{Begun, Errand, Tried},
@@ -64,19 +64,16 @@ impl<'a> Quest<'a> {
         replicas.filter(move |&(_, revision, replica)| but != Some(replica.claim) && may_give(revision))
     }
 
-    /// Keeps the untried ones that have room, and says what draws the request to one of them. The rest of an answer does
-    /// not wait for room, as its client is in the middle of it: where there is none, it goes to the one with least to do.
-    fn keep_those_with_room(&self, candidates: &mut Vec<Candidate>) -> Result<&'a Affinity, NotChosen> {
-        candidates.retain(|candidate| !candidate.tried);
-        let is_any_left = !candidates.is_empty();
-        if self.rest_of.is_some() && !candidates.iter().any(|candidate| candidate.limit.is_some()) {
-            return Ok(&Affinity::Load);
-        }
-        candidates.retain(|candidate| candidate.limit.is_some());
-        match (is_any_left, candidates.is_empty()) {
-            (false, _) => Err(NotChosen::NoneLeft),
-            (true, true) => Err(NotChosen::NoRoom),
-            (true, false) => Ok(self.affinity),
+    /// Brings the untried ones to the front that have room, and says how many they are, and what draws the request to one of
+    /// them. The rest of an answer does not wait for room, as its client is in the middle of it: where there is none, it goes to
+    /// the one with least to do.
+    fn bring_those_with_room(&self, candidates: &mut [Candidate]) -> Result<(usize, &'a Affinity), NotChosen> {
+        let left = bring(candidates, |candidate| !candidate.tried);
+        match bring(&mut candidates[..left], |candidate| candidate.limit.is_some()) {
+            _ if left == 0 => Err(NotChosen::NoneLeft),
+            0 if self.rest_of.is_some() => Ok((left, &Affinity::Load)),
+            0 => Err(NotChosen::NoRoom),
+            with_room => Ok((with_room, self.affinity)),
         }
     }
 }
@@ -102,10 +99,12 @@ impl Ingress {
         let (routes, began) = (self.routes.load(), Instant::now());
         let chooser = self.chooser(&routes);
         let quest = Quest { wanted: &pending.wanted, affinity: &pending.affinity, tried, rest_of: errand.rest_of, but };
-        let chosen = chooser.choose(quest, rand::random(), began);
+        let mut candidates = Vec::new();
+        let chosen = chooser.choose(quest, rand::random(), began, &mut candidates);
         let now = Instant::now();
         self.metrics.chose(now - began);
-        let evidence = chooser.evidence(quest, chosen.as_ref().ok().map(|chosen| &chosen.choice), began);
+        candidates.sort_unstable_by_key(|candidate| candidate.position);
+        let evidence = chooser.evidence(quest, &candidates, chosen.as_ref().ok().map(|chosen| &chosen.choice));
         let trace = pending.trail.decided(evidence, began, now);
         if chosen.is_ok() && !tried.is_empty() {
             pending.tally.series().retried();
@@ -120,12 +119,13 @@ impl Ingress {
 }
 
 impl Chooser<'_> {
-    /// The replica that is chosen for `quest` at `now`, if there is one with room.
+    /// The replica that is chosen for `quest` at `now`, if there is one with room. Leaves what was known of all in `candidates`.
     pub(crate) fn choose(
         &self,
         quest: Quest<'_>,
         random: [u64; Dice::RANDOM],
         now: Instant,
+        candidates: &mut Vec<Candidate>,
     ) -> Result<Chosen, NotChosen> {
         let endpoint = &quest.wanted.endpoint;
         let route = self.routes.route(endpoint.as_str()).ok_or(NotChosen::NoneLeft)?;
@@ -135,9 +135,10 @@ impl Chooser<'_> {
         let dice = Dice::new(random, if is_turn { known.turn() } else { 0 });
         let mut refused = Vec::new();
         let (choice, serving) = loop {
-            let mut candidates = self.candidates(route, known, quest, &refused, now);
-            let affinity = quest.keep_those_with_room(&mut candidates)?;
-            let choice = choose(affinity, &mut candidates, known.weights(), &dice, held).ok_or(NotChosen::NoneLeft)?;
+            *candidates = self.candidates(route, known, quest, &refused, now);
+            let (count, affinity) = quest.bring_those_with_room(candidates)?;
+            let choice = choose(affinity, &mut candidates[..count], known.weights(), &dice, held);
+            let choice = choice.ok_or(NotChosen::NoneLeft)?;
             let chosen = candidates.iter().find(|candidate| candidate.position == choice.position);
             let (replica, limit) = (&route.replicas[choice.position], chosen.and_then(|chosen| chosen.limit));
             // Others look for room at the same time. Each time that one is faster there is less of it.
@@ -182,6 +183,7 @@ impl Chooser<'_> {
                 local: matches!(replica.place, Place::Local(Backend::Engine(_))),
                 suspect: self.avoids(replica, refused, now),
                 tried: quest.tried.contains(replica.claim),
+                own,
                 burden,
                 limit: (room > 0).then(|| own.saturating_add(room)),
                 backlog,

@@ -111,9 +111,9 @@ impl Hold {
         }
     }
 
-    /// How long it has waited for room.
-    fn queued(&self, now: Instant) -> Duration {
-        self.busy_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
+    /// How long it has waited for room by now.
+    fn queued(&self) -> Duration {
+        self.busy_since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 }
 
@@ -165,7 +165,7 @@ impl Ingress {
     async fn try_forward(&self, pending: &Pending, hold: &mut Hold) -> Result<Option<Box<Opened>>, RequestError> {
         // Before asking, so that a change in between is not missed.
         let rerouted = self.rerouted.subscribe();
-        let queued = hold.queued(Instant::now());
+        let queued = hold.queued();
         match self.forward(pending, hold.called.take(), queued, std::mem::take(&mut hold.lost)).await {
             Err(RequestError::NoReadyReplica { .. }) if pending.may_wake => Ok(None),
             Err(RequestError::NoRoom { tried, .. }) => {
@@ -292,7 +292,7 @@ impl Ingress {
             Prospect::Cold => RequestError::NeverReady { wanted, held: now - hold.since },
             Prospect::Busy => RequestError::NeverRoom {
                 wanted,
-                queued: hold.queued(now),
+                queued: hold.queued(),
                 tried: Box::new(hold.busy.take().unwrap_or_default()),
                 retry_after: line.seconds_to_drain(now),
             },

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, header};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 
 use super::{HeldStream, Hold};
 use crate::{
@@ -51,7 +51,7 @@ impl Ingress {
                 return Err(error.event(shape));
             }
         };
-        account.answered(opened.head.status, opened.replica, Instant::now());
+        account.answered(opened.head.status, opened.replica, opened.at);
         if opened.is_token_stream() {
             return Ok(Reply::new(self, pending, opened, account).1);
         }

@@ -23,9 +23,8 @@ const SAME_ID_MAX: usize = 16;
 pub(crate) struct Recent(Mutex<VecDeque<(Instant, Arc<RequestRecord>)>>);
 
 impl Recent {
-    /// Remembers `record`.
-    pub(crate) fn add(&self, record: Arc<RequestRecord>) {
-        let now = Instant::now();
+    /// Remembers `record`, which is of `now`.
+    pub(crate) fn add(&self, record: Arc<RequestRecord>, now: Instant) {
         let gone = {
             let mut records = self.lock();
             records.push_back((now, record));
@@ -70,7 +69,7 @@ mod tests {
     async fn requests_are_remembered_within_bounds_of_number_and_time() {
         let recent = Recent::default();
         for number in 0..=RECORDS_MAX {
-            recent.add(Arc::new(record(&number.to_string())));
+            recent.add(Arc::new(record(&number.to_string())), Instant::now());
         }
         assert_eq!(recent.lock().len(), RECORDS_MAX);
         assert!(recent.find("0").is_empty());
@@ -78,7 +77,7 @@ mod tests {
         let latest: Vec<_> = recent.latest(2).iter().map(|record| record.id.clone()).collect();
         assert_eq!(latest, [RECORDS_MAX.to_string(), (RECORDS_MAX - 1).to_string()]);
         for _ in 0..20 {
-            recent.add(Arc::new(record("same")));
+            recent.add(Arc::new(record("same")), Instant::now());
         }
         assert_eq!(recent.find("same").len(), SAME_ID_MAX);
         tokio::time::advance(KEPT_FOR + Duration::from_secs(1)).await;

@@ -24,7 +24,7 @@ use crate::{
     attempt::Opened,
     circuits::Suspect,
     error::ErrorShape,
-    headers::{RESUMED, is_event_stream},
+    headers::{Media, RESUMED},
     metrics::ResumeEnd,
     pending::Pending,
     resume::{Continuation, Exclusion, Follower, Generation, Splice},
@@ -316,7 +316,7 @@ impl ReplicaRef {
 }
 
 fn look_at(opened: &Opened, api: Api) -> Look {
-    if !is_event_stream(&opened.head.headers) {
+    if opened.head.media != Media::Events {
         return Look::Blind;
     }
     match Generation::of(api).filter(|_| opened.is_token_stream()) {

@@ -1,6 +1,6 @@
 //! One endpoint as requests see it: its names, its revisions, its replicas.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use http::HeaderMap;
 use shoal_types::{Backend, ClaimId, EndpointName, Load, NodeId, Revision, RoutingPolicy, UnixMillis};
@@ -210,7 +210,7 @@ impl Route {
 /// A replica of this node, as the far end of a tunnel needs it.
 #[derive(Debug)]
 pub(crate) struct LocalReplica {
-    pub(crate) backend: Backend,
+    pub(crate) backend: Arc<Backend>,
     pub(crate) load: Option<Load>,
     pub(crate) timeout: Duration,
     pub(crate) max_inflight: Option<u32>,
@@ -220,7 +220,7 @@ impl LocalReplica {
     /// Whether a request with these headers may go there: through a gateway, none that has come through as many as it
     /// may.
     pub(crate) fn takes(&self, headers: &HeaderMap) -> Result<(), NotServing> {
-        match &self.backend {
+        match &*self.backend {
             Backend::Gateway(_) if hops(headers) >= HOPS_MAX => Err(NotServing::Hops),
             Backend::Gateway(_) | Backend::Engine(_) => Ok(()),
         }

@@ -103,7 +103,7 @@ impl RoutingTable {
 
     /// What answers for this node's replicas.
     pub(crate) fn backends(&self) -> impl Iterator<Item = &Backend> {
-        self.local.values().map(|replica| &replica.backend)
+        self.local.values().map(|replica| &*replica.backend)
     }
 }
 
@@ -129,7 +129,7 @@ fn local(routes: &[Arc<Route>]) -> Map<ClaimId, LocalReplica> {
             Place::Local(backend) => Some((
                 replica.claim,
                 LocalReplica {
-                    backend: backend.clone(),
+                    backend: Arc::new(backend.clone()),
                     load: replica.load,
                     timeout: route.timeout,
                     max_inflight: route.max_inflight,

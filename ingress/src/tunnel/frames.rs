@@ -137,7 +137,7 @@ impl From<&Head> for Outcome {
 
 /// The head of an answer that crossed the mesh, or `None` if it is not one.
 pub(crate) fn head(status: u16, headers: WireHeaders) -> Option<Head> {
-    Some(Head { status: StatusCode::from_u16(status).ok()?, headers: from_wire(headers) })
+    Some(Head::new(StatusCode::from_u16(status).ok()?, from_wire(headers)))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The far end of a tunnel: another node's request to one of this node's replicas.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Method, uri::PathAndQuery};
@@ -53,7 +53,7 @@ impl From<std::io::Error> for FarEndError {
 
 /// A request that will be tried, and what that takes up.
 struct Accepted {
-    backend: Backend,
+    backend: Arc<Backend>,
     load: Option<Load>,
     deadline: Instant,
     api: Api,
@@ -144,7 +144,7 @@ impl Ingress {
             return Err(NotServing::Full);
         }
         Ok(Accepted {
-            backend: replica.backend.clone(),
+            backend: Arc::clone(&replica.backend),
             load: replica.load,
             deadline: Instant::now() + replica.timeout.min(Duration::from_millis(head.time_left)),
             api,

@@ -57,39 +57,45 @@ impl fmt::Display for Named<'_> {
 /// the request is sent once more, on a new connection. Dropping the future, or the body, cancels the request.
 pub(crate) async fn send(
     pool: &Arc<EnginePool>,
-    backend: &Backend,
+    backend: &Arc<Backend>,
     request: &Outgoing,
 ) -> Result<(Head, EngineBody), EngineError> {
-    let request =
-        request_for(backend, request).map_err(|source| EngineError::Rewrite { backend: backend.clone(), source })?;
     if let Some(kept) = pool.take(backend).await
-        && let Ok((head, body)) = exchange(pool, backend, kept, request.clone()).await
+        && let Ok((head, body)) = exchange(pool, backend, kept, prepared(backend, request)?).await
     {
         return answer_of(backend, head).map(|head| (head, body));
     }
     // In a box, as all that is seldom done on the way of a request: its future is copied about, and whole.
     let connection = Box::pin(pool.connect(backend)).await?;
-    let (head, body) = exchange(pool, backend, connection, request)
+    let (head, body) = exchange(pool, backend, connection, prepared(backend, request)?)
         .await
-        .map_err(|source| EngineError::Http { backend: backend.clone(), source })?;
+        .map_err(|source| EngineError::Http { backend: Backend::clone(backend), source })?;
     answer_of(backend, head).map(|head| (head, body))
 }
 
-async fn exchange(
+fn prepared(backend: &Backend, request: &Outgoing) -> Result<Request<RequestBody>, EngineError> {
+    request_for(backend, request).map_err(|source| EngineError::Rewrite { backend: backend.clone(), source })
+}
+
+/// Sends `request` at once; what is waited for is only the answer.
+fn exchange(
     pool: &Arc<EnginePool>,
-    backend: &Backend,
+    backend: &Arc<Backend>,
     mut connection: Connection,
     request: Request<RequestBody>,
-) -> hyper::Result<(Head, EngineBody)> {
-    let (parts, incoming) = connection.send(request).await?.into_parts();
-    let lease = Lease { connection, pool: Arc::clone(pool), backend: backend.clone() };
-    Ok((head(parts), EngineBody { incoming, lease: Some(lease) }))
+) -> impl Future<Output = hyper::Result<(Head, EngineBody)>> {
+    let answer = connection.send(request);
+    async move {
+        let (parts, incoming) = answer.await?.into_parts();
+        let lease = Lease { connection, pool: Arc::clone(pool), backend: Arc::clone(backend) };
+        Ok((head(parts), EngineBody { incoming, lease: Some(lease) }))
+    }
 }
 
 fn head(parts: http::response::Parts) -> Head {
     let mut headers = parts.headers;
     strip_hop_by_hop(&mut headers);
-    Head { status: parts.status, headers }
+    Head::new(parts.status, headers)
 }
 
 /// `head` if it answers the client. What a service says of this node's key, or of where it has moved, does not: the
@@ -118,7 +124,7 @@ pub(crate) struct EngineBody {
 struct Lease {
     connection: Connection,
     pool: Arc<EnginePool>,
-    backend: Backend,
+    backend: Arc<Backend>,
 }
 
 impl EngineBody {

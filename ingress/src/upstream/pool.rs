@@ -50,7 +50,7 @@ impl Connection {
     }
 }
 
-type Idle = Mutex<Map<Backend, Vec<Connection>>>;
+type Idle = Mutex<Map<Arc<Backend>, Vec<Connection>>>;
 
 /// Idle connections by backend, and the tasks that drive all connections.
 #[derive(Debug)]
@@ -90,14 +90,17 @@ impl EnginePool {
     }
 
     /// Keeps `connection`, on which an answer has just come to its end, for the next request to `backend`.
-    pub(crate) fn put(&self, backend: &Backend, connection: Connection) {
+    pub(crate) fn put(&self, backend: &Arc<Backend>, connection: Connection) {
         if connection.sender.is_closed() || self.tasks.is_closed() {
             return;
         }
         let mut idle = self.mine();
-        let kept = idle.entry(backend.clone()).or_default();
-        if kept.len() < self.idle_max {
-            kept.push(connection);
+        match idle.get_mut(backend) {
+            Some(kept) if kept.len() >= self.idle_max => {}
+            Some(kept) => kept.push(connection),
+            None => {
+                idle.insert(Arc::clone(backend), vec![connection]);
+            }
         }
     }
 
@@ -142,7 +145,7 @@ impl EnginePool {
 
     /// Forgets backends that are not in `in_use`.
     pub(crate) fn retain(&self, in_use: &HashSet<&Backend>) {
-        self.idle.iter().for_each(|idle| lock(idle).retain(|backend, _| in_use.contains(backend)));
+        self.idle.iter().for_each(|idle| lock(idle).retain(|backend, _| in_use.contains(&**backend)));
     }
 
     /// Closes what is idle and waits until no connection is left.
@@ -153,11 +156,11 @@ impl EnginePool {
     }
 
     /// Those of the worker whose thread this is.
-    fn mine(&self) -> MutexGuard<'_, Map<Backend, Vec<Connection>>> {
+    fn mine(&self) -> MutexGuard<'_, Map<Arc<Backend>, Vec<Connection>>> {
         lock(self.idle.get(workers::current()).unwrap_or(&self.idle[0]))
     }
 }
 
-fn lock(idle: &Idle) -> MutexGuard<'_, Map<Backend, Vec<Connection>>> {
+fn lock(idle: &Idle) -> MutexGuard<'_, Map<Arc<Backend>, Vec<Connection>>> {
     idle.lock().unwrap_or_else(PoisonError::into_inner)
 }

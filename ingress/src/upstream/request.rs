@@ -38,7 +38,6 @@ pub(super) fn request_for(backend: &Backend, request: &Outgoing) -> Result<Reque
 fn engine_request(request: &Outgoing) -> Request<RequestBody> {
     let mut outgoing = post(request.target.clone(), RequestBody::whole(request.body.clone()));
     *outgoing.headers_mut() = request.headers.clone();
-    outgoing.headers_mut().insert(header::HOST, HeaderValue::from_static("engine"));
     outgoing
 }
 

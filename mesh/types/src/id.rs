@@ -1,6 +1,10 @@
 //! Identifiers. All are values that compare, hash and print; none can be made from text without being checked.
 
-use std::{fmt, str::FromStr, sync::LazyLock};
+use std::{
+    fmt,
+    str::FromStr,
+    sync::{Arc, LazyLock},
+};
 
 use data_encoding::{Encoding, Specification};
 use schemars::JsonSchema;
@@ -203,10 +207,10 @@ impl<'de> Deserialize<'de> for ClaimId {
     }
 }
 
-/// The name of an endpoint: a DNS label, unique in the mesh.
+/// The name of an endpoint: a DNS label, unique in the mesh. Cheap to clone, as each request does.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
 #[schemars(transparent)]
-pub struct EndpointName(#[schemars(regex(pattern = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"))] String);
+pub struct EndpointName(#[schemars(regex(pattern = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"))] Arc<str>);
 
 impl EndpointName {
     /// The name as text.
@@ -225,7 +229,7 @@ impl FromStr for EndpointName {
     type Err = ParseIdError;
 
     fn from_str(text: &str) -> Result<Self, ParseIdError> {
-        if is_label(text) { Ok(Self(text.to_owned())) } else { Err(ParseIdError::NotAName(text.to_owned())) }
+        if is_label(text) { Ok(Self(text.into())) } else { Err(ParseIdError::NotAName(text.to_owned())) }
     }
 }
 
