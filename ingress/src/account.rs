@@ -155,9 +155,19 @@ impl Account {
     pub(crate) fn passed(&mut self, bytes: &[u8]) {
         self.sent += bytes.len() as u64;
         let tokens = self.meter.push(bytes);
-        if tokens == 0 {
-            return;
+        if tokens > 0 {
+            self.generated(tokens);
         }
+    }
+
+    /// An event of so many bytes is passed on that has the text of a token, and nothing else.
+    pub(crate) fn passed_text(&mut self, bytes: usize) {
+        self.sent += bytes as u64;
+        self.meter.push_text();
+        self.generated(1);
+    }
+
+    fn generated(&mut self, tokens: u32) {
         let (now, visit) = (Instant::now(), self.visit.as_ref());
         if let Some(visit) = visit {
             visit.streamed(tokens, now);

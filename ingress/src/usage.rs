@@ -43,6 +43,11 @@ impl UsageMeter {
         events
     }
 
+    /// Counts an event that has the text of a token, and nothing else, where a line would begin.
+    pub(crate) const fn push_text(&mut self) {
+        self.events = self.events.saturating_add(1);
+    }
+
     /// Looks at `bytes` of an answer that is no stream.
     pub(crate) fn push_value(&mut self, bytes: &[u8]) {
         self.scanner.push(bytes, |usage| self.report.add(usage));

@@ -116,9 +116,9 @@ impl Reply {
             match &mut self.phase {
                 Phase::Passing(passing) => match ready!(passing.poll(cx)) {
                     Ok(next) => {
-                        let Some(bytes) = self.passed(next) else { continue };
-                        self.account.passed(&bytes);
-                        return Poll::Ready(Some(Ok(Frame::data(bytes))));
+                        if let Some(bytes) = self.passed(next) {
+                            return Poll::Ready(Some(Ok(Frame::data(bytes))));
+                        }
                     }
                     Err(loss) => {
                         if let Some(last) = self.lose(&loss) {
@@ -150,15 +150,21 @@ impl Reply {
         }
     }
 
-    /// The bytes of `next`.
+    /// The bytes of `next`, which are accounted for.
     fn passed(&mut self, next: Next) -> Option<Bytes> {
-        match next {
-            Next::Some(bytes) => Some(bytes),
+        let bytes = match next {
+            Next::Text(bytes) => {
+                self.account.passed_text(bytes.len());
+                return Some(bytes);
+            }
+            Next::Some(bytes) => bytes,
             Next::Last(last) => {
                 self.end();
-                last
+                last?
             }
-        }
+        };
+        self.account.passed(&bytes);
+        Some(bytes)
     }
 
     /// All has been passed on.

@@ -53,6 +53,8 @@ impl Loss {
 #[derive(Debug)]
 pub(super) enum Next {
     Some(Bytes),
+    /// One event of a stream that has text and nothing else.
+    Text(Bytes),
     /// The end, and what there still is to pass on.
     Last(Option<Bytes>),
 }
@@ -171,6 +173,9 @@ impl Passing {
                     Heard::More => {}
                     Heard::Done => self.timer.iter_mut().for_each(|timer| timer.ends_within(END_WITHIN)),
                     Heard::Broken(why) => return self.broken_after(step.pass, why).map(Some),
+                }
+                if step.is_text {
+                    return Ok(step.pass.map(Next::Text));
                 }
                 step.pass
             }

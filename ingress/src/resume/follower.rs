@@ -15,7 +15,15 @@ use super::{
 pub(crate) struct Step {
     /// To the client.
     pub(crate) pass: Option<Bytes>,
+    /// That is one event with text, and nothing else.
+    pub(crate) is_text: bool,
     pub(crate) then: Heard,
+}
+
+impl Step {
+    const fn new(pass: Option<Bytes>, then: Heard) -> Self {
+        Self { pass, is_text: false, then }
+    }
 }
 
 /// Follows one stream of chat or completions, from replica to replica.
@@ -37,10 +45,8 @@ impl Follower {
     pub(crate) fn push(&mut self, bytes: Bytes) -> Step {
         match self.framing.push(bytes) {
             Ok(Some(whole)) => self.pass(whole),
-            Ok(None) => Step { pass: None, then: Heard::More },
-            Err(Endless) => {
-                Step { pass: None, then: Heard::Broken("an event of it is longer than any should be".to_owned()) }
-            }
+            Ok(None) => Step::new(None, Heard::More),
+            Err(Endless) => Step::new(None, Heard::Broken("an event of it is longer than any should be".to_owned())),
         }
     }
 
@@ -48,7 +54,7 @@ impl Follower {
     pub(crate) fn finish(&mut self) -> Step {
         let rest = self.framing.finish();
         let step = if rest.is_empty() {
-            Step { pass: None, then: Heard::More }
+            Step::new(None, Heard::More)
         } else {
             // Clients pass over an event that lacks the empty line.
             self.pass([&rest[..], b"\n\n"].concat().into())
@@ -93,17 +99,21 @@ impl Follower {
     }
 
     fn pass_as_it_is(&mut self, whole: Bytes) -> Step {
+        // Which is what nearly all are.
+        if self.transcript.push_text(&whole) {
+            return Step { is_text: true, ..Step::new(Some(whole), Heard::More) };
+        }
         let mut passed = 0;
         for event in events(&whole) {
             match self.transcript.push(event) {
                 Heard::More => passed += event.len(),
-                Heard::Done => return Step { pass: Some(whole.slice(..passed + event.len())), then: Heard::Done },
+                Heard::Done => return Step::new(Some(whole.slice(..passed + event.len())), Heard::Done),
                 then @ Heard::Broken(_) => {
-                    return Step { pass: (passed > 0).then(|| whole.slice(..passed)), then };
+                    return Step::new((passed > 0).then(|| whole.slice(..passed)), then);
                 }
             }
         }
-        Step { pass: Some(whole), then: Heard::More }
+        Step::new(Some(whole), Heard::More)
     }
 
     fn pass_spliced(&mut self, whole: &[u8], splice: &mut Splice) -> Step {
@@ -118,7 +128,7 @@ impl Follower {
                 break;
             }
         }
-        Step { pass: (!passed.is_empty()).then(|| passed.freeze()), then }
+        Step::new((!passed.is_empty()).then(|| passed.freeze()), then)
     }
 }
 

@@ -69,11 +69,16 @@ pub(super) struct Identity {
 }
 
 impl Transcript {
+    /// Takes `event` down if it is one, and has text and nothing else of interest. Returns whether it has.
+    pub(super) fn push_text(&mut self, event: &[u8]) -> bool {
+        let Some(text) = self.shape.as_ref().and_then(|shape| shape.text(event)) else { return false };
+        self.add(text);
+        true
+    }
+
     /// Takes down the next event.
     pub(crate) fn push(&mut self, event: &[u8]) -> Heard {
-        let plain = self.shape.as_ref().and_then(|shape| shape.text(event));
-        if let Some(text) = plain {
-            self.add(text);
+        if self.push_text(event) {
             return Heard::More;
         }
         let Some(Event { data, is_error }) = Event::read(event) else { return malformed(event) };
