@@ -135,9 +135,9 @@ impl Ingress {
                 }
             }
         }
-        let (parts, admitted) = self.admission.read(request).await?;
+        let read = self.admission.read(request).await?;
         let now = Instant::now();
-        let pending = self.admit(api, parts, admitted, id, key, account, now)?;
+        let pending = self.admit(api, read, id, key, account, now)?;
         account.routed(&pending, now);
         let begun = self.forward_or_hold(&pending).await?;
         Ok((pending, begun))
@@ -146,8 +146,7 @@ impl Ingress {
     fn admit(
         &self,
         api: Api,
-        mut parts: Parts,
-        admitted: Admitted,
+        (mut parts, admitted): (Parts, Admitted),
         id: HeaderValue,
         key: Option<&Arc<Key>>,
         account: &Account,
