@@ -6,6 +6,7 @@
 
 mod affinity;
 mod belief;
+mod blocks;
 mod candidate;
 mod choice;
 mod cost;

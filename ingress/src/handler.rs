@@ -104,7 +104,11 @@ impl Ingress {
         let arrival = Arrival { at: started, id: id.clone(), client, uri: request.uri().clone() };
         let trail = Trail::new(started, self.records.trace(request.headers()));
         let mut account = Account::open(self.metrics.clone(), Arc::clone(&self.records), arrival, trail);
-        let mut response = match self.begin(api, request, id, key.as_ref(), &mut account).await {
+        let begun = match self.take_in(api, request, id, key.as_ref(), &mut account).await {
+            Ok(pending) => self.forward_or_hold(&pending).await.map(|begun| (pending, begun)),
+            Err(error) => Err(error),
+        };
+        let mut response = match begun {
             Ok((pending, Begun::Answer(opened))) => Arc::clone(&self).pass_on(opened, pending, account),
             Ok((pending, Begun::Waiting(hold))) => Arc::clone(&self).answer_late(pending, hold, account),
             Err(error) => {
@@ -118,14 +122,15 @@ impl Ingress {
         Ok(response)
     }
 
-    async fn begin(
+    /// Reads the whole of `request`, and finds out what it asks for.
+    async fn take_in(
         &self,
         api: Api,
         request: Request<Incoming>,
         id: HeaderValue,
         key: Option<&Arc<Key>>,
         account: &mut Box<Account>,
-    ) -> Result<(Box<Pending>, Begun), RequestError> {
+    ) -> Result<Box<Pending>, RequestError> {
         if let Some(key) = key {
             match Arc::clone(key).enter(account.started()) {
                 Ok(visit) => account.by_key(visit),
@@ -139,8 +144,7 @@ impl Ingress {
         let now = Instant::now();
         let pending = self.admit(api, read, id, key, account, now)?;
         account.routed(&pending, now);
-        let begun = self.forward_or_hold(&pending).await?;
-        Ok((pending, begun))
+        Ok(pending)
     }
 
     fn admit(

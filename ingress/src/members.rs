@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use memchr::{memchr2, memchr3};
+use memchr::{memchr, memchr2, memchr3};
 
 /// One member of an object.
 #[derive(Debug, PartialEq, Eq)]
@@ -143,6 +143,19 @@ fn name(bytes: &[u8]) -> Option<&[u8]> {
     if bytes[end] == b'"' { Some(&bytes[..end]) } else { None }
 }
 
+/// Where in the JSON `text`, outside of strings, the string is that stands there as `quoted`, with its quotes. Strings are passed
+/// over, which takes half as long as to look for something in them.
+pub(crate) fn find_string(text: &[u8], quoted: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        at += memchr(b'"', text.get(at..)?)?;
+        if text[at..].starts_with(quoted) {
+            return Some(at);
+        }
+        at = string_end(text, at + 1)? + 1;
+    }
+}
+
 /// Right behind the bracket that closes the one at `at`. Only this kind is counted: in a value that is JSON the other one is
 /// balanced within it.
 fn bracket_end(body: &[u8], mut at: usize, open: u8, close: u8) -> Option<usize> {
@@ -221,6 +234,14 @@ pub(crate) mod tests {
                 vec(member, 0..4).prop_map(|members| format!("{{\t{}}}", members.join(", "))),
             ]
         })
+    }
+
+    #[test]
+    fn a_string_is_found_by_its_quotes_and_not_within_another() {
+        let text = br#"[{"a":"\"role\"","b":"x role \\"},{"role":"user"}]"#;
+        assert_eq!(find_string(text, b"\"role\""), Some(35));
+        assert_eq!(find_string(&text[36..], b"\"role\""), None);
+        assert_eq!(find_string(b"\"open", b"\"role\""), None);
     }
 
     proptest! {

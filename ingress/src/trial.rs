@@ -104,9 +104,9 @@ impl Trial {
         };
         let tried = Tried::default();
         let quest = Quest { wanted: &wanted, affinity: &affinity, tried: &tried, rest_of: None, but: None };
-        let chosen = chooser.choose(quest, self.random.random(), now, &mut Vec::new()).ok()?;
+        let (chosen, choice) = chooser.choose(quest, self.random.random(), now, &mut Vec::new()).ok()?;
         Some(Sent {
-            position: chosen.choice.position,
+            position: choice.position,
             known: chosen.known,
             computing: Some(chosen.computing),
             _serving: chosen.serving,

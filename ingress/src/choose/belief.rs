@@ -1,32 +1,20 @@
 //! What a replica is believed to have in its prefix cache: the blocks of the prompts that this ingress has sent it, as
 //! far as they are not too long ago. Nothing is asked of engines, and nothing is told to other ingresses.
 
-use std::{
-    collections::HashSet,
-    hash::{BuildHasher, Hasher, RandomState},
-};
-
-use super::hash::fold;
+use super::blocks::Blocks;
 
 /// Blocks that are remembered of one replica at most, in both generations: 2 M tokens, more than the KV cache of any
-/// engine of today holds, and at most 0.6 MB here.
+/// engine of today holds, and 0.5 MB here.
 const BLOCKS_MAX: usize = 32_768;
 
 /// The latest blocks of one replica. Two generations stand for an order of use: what is used is in the younger one, and
 /// when that is full, it becomes the older one, whose blocks are forgotten.
 ///
 /// Prompts are entered whole, so that each generation that has a block has all that come before it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Belief {
-    young: HashSet<u64, Keyed>,
-    old: HashSet<u64, Keyed>,
-}
-
-impl Default for Belief {
-    fn default() -> Self {
-        let keyed = Keyed(RandomState::new().hash_one(0));
-        Self { young: HashSet::with_hasher(keyed), old: HashSet::with_hasher(keyed) }
-    }
+    young: Blocks,
+    old: Blocks,
 }
 
 impl Belief {
@@ -36,12 +24,12 @@ impl Belief {
             std::mem::swap(&mut self.young, &mut self.old);
             self.young.clear();
         }
-        self.young.extend(blocks);
+        blocks.iter().for_each(|block| self.young.insert(*block));
     }
 
     /// Whether it has the block that hashes to `block`, and hence all before that.
     pub(super) fn has(&self, block: u64) -> bool {
-        self.young.contains(&block) || self.old.contains(&block)
+        self.young.contains(block) || self.old.contains(block)
     }
 
     /// How many of `blocks` it has.
@@ -50,35 +38,10 @@ impl Belief {
     }
 }
 
-/// Spreads hashes by a key that nobody knows: clients choose prompts, and could choose such as fall on one another.
-#[derive(Debug, Clone, Copy)]
-struct Keyed(u64);
-
-impl BuildHasher for Keyed {
-    type Hasher = Self;
-
-    fn build_hasher(&self) -> Self {
-        *self
-    }
-}
-
-impl Hasher for Keyed {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|&byte| self.write_u64(byte.into()));
-    }
-
-    fn write_u64(&mut self, value: u64) {
-        self.0 = fold(value, self.0);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::choose::hash::fold;
 
     /// The blocks of prompt `number`, which shares its first with all others.
     fn prompt(number: u64, blocks: u64) -> Vec<u64> {

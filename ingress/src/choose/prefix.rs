@@ -3,12 +3,10 @@
 //! Bytes are hashed, not tokens: two prompts that begin with the same bytes begin with the same tokens, and no tokenizer
 //! is needed to see that. Engines cache blocks of 16 tokens or more; 64 are enough to tell who has most of a prompt.
 
-use std::sync::LazyLock;
-
-use memchr::{memchr, memmem::Finder, memrchr};
+use memchr::{memchr, memrchr};
 
 use super::hash::chain;
-use crate::head::Prompt;
+use crate::{head::Prompt, members::find_string};
 
 /// Bytes of one block: 64 tokens at four bytes each.
 pub(crate) const BLOCK: usize = 256;
@@ -19,8 +17,8 @@ const ROOT: usize = 1_024;
 /// The part of a prompt that it must have in common with other conversations to be sent where they are.
 const SHARED: (usize, usize) = (4, 5);
 
-static USER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"user\""));
-static ROLE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"role\""));
+const USER: &[u8] = b"\"user\"";
+const ROLE: &[u8] = b"\"role\"";
 
 /// The hashes of a prompt's blocks, each with all before it, so that two prompts have the same first `n` if they begin
 /// with the same `n` blocks.
@@ -111,10 +109,10 @@ impl Opening {
     fn of(body: &[u8]) -> Self {
         let body = &body[..body.len().min(BLOCK * BLOCKS_MAX)];
         let is_list = memchr(b'[', &body[..body.len().min(1)]).is_some();
-        let Some(user) = USER.find(body).filter(|_| is_list) else {
+        let Some(user) = find_string(body, USER).filter(|_| is_list) else {
             return Self { shared: 0, root: body.len().min(ROOT), goes_on: false };
         };
-        let next = ROLE.find(&body[user..]).map(|next| user + next);
+        let next = find_string(&body[user..], ROLE).map(|next| user + next);
         let after = next.unwrap_or(body.len());
         let end = memrchr(b'}', &body[user..after]).map_or(after, |end| user + end + 1);
         Self { shared: memrchr(b'{', &body[..user]).unwrap_or(0), root: end, goes_on: next.is_some() }

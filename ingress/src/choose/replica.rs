@@ -21,8 +21,6 @@ use crate::{
 pub(crate) struct Chosen {
     pub(crate) replica: ReplicaRef,
     pub(crate) known: Arc<Known>,
-    /// How it came about.
-    pub(crate) choice: Choice,
     /// Held until it begins to answer.
     pub(crate) computing: Computing,
     /// Its place there.
@@ -104,12 +102,12 @@ impl Ingress {
         let now = Instant::now();
         self.metrics.chose(now - began);
         candidates.sort_unstable_by_key(|candidate| candidate.position);
-        let evidence = chooser.evidence(quest, &candidates, chosen.as_ref().ok().map(|chosen| &chosen.choice));
+        let evidence = chooser.evidence(quest, &candidates, chosen.as_ref().ok().map(|(_, choice)| choice));
         let trace = pending.trail.decided(evidence, began, now);
         if chosen.is_ok() && !tried.is_empty() {
             pending.tally.series().retried();
         }
-        chosen.map(|chosen| Chosen { trace, ..chosen })
+        chosen.map(|(chosen, _)| Chosen { trace, ..chosen })
     }
 
     /// What chooses by `routes` here.
@@ -119,14 +117,15 @@ impl Ingress {
 }
 
 impl Chooser<'_> {
-    /// The replica that is chosen for `quest` at `now`, if there is one with room. Leaves what was known of all in `candidates`.
+    /// The replica that is chosen for `quest` at `now`, if there is one with room, and how that came about. Leaves what was
+    /// known of all in `candidates`.
     pub(crate) fn choose(
         &self,
         quest: Quest<'_>,
         random: [u64; Dice::RANDOM],
         now: Instant,
         candidates: &mut Vec<Candidate>,
-    ) -> Result<Chosen, NotChosen> {
+    ) -> Result<(Chosen, Choice), NotChosen> {
         let endpoint = &quest.wanted.endpoint;
         let route = self.routes.route(endpoint.as_str()).ok_or(NotChosen::NoneLeft)?;
         let known = self.routes.known(endpoint).ok_or(NotChosen::NoneLeft)?;
@@ -152,7 +151,8 @@ impl Chooser<'_> {
         let (blocks, bytes) = quest.affinity.prompt();
         let known = Arc::clone(&known.replicas[choice.position].known);
         let computing = known.give(blocks, bytes - choice.held, now);
-        Ok(Chosen { replica: route.replicas[choice.position].named(), known, choice, computing, serving, trace: None })
+        let replica = route.replicas[choice.position].named();
+        Ok((Chosen { replica, known, computing, serving, trace: None }, choice))
     }
 
     /// Whether `replica` failed a moment ago, or is being tried after that by somebody else.
