@@ -22,7 +22,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 pub(crate) use decode::{ChunkDecoder, Piece};
 pub(crate) use frames::{HOPS, NotServing, Outcome, RequestHead, Trailer, Verdict, from_wire, head, to_wire};
 pub(crate) use load::{put_load, take_load};
-pub(crate) use reader::{FrameError, FrameReader, write_frame};
+pub(crate) use reader::{FrameError, FrameReader, FrameWriter, frame_writer, write_frame};
 
 /// Opens streams to other nodes.
 pub trait Dial: Send + Sync + 'static {

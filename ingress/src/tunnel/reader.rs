@@ -9,10 +9,10 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use serde::{Serialize, de::DeserializeOwned};
 use shoal_types::wire::{self, WireError};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncWriteExt as _, BufWriter};
 use tokio_util::io::poll_read_buf;
 
-use super::{ChunkDecoder, Piece, decode::take_frame};
+use super::{ChunkDecoder, Piece, TunnelSend, decode::take_frame};
 
 /// Bytes read at once. Tokens are small and come singly; embeddings and prompts are larger.
 const READ_SIZE: usize = 16 << 10;
@@ -98,11 +98,19 @@ impl FrameReader {
     }
 }
 
-/// Writes one frame and flushes it.
-pub(crate) async fn write_frame<T: Serialize>(
-    send: &mut (impl AsyncWrite + Unpin + ?Sized),
-    frame: &T,
-) -> Result<(), FrameError> {
-    send.write_all(&wire::encode_prefixed(frame)?).await?;
-    Ok(send.flush().await?)
+/// Bytes that wait for more at the writing end of a tunnel: a head and a small body go in one packet. Each write for itself
+/// takes the connection's lock and wakes who drives it.
+const WRITE_SIZE: usize = 4 << 10;
+
+/// The writing half of a tunnel. Nothing is on its way before it is flushed, or shut down.
+pub(crate) type FrameWriter = BufWriter<Box<dyn TunnelSend>>;
+
+/// A writer to `send`.
+pub(crate) fn frame_writer(send: Box<dyn TunnelSend>) -> FrameWriter {
+    BufWriter::with_capacity(WRITE_SIZE, send)
+}
+
+/// Writes one frame. It is on its way when `send` is flushed.
+pub(crate) async fn write_frame<T: Serialize>(send: &mut FrameWriter, frame: &T) -> Result<(), FrameError> {
+    Ok(send.write_all(&wire::encode_prefixed(frame)?).await?)
 }

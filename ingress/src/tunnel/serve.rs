@@ -1,6 +1,6 @@
 //! The far end of a tunnel: another node's request to one of this node's replicas.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
 
 use bytes::Bytes;
 use http::{Method, uri::PathAndQuery};
@@ -12,8 +12,8 @@ use tokio::{
 };
 
 use super::{
-    FrameError, FrameReader, HOPS, NotServing, Outcome, RequestHead, Trailer, Tunnel, TunnelSend, Verdict, from_wire,
-    put_load, write_frame,
+    FrameError, FrameReader, FrameWriter, HOPS, NotServing, Outcome, RequestHead, Trailer, Tunnel, TunnelSend, Verdict,
+    frame_writer, from_wire, put_load, write_frame,
 };
 use crate::{
     Hop, Ingress,
@@ -91,9 +91,10 @@ impl Ingress {
     async fn far_end(
         &self,
         mut reader: FrameReader,
-        mut send: Box<dyn TunnelSend>,
+        send: Box<dyn TunnelSend>,
         traced: &mut Option<(TraceContext, ClaimId)>,
     ) -> Result<(), FarEndError> {
+        let mut send = frame_writer(send);
         let within = self.config.timeouts.connect;
         let head = timeout(within, reader.frame()).await.map_err(|_| FarEndError::NoHead(within))?;
         match self.accept(head, traced) {
@@ -159,9 +160,10 @@ impl Ingress {
         &self,
         accepted: Accepted,
         reader: &mut FrameReader,
-        send: &mut Box<dyn TunnelSend>,
+        send: &mut FrameWriter,
     ) -> Result<(), FarEndError> {
         write_frame(send, &Verdict::Accepted).await?;
+        send.flush().await?;
         let admitted = match self.receive_body(reader).await? {
             Ok(admitted) => admitted,
             Err(reason) => return fail(send, reason).await,
@@ -201,7 +203,7 @@ impl Ingress {
     }
 
     /// The end of a whole answer.
-    async fn conclude(&self, send: &mut Box<dyn TunnelSend>, accepted: &Accepted) -> Result<(), FarEndError> {
+    async fn conclude(&self, send: &mut FrameWriter, accepted: &Accepted) -> Result<(), FarEndError> {
         send.write_all(&[0; 4]).await?;
         write_frame(send, &Trailer::from(self.load_beside(accepted))).await?;
         Ok(send.shutdown().await?)
@@ -215,29 +217,43 @@ impl Ingress {
 }
 
 /// Tells that there is no answer, and why.
-async fn fail(send: &mut Box<dyn TunnelSend>, reason: String) -> Result<(), FarEndError> {
+async fn fail(send: &mut FrameWriter, reason: String) -> Result<(), FarEndError> {
     write_frame(send, &Outcome::Failed(reason)).await?;
     Ok(send.shutdown().await?)
 }
 
-/// Passes an engine's answer on, each chunk as it arrives.
-async fn relay(send: &mut Box<dyn TunnelSend>, head: &Head, body: EngineBody) -> Result<(), FarEndError> {
+/// Passes an engine's answer on, each chunk as it arrives; what is there at once goes at once.
+async fn relay(send: &mut FrameWriter, head: &Head, body: EngineBody) -> Result<(), FarEndError> {
     write_frame(send, &Outcome::from(head)).await?;
     let mut body = UpstreamBody::Local(body);
-    while let Some(chunk) = body.chunk().await {
-        write_chunk(send, chunk?).await?;
+    loop {
+        let chunk = match poll_fn(|cx| Poll::Ready(body.poll_chunk(cx))).await {
+            Poll::Ready(chunk) => chunk,
+            Poll::Pending => {
+                send.flush().await?;
+                body.chunk().await
+            }
+        };
+        match chunk {
+            Some(Ok(chunk)) => write_chunk(send, chunk).await?,
+            Some(Err(broken)) => {
+                // What came before is the client's.
+                send.flush().await?;
+                return Err(broken.into());
+            }
+            None => return Ok(()),
+        }
     }
-    Ok(())
 }
 
-async fn write_chunk(send: &mut Box<dyn TunnelSend>, chunk: Bytes) -> Result<(), FarEndError> {
+async fn write_chunk(send: &mut FrameWriter, chunk: Bytes) -> Result<(), FarEndError> {
     // A chunk of length 0 would be the end; one of 4 GiB is cut.
     for part in chunk.chunks(u32::MAX as usize) {
         let length = u32::try_from(part.len()).unwrap_or(u32::MAX);
         send.write_all(&length.to_be_bytes()).await?;
         send.write_all(part).await?;
     }
-    Ok(send.flush().await?)
+    Ok(())
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use crate::{
     failure::Failure,
     tunnel::{
         ChunkDecoder, Dial, FrameError, FrameReader, HOPS, Outcome, Piece, RequestHead, Tunnel, TunnelSend, Verdict,
-        head, take_load, to_wire, write_frame,
+        frame_writer, head, take_load, to_wire, write_frame,
     },
 };
 
@@ -57,7 +57,8 @@ impl RemoteCall<'_> {
         Ok((head, body))
     }
 
-    async fn upload(&self, mut send: Box<dyn TunnelSend>) -> Result<(), FrameError> {
+    async fn upload(&self, send: Box<dyn TunnelSend>) -> Result<(), FrameError> {
+        let mut send = frame_writer(send);
         let time_left = self.deadline.saturating_duration_since(Instant::now());
         let head = RequestHead {
             claim: self.claim,
