@@ -70,8 +70,8 @@ impl Default for Limits {
             tunnels: 4096,
             // The queues of four busy endpoints.
             held: 2048,
-            // As many as an engine runs sequences by default (vLLM), so that a burst's end closes nothing that the next one
-            // opens: at 256 clients, 64 made one request in 27 connect.
+            // More than one worker has at once, so that a burst's end closes nothing that the next one opens: with two workers and
+            // 256 clients, 64 made one request in 27 connect.
             idle_per_engine: 256,
             // RFC 9113 recommends no fewer than 100.
             streams: 128,

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts, uri::PathAndQuery};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, request::Parts, uri::PathAndQuery};
 use hyper::body::Incoming;
 use shoal_types::{EndpointName, NodeId};
 use tokio::time::Instant;
@@ -108,6 +108,11 @@ impl Ingress {
             Ok(pending) => self.forward_or_hold(&pending).await.map(|begun| (pending, begun)),
             Err(error) => Err(error),
         };
+        // Before the answer, which may be accounted for at once.
+        let mut limits = HeaderMap::new();
+        if let Some(key) = &key {
+            key.tell(&mut limits, started);
+        }
         let mut response = match begun {
             Ok((pending, Begun::Answer(opened))) => Arc::clone(&self).pass_on(opened, pending, account),
             Ok((pending, Begun::Waiting(hold))) => Arc::clone(&self).answer_late(pending, hold, account),
@@ -116,9 +121,7 @@ impl Ingress {
                 return Err(error);
             }
         };
-        if let Some(key) = &key {
-            key.tell(response.headers_mut(), started);
-        }
+        response.headers_mut().extend(limits);
         Ok(response)
     }
 

@@ -24,7 +24,7 @@ mod ingress;
 mod process;
 mod sections;
 
-use std::{collections::BTreeMap, env};
+use std::{collections::BTreeMap, env, fs};
 
 use self::{
     process::{Process, nginx},
@@ -47,7 +47,14 @@ fn main() {
 /// What was measured of one figure, by proxy.
 type Figures = BTreeMap<(usize, &'static str), Vec<f64>>;
 
+/// Descriptors that 1,000 streams take at the ingress.
+const DESCRIPTORS: u64 = 2_100;
+
 fn compare(rounds: u32) {
+    let limits = fs::read_to_string("/proc/self/limits").unwrap();
+    let files = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+    let files = files.split_whitespace().next().unwrap().parse().unwrap_or(u64::MAX);
+    assert!(files >= DESCRIPTORS, "{files} open files are too few for 1,000 streams: ulimit -n 8192");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let engines = [Process::of_ours("engine", &[]), Process::of_ours("engine", &[])];
     let addresses: Vec<String> = engines.iter().map(|engine| engine.address.to_string()).collect();

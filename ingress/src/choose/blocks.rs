@@ -1,7 +1,7 @@
 //! A set of hashes, for hundreds of them at once: a prompt of 100,000 tokens has 1,600.
 //!
 //! std's set touches two lines of memory for each that is entered, and waits for both. This one touches one, and the next does
-//! not wait for it: a fifth of the time.
+//! not wait for it.
 
 use std::hash::{BuildHasher as _, RandomState};
 

@@ -117,7 +117,7 @@ impl Transcript {
                 Some(Identity { id: owned(chunk.id), created: owned(chunk.created), model: owned(chunk.model) });
         }
         self.counts = chunk.counts().or(self.counts);
-        self.is_counted |= chunk.counts().is_some() && chunk.choices().is_empty();
+        self.is_counted |= self.is_finished && chunk.counts().is_some() && chunk.choices().is_empty();
         for choice in chunk.choices() {
             self.take_down_choice(choice);
         }

@@ -237,7 +237,7 @@ async fn relay(send: &mut FrameWriter, head: &Head, body: EngineBody) -> Result<
         match chunk {
             Some(Ok(chunk)) => write_chunk(send, chunk).await?,
             Some(Err(broken)) => {
-                // What came before is the client's.
+                // What came before is the client's, as far as it still arrives.
                 send.flush().await?;
                 return Err(broken.into());
             }

@@ -181,12 +181,15 @@ async fn a_key_is_good_for_its_endpoints_and_sees_no_others() {
 async fn a_rate_is_exact_at_one_ingress_and_told_in_openais_headers() {
     let mut engine = Engine::start();
     let node = node(&engine, Auth::Keys).await;
-    node.ingress.set_keys([record(1, KeyGrant { requests_per_minute: Some(3), ..KeyGrant::default() })]);
+    let grant = KeyGrant { requests_per_minute: Some(3), tokens_per_minute: Some(1_000), ..KeyGrant::default() };
+    node.ingress.set_keys([record(1, grant)]);
     let mut client = node.client().await;
-    for left in ["2", "1", "0"] {
+    // Tokens are known when an answer has ended, so its own are not among those that it tells.
+    for (left, tokens) in [("2", "1000"), ("1", "982"), ("0", "964")] {
         let answer = served(&mut client, &mut engine, &text(1)).await;
         assert_eq!((answer.status.as_u16(), answer.header("x-ratelimit-remaining-requests")), (200, left));
         assert_eq!(answer.header("x-ratelimit-limit-requests"), "3");
+        assert_eq!(answer.header("x-ratelimit-remaining-tokens"), tokens);
     }
     let mut over = ask(&mut client, &text(1)).await;
     assert_eq!((over.status.as_u16(), over.header("x-shoal-reason")), (429, "key-requests-per-minute"));
