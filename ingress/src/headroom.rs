@@ -107,7 +107,6 @@ mod tests {
     use shoal_types::{NodeId, UnixMillis};
 
     use super::*;
-    use crate::inflight::InFlight;
 
     #[test]
     fn room_is_what_is_left_of_the_limit_and_unknown_is_the_mean() {
@@ -117,30 +116,6 @@ mod tests {
         assert_eq!(Occupancy { told: None, ..burden }.room(Some(8), || 6), 2);
         assert_eq!(Occupancy { told: None, ..burden }.room(Some(8), || 1), 5, "its own are known");
         assert_eq!(Occupancy { own: 9, ..burden }.room(Some(8), || 0), 0);
-    }
-
-    /// What admission costs a request where nobody waits and replicas have room. Prints it: `cargo test --release -p
-    /// shoal-ingress --lib cost_of -- --ignored --nocapture`.
-    #[test]
-    #[ignore = "measures, and asserts nothing"]
-    fn cost_of_admission_where_nobody_waits() {
-        const TIMES: u32 = 1_000_000;
-        let claim = ClaimId { node: NodeId::from_bytes([1; 16]), generation: UnixMillis::from_millis(1), counter: 1 };
-        let (inflight, full) = (std::sync::Arc::new(InFlight::default()), SaidFull::default());
-        let start = Instant::now();
-        for _ in 0..TIMES {
-            // The look for others that wait, the room of the replica, and the look for others when it is over.
-            std::hint::black_box(inflight.bell.anybody_waits());
-            let at_most = full.at_most(claim, start);
-            std::hint::black_box(Occupancy { own: 3, told: Some(5), at_most }.room(Some(256), || 0));
-            inflight.bell.freed();
-        }
-        println!("admission: {:?} per request", start.elapsed() / TIMES);
-        let start = Instant::now();
-        for _ in 0..TIMES {
-            drop(std::hint::black_box(inflight.enter_within(claim, 256)));
-        }
-        println!("a place at a replica, taken and given back: {:?}", start.elapsed() / TIMES);
     }
 
     #[tokio::test(start_paused = true)]

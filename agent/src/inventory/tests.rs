@@ -361,31 +361,6 @@ async fn what_is_configured_is_done() {
     timeout(PATIENCE, tasks.join_all()).await.expect("it ends when told to");
 }
 
-/// Processor time of this process: user and system, in ticks of 10 ms.
-fn ticks() -> u64 {
-    let stat = fs::read_to_string("/proc/self/stat").unwrap();
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-    // The 14th and 15th, of which the first two are before the bracket (proc(5)).
-    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
-}
-
-/// To be run alone: what eight GPUs at 1 Hz cost, with the stand-in's own work.
-#[tokio::test]
-#[ignore = "takes 20 s and prints"]
-async fn eight_gpus_cost_little() {
-    let watched = MockHost::new(&gpus(&[])).watch().await;
-    let (begin, before) = (Instant::now(), ticks());
-    tokio::time::sleep(Duration::from_secs(20)).await;
-    let (ticks, elapsed) = (ticks() - before, begin.elapsed());
-    println!("{ticks} ticks of 10 ms in {elapsed:?}: {:.2} % of a core", ticks_share(ticks, elapsed));
-    drop(watched);
-}
-
-#[allow(clippy::cast_precision_loss)] // for people
-fn ticks_share(ticks: u64, elapsed: Duration) -> f64 {
-    ticks as f64 / elapsed.as_secs_f64()
-}
-
 #[test]
 fn the_stand_in_is_found() {
     assert!(stand_in().is_file() && Path::new("/proc/self/stat").exists());
