@@ -1,6 +1,6 @@
 //! Taking request bodies in, within bounds: each of them, and all of them together.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http::{Request, header, request::Parts};
@@ -70,7 +70,7 @@ impl Admission {
     /// Reads the whole body of a client's request.
     pub(crate) async fn read(&self, request: Request<Incoming>) -> Result<(Parts, Admitted), RequestError> {
         let (parts, mut body) = request.into_parts();
-        let read = within(self.timeout, self.read_frames(&mut body)).await;
+        let read = within(self.timeout, pin!(self.read_frames(&mut body))).await;
         let result = read.unwrap_or(Err(RequestError::BodyTimeout { within: self.timeout }));
         // One that expects 100 (Continue) sends nothing before it has been asked to.
         if matches!(result, Err(RequestError::BodyTooLarge { .. })) && !parts.headers.contains_key(header::EXPECT) {

@@ -4,7 +4,7 @@ mod errand;
 mod hedge;
 mod tried;
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
@@ -17,7 +17,7 @@ pub(crate) use tried::Tried;
 
 use crate::{
     Ingress,
-    choose::{Chosen, Known, NotChosen},
+    choose::{Chosen, NotChosen},
     circuits::{Blow, Suspect},
     error::RequestError,
     failure::Failure,
@@ -63,14 +63,14 @@ impl Opened {
 impl Ingress {
     /// Sends `pending` to replicas that may answer it and have room, one after the other, until one does. It has waited
     /// for room for `queued`, and was `called` from there if it has waited at all; `tried` have had it before.
-    pub(crate) async fn forward(
-        &self,
-        pending: &Pending,
+    pub(crate) fn forward<'a>(
+        &'a self,
+        pending: &'a Pending,
         called: Option<Called>,
         queued: Duration,
         tried: Tried,
-    ) -> Result<Box<Opened>, RequestError> {
-        self.run(Errand { pending, outgoing: &pending.outgoing, queued, rest_of: None }, called, tried).await
+    ) -> impl Future<Output = Result<Box<Opened>, RequestError>> + 'a {
+        self.run(Errand { pending, outgoing: &pending.outgoing, queued, rest_of: None }, called, tried)
     }
 
     /// Sends an errand to replicas that may do it, one after the other, until one does; to none of those that were `tried`.
@@ -83,7 +83,10 @@ impl Ingress {
         let pending = errand.pending;
         let (endpoint, timeout) = (pending.wanted.endpoint.clone(), pending.timeout);
         let mut course = Course { called, tried, ..Course::default() };
-        let outcome = timeout_at(pending.deadline, self.try_replicas(errand, &mut course)).await;
+        let outcome = {
+            let attempts = pin!(self.try_replicas(errand, &mut course));
+            timeout_at(pending.deadline, attempts).await
+        };
         let Course { tried, current, found_no_room, is_over_budget, .. } = course;
         match outcome {
             Ok(Some(opened)) => Ok(opened),
@@ -120,7 +123,7 @@ impl Ingress {
     }
 
     /// The replica to try next, and a place at it; where none has room, `course` says so.
-    fn choose_next(&self, errand: Errand<'_>, course: &mut Course) -> Option<Chosen> {
+    fn choose_next(&self, errand: Errand<'_>, course: &mut Course) -> Option<Box<Chosen>> {
         // The one that was lost is asked again only where there is no other one.
         let lost = errand.rest_of.map(|begun| begun.lost);
         let other = lost.and_then(|lost| self.choose_replica(errand, &course.tried, Some(lost)).ok());
@@ -132,28 +135,24 @@ impl Ingress {
         chosen.ok()
     }
 
-    async fn attempt(
-        &self,
-        replica: ReplicaRef,
-        serving: Serving,
-        known: Arc<Known>,
-        request: &Outgoing,
-        deadline: Instant,
-    ) -> Result<Box<Opened>, Failure> {
-        let (head, mut body) = if replica.is_local {
-            self.send_here(replica, request).await?
+    /// What the `chosen` replica begins to answer.
+    async fn attempt(&self, chosen: Box<Chosen>, errand: Errand<'_>) -> Result<Box<Opened>, Failure> {
+        let request = errand.outgoing.traced(chosen.trace);
+        let (head, mut body) = if chosen.replica.is_local {
+            self.send_here(chosen.replica.claim, &request).await?
         } else {
             // Larger by far, and seldom on the way of whoever counts microseconds.
-            Box::pin(self.send_there(replica, known, request, deadline)).await?
+            Box::pin(self.send_there(&chosen, &request, errand.pending.deadline)).await?
         };
         let Opening { held, is_whole } = hold_back(&head, &mut body).await?;
+        let Chosen { replica, serving, .. } = *chosen;
         let at = Instant::now();
         Ok(Box::new(Opened { replica, at, head, held, body: (!is_whole).then_some(body), serving }))
     }
 
-    async fn send_here(&self, replica: ReplicaRef, request: &Outgoing) -> Result<(Head, UpstreamBody), Failure> {
+    async fn send_here(&self, claim: ClaimId, request: &Outgoing) -> Result<(Head, UpstreamBody), Failure> {
         // After entering, see `InFlight::enter`.
-        let backend = match self.routes.load().local(replica.claim) {
+        let backend = match self.routes.load().local(claim) {
             Some(local) => local.takes(&request.headers).map(|()| Arc::clone(&local.backend)),
             None => Err(NotServing::NoSuchReplica),
         };
@@ -164,21 +163,20 @@ impl Ingress {
 
     async fn send_there(
         &self,
-        replica: ReplicaRef,
-        known: Arc<Known>,
+        chosen: &Chosen,
         request: &Outgoing,
         deadline: Instant,
     ) -> Result<(Head, UpstreamBody), Failure> {
         let timeouts = &self.config.timeouts;
         let call = RemoteCall {
             dial: self.dial.as_ref(),
-            node: replica.node,
-            claim: replica.claim,
+            node: chosen.replica.node,
+            claim: chosen.replica.claim,
             request,
             deadline,
             connect: timeouts.connect,
             accept: timeouts.accept,
-            known,
+            known: Arc::clone(&chosen.known),
         };
         let (head, body) = call.send().await?;
         Ok((head, UpstreamBody::Remote(body)))

@@ -18,10 +18,11 @@ use crate::{
     error::{ENGINE_REFUSED, ErrorShape, REASON, RequestError},
     head::Head,
     headers::{
-        HEADERS_MAX, HOPS_MAX, NODE, REQUEST_ID, URI_MAX, for_engine, hops, priority, request_id, takes_trailers,
+        HEADERS_MAX, HOPS_MAX, NODE, Present, REQUEST_ID, URI_MAX, for_engine, hops, priority, request_id,
+        takes_trailers,
     },
     holding::Begun,
-    keys::{Denied, Key},
+    keys::{Denied, Key, credential},
     models,
     pages::{is_open, not_allowed, without_body},
     pending::Pending,
@@ -30,6 +31,15 @@ use crate::{
     routes::{Route, Wanted},
     upstream::Outgoing,
 };
+
+/// What is known of a request for inference by its head.
+struct Heading {
+    api: Api,
+    present: Present,
+    id: HeaderValue,
+    key: Option<Arc<Key>>,
+    client: IpAddr,
+}
 
 /// What a request is for, once it is clear that it may be.
 enum Wish {
@@ -40,13 +50,15 @@ enum Wish {
 impl Ingress {
     /// The answer to `request` of `client`.
     pub(crate) async fn respond(self: Arc<Self>, request: Request<Incoming>, client: IpAddr) -> Response<ReplyBody> {
-        let id = request_id(request.headers(), rand::random());
+        let present = Present::of(request.headers());
+        let id = request_id(present.request_id.then(|| request.headers()), rand::random());
         let (api, is_head) = (Api::of(request.uri().path()), request.method() == Method::HEAD);
-        let answered = match self.wish(api, &request) {
+        let answered = match self.wish(api, &request, present) {
             Ok(Wish::Page(page)) => Ok(page),
             // In a box, as it is large, and copied about with what it is within.
             Ok(Wish::Inference(api, key)) => {
-                Box::pin(Arc::clone(&self).infer(api, request, client, id.clone(), key)).await
+                let heading = Heading { api, present, id: id.clone(), key, client };
+                Box::pin(Arc::clone(&self).infer(heading, request)).await
             }
             Err(error) => {
                 if let RequestError::NoKey | RequestError::UnknownKey | RequestError::KeyNotKnownYet = error {
@@ -66,7 +78,7 @@ impl Ingress {
         response
     }
 
-    fn wish(&self, api: Option<Api>, request: &Request<Incoming>) -> Result<Wish, RequestError> {
+    fn wish(&self, api: Option<Api>, request: &Request<Incoming>, present: Present) -> Result<Wish, RequestError> {
         check_head(request)?;
         let (method, path) = (request.method(), request.uri().path());
         match api {
@@ -74,7 +86,8 @@ impl Ingress {
             None if is_open(path) => return self.page(method, path, None).map(Wish::Page),
             Some(_) | None => {}
         }
-        let identified = self.keys.load().identify(request.headers(), self.config.auth);
+        let shown = if present.key { credential(request.headers()) } else { None };
+        let identified = self.keys.load().identify(shown, self.config.auth);
         let key = identified.map_err(|denied| self.denial(denied))?;
         match api {
             Some(api) => Ok(Wish::Inference(api, key)),
@@ -94,23 +107,21 @@ impl Ingress {
 
     async fn infer(
         self: Arc<Self>,
-        api: Api,
+        heading: Heading,
         request: Request<Incoming>,
-        client: IpAddr,
-        id: HeaderValue,
-        key: Option<Arc<Key>>,
     ) -> Result<Response<ReplyBody>, RequestError> {
         let started = Instant::now();
-        let arrival = Arrival { at: started, id: id.clone(), client, uri: request.uri().clone() };
+        let Heading { id, client, .. } = &heading;
+        let arrival = Arrival { at: started, id: id.clone(), client: *client, uri: request.uri().clone() };
         let trail = Trail::new(started, self.records.trace(request.headers()));
         let mut account = Account::open(self.metrics.clone(), Arc::clone(&self.records), arrival, trail);
-        let begun = match self.take_in(api, request, id, key.as_ref(), &mut account).await {
+        let begun = match self.take_in(&heading, request, &mut account).await {
             Ok(pending) => self.forward_or_hold(&pending).await.map(|begun| (pending, begun)),
             Err(error) => Err(error),
         };
         // Before the answer, which may be accounted for at once.
         let mut limits = HeaderMap::new();
-        if let Some(key) = &key {
+        if let Some(key) = &heading.key {
             key.tell(&mut limits, started);
         }
         let mut response = match begun {
@@ -128,13 +139,11 @@ impl Ingress {
     /// Reads the whole of `request`, and finds out what it asks for.
     async fn take_in(
         &self,
-        api: Api,
+        heading: &Heading,
         request: Request<Incoming>,
-        id: HeaderValue,
-        key: Option<&Arc<Key>>,
         account: &mut Box<Account>,
     ) -> Result<Box<Pending>, RequestError> {
-        if let Some(key) = key {
+        if let Some(key) = &heading.key {
             match Arc::clone(key).enter(account.started()) {
                 Ok(visit) => account.by_key(visit),
                 Err(excess) => {
@@ -145,33 +154,33 @@ impl Ingress {
         }
         let read = self.admission.read(request).await?;
         let now = Instant::now();
-        let pending = self.admit(api, read, id, key, account, now)?;
+        let pending = self.admit(heading, read, account, now)?;
         account.routed(&pending, now);
         Ok(pending)
     }
 
     fn admit(
         &self,
-        api: Api,
+        heading: &Heading,
         (mut parts, admitted): (Parts, Admitted),
-        id: HeaderValue,
-        key: Option<&Arc<Key>>,
         account: &Account,
         now: Instant,
     ) -> Result<Box<Pending>, RequestError> {
-        if hops(&parts.headers) > HOPS_MAX {
+        let Heading { api, present, ref id, ref key, .. } = *heading;
+        if present.hops && hops(&parts.headers) > HOPS_MAX {
             return Err(RequestError::TooManyHops);
         }
-        let caller = key.map_or(Caller::ANONYMOUS, |key| key.caller());
-        let priority = priority(&parts.headers, caller.priority).ok_or(RequestError::Priority)?;
+        let caller = key.as_ref().map_or(Caller::ANONYMOUS, |key| key.caller());
+        let priority = if present.priority { priority(&parts.headers, caller.priority) } else { Some(caller.priority) };
+        let priority = priority.ok_or(RequestError::Priority)?;
         let Head { model, stream, prompt } = Head::read(api.format(), &parts.headers, &admitted.body)?;
-        let route = self.find_route(&model, key)?;
+        let route = self.find_route(&model, key.as_ref())?;
         let wanted = Wanted::new(&route, &model);
         let adapter = route.adapter(&model).map(|_| model.as_ref()).unwrap_or_default();
         let affinity = Affinity::new(&route, adapter, &parts.headers, &prompt);
-        let trailers = takes_trailers(&parts.headers);
+        let trailers = present.te && takes_trailers(&parts.headers);
         let target = parts.uri.into_parts().path_and_query.unwrap_or(PathAndQuery::from_static("/"));
-        parts.headers.insert(REQUEST_ID, id);
+        parts.headers.insert(REQUEST_ID, id.clone());
         let outgoing = Outgoing { api, target, headers: for_engine(parts.headers), body: admitted.body.clone() };
         Ok(Box::new(Pending {
             caller: Caller { priority, ..caller },

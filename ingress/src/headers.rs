@@ -27,6 +27,36 @@ pub(crate) const URI_MAX: usize = 8 << 10;
 /// Longest request id that is taken over from a client, in bytes.
 const REQUEST_ID_MAX: usize = 128;
 
+/// Which of the headers that mean something to this gateway a request has. One pass over the few that there are costs less
+/// than to look up each that there could be.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Present {
+    /// One that holds a key.
+    pub(crate) key: bool,
+    pub(crate) request_id: bool,
+    pub(crate) hops: bool,
+    pub(crate) priority: bool,
+    pub(crate) te: bool,
+}
+
+impl Present {
+    /// Of a request with these headers.
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        let mut present = Self::default();
+        for name in headers.keys() {
+            match name.as_str() {
+                "authorization" | "api-key" | "x-api-key" => present.key = true,
+                "x-request-id" => present.request_id = true,
+                "x-shoal-hops" => present.hops = true,
+                "x-shoal-priority" => present.priority = true,
+                "te" => present.te = true,
+                _ => {}
+            }
+        }
+        present
+    }
+}
+
 /// Whether `header` concerns one connection only (RFC 9110 section 7.6.1); `Keep-Alive` and `Proxy-Connection` are older than
 /// that rule.
 fn is_hop_by_hop(header: &str) -> bool {
@@ -135,13 +165,13 @@ pub(crate) fn hops(headers: &HeaderMap) -> u8 {
     headers.get_all(HOPS).iter().map(|value| count(value).unwrap_or(u8::MAX)).max().unwrap_or(0)
 }
 
-/// The client's request id if it is one, else `random` as text.
-pub(crate) fn request_id(headers: &HeaderMap, random: u128) -> HeaderValue {
+/// The request id in a client's `headers` if it is one, else `random` as text.
+pub(crate) fn request_id(headers: Option<&HeaderMap>, random: u128) -> HeaderValue {
     let sane = |value: &&HeaderValue| {
         (1..=REQUEST_ID_MAX).contains(&value.len())
             && value.as_bytes().iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(byte))
     };
-    headers.get(REQUEST_ID).filter(sane).cloned().unwrap_or_else(|| {
+    headers.and_then(|headers| headers.get(REQUEST_ID)).filter(sane).cloned().unwrap_or_else(|| {
         let mut digits = [0; 32];
         HEXLOWER.encode_mut(&random.to_be_bytes(), &mut digits);
         // Hexadecimal digits are a valid header value.
@@ -215,6 +245,18 @@ mod tests {
     }
 
     #[test]
+    fn what_a_request_has_is_found_by_the_names_that_are_looked_up_later() {
+        assert_eq!(Present::of(&headers(&[("accept", "*/*")])), Present::default());
+        let names = [&REQUEST_ID, &HOPS, &PRIORITY, &header::TE, &header::AUTHORIZATION];
+        let all = names.map(|name| (name.as_str(), "x"));
+        let present = Present { key: true, request_id: true, hops: true, priority: true, te: true };
+        assert_eq!(Present::of(&headers(&all)), present);
+        for name in ["api-key", "x-api-key"] {
+            assert!(Present::of(&headers(&[(name, "x")])).key, "{name}");
+        }
+    }
+
+    #[test]
     fn a_service_gets_one_hop_more_and_nothing_of_who_asks() {
         let sent = headers(&[("openai-organization", "o"), ("x-forwarded-for", "10.0.0.1"), ("accept", "*/*")]);
         assert_eq!(for_service(sent), headers(&[("accept", "*/*"), ("x-shoal-hops", "1")]));
@@ -244,9 +286,10 @@ mod tests {
 
     #[test]
     fn a_request_id_is_kept_if_it_is_one() {
-        assert_eq!(request_id(&headers(&[("x-request-id", "a-1_B.2")]), 7), "a-1_B.2");
+        assert_eq!(request_id(Some(&headers(&[("x-request-id", "a-1_B.2")])), 7), "a-1_B.2");
+        assert_eq!(request_id(None, 7), "00000000000000000000000000000007");
         for bad in ["", "a b", "a\"b", &"a".repeat(REQUEST_ID_MAX + 1)] {
-            let id = request_id(&headers(&[("x-request-id", bad)]), 7);
+            let id = request_id(Some(&headers(&[("x-request-id", bad)])), 7);
             assert_eq!(id, "00000000000000000000000000000007", "{bad}");
         }
     }

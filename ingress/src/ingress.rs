@@ -29,7 +29,7 @@ use crate::{
     headroom::SaidFull,
     holding::WaitingRoom,
     inflight::InFlight,
-    keys::{KeyMetrics, KeyRing},
+    keys::{KeyMetrics, KeyRing, credential},
     metrics::Metrics,
     records::Records,
     tunnel::Dial,
@@ -187,7 +187,7 @@ impl Ingress {
 
     /// The key that a request with `headers` shows, if it is good.
     pub fn shown_key(&self, headers: &HeaderMap) -> Option<KeyId> {
-        self.keys.load().identify(headers, Auth::Keys).ok()??.caller().key
+        self.keys.load().identify(credential(headers), Auth::Keys).ok()??.caller().key
     }
 
     /// Makes `registry` show the ingress's metrics, as `shoal_ingress_…` and `gen_ai_server_…`.

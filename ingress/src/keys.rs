@@ -18,6 +18,7 @@ pub use self::usage::{KeyCounts, KeyUsage};
 mod tests;
 
 pub(crate) use self::{
+    credential::credential,
     limit::Excess,
     ring::{Denied, Key, KeyRing},
     shown::KeyMetrics,

@@ -13,13 +13,18 @@ type Attempt<'a> = Pin<Box<dyn Future<Output = Result<Box<Opened>, Failure>> + S
 impl Ingress {
     /// The answer of `replica`, or of a second one if the first is slow and the endpoint wants that. `None` if there is
     /// none; `course` then says why.
-    pub(super) async fn ask(&self, errand: Errand<'_>, chosen: Chosen, course: &mut Course) -> Option<Box<Opened>> {
+    pub(super) async fn ask(
+        &self,
+        errand: Errand<'_>,
+        chosen: Box<Chosen>,
+        course: &mut Course,
+    ) -> Option<Box<Opened>> {
         let (sent, replica) = (Instant::now(), chosen.replica);
         let Some(patience) = self.hedge_after(errand) else {
-            let outcome = self.attempt_by(chosen, errand).await;
+            let outcome = self.attempt(chosen, errand).await;
             return self.settle(errand, replica, outcome, sent, course);
         };
-        let mut first: Attempt<'_> = Box::pin(self.attempt_by(chosen, errand));
+        let mut first: Attempt<'_> = Box::pin(self.attempt(chosen, errand));
         let outcome = match timeout(patience, first.as_mut()).await {
             Ok(outcome) => outcome,
             Err(_) => match self.second(errand, replica, course) {
@@ -28,14 +33,6 @@ impl Ingress {
             },
         };
         self.settle(errand, replica, outcome, sent, course)
-    }
-
-    async fn attempt_by(&self, chosen: Chosen, errand: Errand<'_>) -> Result<Box<Opened>, Failure> {
-        let Chosen { replica, known, computing, serving, trace, .. } = chosen;
-        let outgoing = errand.outgoing.traced(trace);
-        let outcome = self.attempt(replica, serving, known, &outgoing, errand.pending.deadline).await;
-        drop(computing);
-        outcome
     }
 
     /// How long the first replica has. Only streams have one: how soon an answer comes that comes whole depends on how
@@ -47,7 +44,7 @@ impl Ingress {
     }
 
     /// The second replica to be asked, if there is one and one more attempt is not too many.
-    fn second(&self, errand: Errand<'_>, first: ReplicaRef, course: &Course) -> Option<Chosen> {
+    fn second(&self, errand: Errand<'_>, first: ReplicaRef, course: &Course) -> Option<Box<Chosen>> {
         let second = self.choose_replica(errand, &course.tried, Some(first.claim)).ok()?;
         errand.pending.tally.may_retry(Instant::now()).then_some(second)
     }
@@ -57,12 +54,11 @@ impl Ingress {
         &'a self,
         errand: Errand<'a>,
         (first, mut first_attempt, first_sent): (ReplicaRef, Attempt<'a>, Instant),
-        second: Chosen,
+        second: Box<Chosen>,
         course: &mut Course,
     ) -> Option<Box<Opened>> {
         let sent = Instant::now();
-        let (second, mut second_attempt): (_, Attempt<'a>) =
-            (second.replica, Box::pin(self.attempt_by(second, errand)));
+        let (second, mut second_attempt): (_, Attempt<'a>) = (second.replica, Box::pin(self.attempt(second, errand)));
         let (outcome, by_second) = tokio::select! {
             outcome = first_attempt.as_mut() => (outcome, false),
             outcome = second_attempt.as_mut() => (outcome, true),

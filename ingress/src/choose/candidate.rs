@@ -23,6 +23,8 @@ pub(crate) struct Candidate {
     pub(crate) limit: Option<u32>,
     /// How long it will be busy with prompts that this ingress has sent it.
     pub(crate) backlog: Duration,
+    /// How many of the prompt's blocks it is believed to have.
+    pub(crate) held: usize,
     /// What the way to it costs.
     pub(crate) distance: Duration,
     /// What it costs to be there rather than at the cheapest, as time.
@@ -64,6 +66,7 @@ impl Default for Candidate {
             burden: Burden::Unknown(0),
             limit: Some(u32::MAX),
             backlog: Duration::ZERO,
+            held: 0,
             distance: Duration::ZERO,
             price: Duration::ZERO,
             key: 0,

@@ -7,27 +7,13 @@ const MOST: (usize, usize) = (4, 5);
 
 /// Brings those of `candidates` that have the most of `prefix` to the front and returns how many they are: none, unless
 /// they have four fifths of it, and more than its first turn, if it is a later one. Of a later turn, who has had only the
-/// first is no better than its home, where others may have sent the turns between. `has` says whether the replica at a
-/// position has a block, and hence all before it.
-pub(super) fn bring_holders(candidates: &mut [Candidate], prefix: &Prefix, has: impl Fn(usize, u64) -> bool) -> usize {
-    let blocks = prefix.blocks();
-    let least = (blocks.len() * MOST.0).div_ceil(MOST.1).max(prefix.root_blocks() + 1);
-    let Some(block) = blocks.get(least - 1) else { return 0 };
-    let count = bring(candidates, |candidate| has(candidate.position, *block));
-    narrow(&mut candidates[..count], blocks, least, &has)
-}
-
-/// Brings those of `holders`, which have the first `least` of `blocks`, to the front that have the most of them.
-fn narrow(holders: &mut [Candidate], blocks: &[u64], least: usize, has: &impl Fn(usize, u64) -> bool) -> usize {
-    let (mut count, mut least, mut most) = (holders.len(), least, blocks.len());
-    while count > 1 && least < most {
-        let middle = (least + most).div_ceil(2);
-        match bring(&mut holders[..count], |holder| has(holder.position, blocks[middle - 1])) {
-            0 => most = middle - 1,
-            further => (count, least) = (further, middle),
-        }
+/// first is no better than its home, where others may have sent the turns between.
+pub(super) fn bring_holders(candidates: &mut [Candidate], prefix: &Prefix) -> usize {
+    let least = (prefix.blocks().len() * MOST.0).div_ceil(MOST.1).max(prefix.root_blocks() + 1);
+    match candidates.iter().map(|candidate| candidate.held).max() {
+        Some(most) if most >= least => bring(candidates, |candidate| candidate.held == most),
+        Some(_) | None => 0,
     }
-    count
 }
 
 #[cfg(test)]
@@ -40,10 +26,9 @@ mod tests {
     fn holders(blocks: usize, held: &[usize]) -> Vec<usize> {
         let body = "a".repeat(blocks * crate::choose::prefix::BLOCK);
         let prefix = Prefix::new(1, &Prompt { body: body.as_bytes(), ..Prompt::default() }).unwrap();
-        let has = |position: usize, block| prefix.blocks()[..held[position]].contains(&block);
-        let mut candidates: Vec<Candidate> =
-            (0..held.len()).map(|position| Candidate { position, ..Candidate::default() }).collect();
-        let count = bring_holders(&mut candidates, &prefix, has);
+        let candidate = |(position, &held)| Candidate { position, held, ..Candidate::default() };
+        let mut candidates: Vec<Candidate> = held.iter().enumerate().map(candidate).collect();
+        let count = bring_holders(&mut candidates, &prefix);
         let mut found: Vec<usize> = candidates[..count].iter().map(|candidate| candidate.position).collect();
         found.sort_unstable();
         found
@@ -70,10 +55,8 @@ mod tests {
         let of =
             |answer: &str| Prefix::new(1, &Prompt { body: messages(answer).as_bytes(), ..Prompt::default() }).unwrap();
         let (short, long) = (of("a"), of(&"a".repeat(600)));
-        let count = |prefix: &Prefix, held: usize| {
-            let has = |_, block| prefix.blocks()[..held].contains(&block);
-            bring_holders(&mut [Candidate::default()], prefix, has)
-        };
+        let count =
+            |prefix: &Prefix, held: usize| bring_holders(&mut [Candidate { held, ..Candidate::default() }], prefix);
         assert_eq!([count(&short, 8), count(&long, 8), count(&long, 9), count(&long, 10)], [0, 0, 1, 1]);
     }
 }

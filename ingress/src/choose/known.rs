@@ -29,6 +29,16 @@ pub(crate) struct Known {
     state: Mutex<State>,
 }
 
+/// What a replica has to do, and how much of a prompt.
+#[derive(Debug)]
+pub(super) struct Outlook {
+    pub(super) burden: Burden,
+    /// How long it will be busy with prompts from here.
+    pub(super) backlog: Duration,
+    /// How many of the prompt's blocks it is believed to have.
+    pub(super) held: usize,
+}
+
 #[derive(Debug, Default)]
 struct State {
     /// What came with its latest answer.
@@ -68,19 +78,19 @@ impl Known {
         }
     }
 
-    /// What it has to do, and how long it will be busy with prompts from here; `own` requests it has from here.
-    pub(super) fn burden(&self, replica: &Replica, own: u32, now: Instant) -> (Burden, Duration) {
-        let state = self.lock();
-        let burden = match replica.place {
-            Place::Local(_) => own_burden(replica.load.as_ref(), own),
-            Place::Remote => burden(state.rode, state.gossip, own, now),
-        };
-        (burden, state.backlog(now))
+    /// What it has to do; `own` requests it has from here.
+    pub(super) fn burden(&self, replica: &Replica, own: u32, now: Instant) -> Burden {
+        self.lock().burden(replica, own, now)
     }
 
-    /// How many of a prompt's `blocks` it is believed to have.
-    pub(super) fn held(&self, blocks: &[u64]) -> usize {
-        self.lock().belief.held(blocks)
+    /// The same, and what it is to a prompt of these `blocks`.
+    pub(super) fn outlook(&self, replica: &Replica, own: u32, blocks: &[u64], now: Instant) -> Outlook {
+        let state = self.lock();
+        Outlook {
+            burden: state.burden(replica, own, now),
+            backlog: state.backlog(now),
+            held: state.belief.held(blocks),
+        }
     }
 
     /// Notes that it is sent a prompt of these `blocks`, of which `uncached` bytes are not in its cache; it has them before
@@ -99,6 +109,13 @@ impl Known {
 }
 
 impl State {
+    fn burden(&self, replica: &Replica, own: u32, now: Instant) -> Burden {
+        match replica.place {
+            Place::Local(_) => own_burden(replica.load.as_ref(), own),
+            Place::Remote => burden(self.rode, self.gossip, own, now),
+        }
+    }
+
     /// How long it will be busy with prompts from here. By what it has not begun to answer, which is too much where answers
     /// come whole; and by the time that has passed, which is wrong where an engine is slower or faster than is usual.
     fn backlog(&self, now: Instant) -> Duration {
@@ -145,7 +162,7 @@ mod tests {
         assert_eq!(known.lock().backlog(now), prefill(30_000));
         drop(second);
         assert_eq!(known.lock().backlog(now), Duration::ZERO);
-        assert_eq!(known.held(&[1, 2, 3]), 2);
+        assert_eq!(known.lock().belief.held(&[1, 2, 3]), 2);
     }
 
     /// Rule 1: what a replica has said is as old as it is, however often it is repeated.

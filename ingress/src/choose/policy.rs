@@ -39,15 +39,8 @@ impl Dice {
 
 /// The replica to try, or `None` if all have been tried. The order of `candidates` is another one afterwards.
 ///
-/// First the revision, by `weights`, among those that have a replica to try; then its replica, by `affinity`. `held` says
-/// how many of a prompt's blocks the replica at a position is believed to have.
-pub(crate) fn choose(
-    affinity: &Affinity,
-    candidates: &mut [Candidate],
-    weights: &[u8],
-    dice: &Dice,
-    held: impl Fn(usize, &[u64]) -> usize,
-) -> Option<Choice> {
+/// First the revision, by `weights`, among those that have a replica to try; then its replica, by `affinity`.
+pub(crate) fn choose(affinity: &Affinity, candidates: &mut [Candidate], weights: &[u8], dice: &Dice) -> Option<Choice> {
     let eligible = bring_eligible(candidates, weights, dice.revision);
     let candidates = &mut candidates[..eligible];
     if candidates.is_empty() {
@@ -63,12 +56,12 @@ pub(crate) fn choose(
             home(candidates, *session).map(|home| Choice::without_comparison(home.position, Reason::Session))
         }
         Affinity::Load => {
-            let (field, mut compared) = (Field { candidates, scale, prefix: None, held }, Compared::default());
+            let (field, mut compared) = (Field { candidates, scale, prefix: None }, Compared::default());
             field.lightest(dice, &mut compared).map(|bid| bid.choice(Reason::Lightest, compared))
         }
         Affinity::Prefix(prefix) => {
-            let holders = bring_holders(candidates, prefix, |position, block| held(position, &[block]) > 0);
-            Field { candidates, scale, prefix: Some(prefix), held }.sticky(prefix, holders, dice)
+            let holders = bring_holders(candidates, prefix);
+            Field { candidates, scale, prefix: Some(prefix) }.sticky(prefix, holders, dice)
         }
     }
 }
@@ -82,11 +75,10 @@ fn home(candidates: &[Candidate], root: u64) -> Option<&Candidate> {
 }
 
 /// Those that may get the request.
-struct Field<'a, H> {
+struct Field<'a> {
     candidates: &'a [Candidate],
     scale: Scale,
     prefix: Option<&'a Prefix>,
-    held: H,
 }
 
 /// What a candidate would cost.
@@ -111,7 +103,7 @@ impl Bid<'_> {
     }
 }
 
-impl<H: Fn(usize, &[u64]) -> usize> Field<'_, H> {
+impl Field<'_> {
     /// Stays with those that have the prompt, the first `holders`, or with its home, as long as waiting there costs less
     /// than all of it does elsewhere.
     fn sticky(&self, prefix: &Prefix, holders: usize, dice: &Dice) -> Option<Choice> {
@@ -162,10 +154,8 @@ impl<H: Fn(usize, &[u64]) -> usize> Field<'_, H> {
     }
 
     fn bid<'b>(&self, candidate: &'b Candidate) -> Bid<'b> {
-        let (bytes, held) = self.prefix.map_or((0, 0), |prefix| {
-            let held = (self.held)(candidate.position, prefix.blocks()) * BLOCK;
-            (prefix.bytes(), held.min(prefix.bytes()))
-        });
+        let (bytes, held) =
+            self.prefix.map_or((0, 0), |prefix| (prefix.bytes(), (candidate.held * BLOCK).min(prefix.bytes())));
         Bid { candidate, held, wait: self.wait(candidate), prefill: prefill(bytes - held) }
     }
 

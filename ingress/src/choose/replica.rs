@@ -5,7 +5,7 @@ use std::{cell::LazyCell, sync::Arc};
 use shoal_types::{Backend, ClaimId};
 use tokio::time::Instant;
 
-use super::{Affinity, Candidate, Choice, Computing, Dice, Known, KnownRoute, choose, eligible::bring};
+use super::{Affinity, Candidate, Choice, Computing, Dice, Known, KnownRoute, choose, eligible::bring, known::Outlook};
 use crate::{
     Ingress, RoutingTable,
     attempt::{Begun, Errand, Tried},
@@ -92,7 +92,7 @@ impl Ingress {
         errand: Errand<'_>,
         tried: &Tried,
         but: Option<ClaimId>,
-    ) -> Result<Chosen, NotChosen> {
+    ) -> Result<Box<Chosen>, NotChosen> {
         let pending = errand.pending;
         let (routes, began) = (self.routes.load(), Instant::now());
         let chooser = self.chooser(&routes);
@@ -107,7 +107,10 @@ impl Ingress {
         if chosen.is_ok() && !tried.is_empty() {
             pending.tally.series().retried();
         }
-        chosen.map(|(chosen, _)| Chosen { trace, ..chosen })
+        chosen.map(|(mut chosen, _)| {
+            chosen.trace = trace;
+            chosen
+        })
     }
 
     /// What chooses by `routes` here.
@@ -125,18 +128,17 @@ impl Chooser<'_> {
         random: [u64; Dice::RANDOM],
         now: Instant,
         candidates: &mut Vec<Candidate>,
-    ) -> Result<(Chosen, Choice), NotChosen> {
+    ) -> Result<(Box<Chosen>, Choice), NotChosen> {
         let endpoint = &quest.wanted.endpoint;
         let route = self.routes.route(endpoint.as_str()).ok_or(NotChosen::NoneLeft)?;
         let known = self.routes.known(endpoint).ok_or(NotChosen::NoneLeft)?;
-        let held = |position: usize, blocks: &[u64]| known.replicas[position].known.held(blocks);
         let is_turn = matches!(quest.affinity, Affinity::Turn);
         let dice = Dice::new(random, if is_turn { known.turn() } else { 0 });
         let mut refused = Vec::new();
         let (choice, serving) = loop {
             *candidates = self.candidates(route, known, quest, &refused, now);
             let (count, affinity) = quest.bring_those_with_room(candidates)?;
-            let choice = choose(affinity, &mut candidates[..count], known.weights(), &dice, held);
+            let choice = choose(affinity, &mut candidates[..count], known.weights(), &dice);
             let choice = choice.ok_or(NotChosen::NoneLeft)?;
             let chosen = candidates.iter().find(|candidate| candidate.position == choice.position);
             let (replica, limit) = (&route.replicas[choice.position], chosen.and_then(|chosen| chosen.limit));
@@ -152,7 +154,7 @@ impl Chooser<'_> {
         let known = Arc::clone(&known.replicas[choice.position].known);
         let computing = known.give(blocks, bytes - choice.held, now);
         let replica = route.replicas[choice.position].named();
-        Ok((Chosen { replica, known, computing, serving, trace: None }, choice))
+        Ok((Box::new(Chosen { replica, known, computing, serving, trace: None }), choice))
     }
 
     /// Whether `replica` failed a moment ago, or is being tried after that by somebody else.
@@ -170,11 +172,12 @@ impl Chooser<'_> {
     ) -> Vec<Candidate> {
         let counts = self.inflight.counts();
         let mean = LazyCell::new(|| self.mean(route, known, &counts, now));
+        let (blocks, _) = quest.affinity.prompt();
         let mut candidates = Vec::with_capacity(route.replicas.len());
         for (position, revision, replica) in quest.replicas(route) {
             let known = &known.replicas[position];
             let own = counts.of(replica.claim);
-            let (burden, backlog) = known.known.burden(replica, own, now);
+            let Outlook { burden, backlog, held } = known.known.outlook(replica, own, blocks, now);
             let room = self.occupancy(replica, burden, own, now).room(route.max_inflight, || *mean);
             candidates.push(Candidate {
                 position,
@@ -187,6 +190,7 @@ impl Chooser<'_> {
                 burden,
                 limit: (room > 0).then(|| own.saturating_add(room)),
                 backlog,
+                held,
                 distance: known.distance,
                 price: known.price,
                 key: known.known.key(),

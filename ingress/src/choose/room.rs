@@ -31,7 +31,7 @@ impl Chooser<'_> {
     pub(super) fn mean(&self, route: &Route, known: &KnownRoute, counts: &Counts<'_>, now: Instant) -> u32 {
         let loads = route.replicas.iter().zip(&known.replicas).filter_map(|(replica, known)| {
             let own = counts.of(replica.claim);
-            let (burden, _) = known.known.burden(replica, own, now);
+            let burden = known.known.burden(replica, own, now);
             let Occupancy { own, told, .. } = self.occupancy(replica, burden, own, now);
             told.map(|told| u64::from(own.max(told)))
         });
@@ -46,7 +46,7 @@ impl Chooser<'_> {
         let mean = self.mean(route, known, &counts, now);
         let room = |(replica, known): (&Replica, &super::knowledge::KnownReplica)| {
             let own = counts.of(replica.claim);
-            let (burden, _) = known.known.burden(replica, own, now);
+            let burden = known.known.burden(replica, own, now);
             (replica.claim, self.occupancy(replica, burden, own, now).room(route.max_inflight, || mean))
         };
         Rooms::of(route.replicas.iter().zip(&known.replicas).map(room))

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, header};
 const BARE: [HeaderName; 2] = [HeaderName::from_static("api-key"), HeaderName::from_static("x-api-key")];
 
 /// What the client shows as its key: `Authorization: Bearer`, else one of the headers of other SDKs.
-pub(super) fn credential(headers: &HeaderMap) -> Option<&str> {
+pub(crate) fn credential(headers: &HeaderMap) -> Option<&str> {
     let bearer = headers.get(header::AUTHORIZATION).and_then(|value| bearer(value.to_str().ok()?));
     bearer.or_else(|| BARE.iter().find_map(|name| headers.get(name)?.to_str().ok()).map(str::trim))
 }

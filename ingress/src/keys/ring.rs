@@ -10,7 +10,7 @@ use ring::digest::{SHA256, digest};
 use shoal_types::{EndpointName, KEY_PREFIX, KeyGrant, KeyHash, KeyId, KeyRecord, KeyUse, key_id};
 use tokio::time::Instant;
 
-use super::{KeyMetrics, KeyUsage, KeyVisit, credential::credential, limit::Excess, meter::Meter};
+use super::{KeyMetrics, KeyUsage, KeyVisit, limit::Excess, meter::Meter};
 use crate::{caller::Caller, config::Auth};
 
 /// One key, as this ingress goes by it.
@@ -100,10 +100,10 @@ impl KeyRing {
         Self { keys: records.into_iter().map(key).collect(), retired: Mutex::new(retired) }
     }
 
-    /// The key that a request with `headers` shows. Where none is asked for, only what looks like one of this program is
+    /// The key that a request shows as `credential`. Where none is asked for, only what looks like one of this program is
     /// taken for one: clients must send something, and what they send then means nothing.
-    pub(crate) fn identify(&self, headers: &HeaderMap, auth: Auth) -> Result<Option<Arc<Key>>, Denied> {
-        match (credential(headers), auth) {
+    pub(crate) fn identify(&self, credential: Option<&str>, auth: Auth) -> Result<Option<Arc<Key>>, Denied> {
+        match (credential, auth) {
             (None, Auth::None) => Ok(None),
             (None, Auth::Keys) => Err(Denied::NoKey),
             (Some(text), Auth::None) if !text.starts_with(KEY_PREFIX) => Ok(None),

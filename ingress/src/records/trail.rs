@@ -79,7 +79,11 @@ impl Trail {
         match decisions.last_mut() {
             // It waits, and looks again; or there are more than anybody reads.
             Some(last) if (last.chosen, decision.chosen) == (None, None) || are_many => *last = decision,
-            Some(_) | None => decisions.push(decision),
+            Some(_) | None => {
+                // Nearly all requests have one.
+                decisions.reserve_exact(1);
+                decisions.push(decision);
+            }
         }
     }
 

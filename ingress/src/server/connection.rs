@@ -118,6 +118,8 @@ impl Ingress {
         });
         let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
         tokio::select! {
+            // Whose turn it is need not be drawn each time that a byte comes.
+            biased;
             served = connection.as_mut() => served,
             () = self.stopping.cancelled() => {
                 connection.as_mut().graceful_shutdown();

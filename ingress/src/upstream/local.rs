@@ -9,6 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::TryFutureExt as _;
 use http::{Request, StatusCode};
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -84,12 +85,11 @@ fn exchange(
     mut connection: Connection,
     request: Request<RequestBody>,
 ) -> impl Future<Output = hyper::Result<(Head, EngineBody)>> {
-    let answer = connection.send(request);
-    async move {
-        let (parts, incoming) = answer.await?.into_parts();
+    connection.send(request).map_ok(|answer| {
+        let (parts, incoming) = answer.into_parts();
         let lease = Lease { connection, pool: Arc::clone(pool), backend: Arc::clone(backend) };
-        Ok((head(parts), EngineBody { incoming, lease: Some(lease) }))
-    }
+        (head(parts), EngineBody { incoming, lease: Some(lease) })
+    })
 }
 
 fn head(parts: http::response::Parts) -> Head {

@@ -3,6 +3,7 @@
 use std::{
     collections::HashSet,
     future::Future,
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -46,7 +47,8 @@ impl Connection {
     }
 
     async fn is_usable(&mut self) -> bool {
-        !self.sender.is_closed() && within(READY_WITHIN, self.sender.ready()).await.is_ok_and(|ready| ready.is_ok())
+        !self.sender.is_closed()
+            && within(READY_WITHIN, pin!(self.sender.ready())).await.is_ok_and(|ready| ready.is_ok())
     }
 }
 

@@ -35,7 +35,7 @@ fn dice(random: &mut StdRng) -> Dice {
 
 fn by_load(candidates: &[Candidate], weights: &[u8], seed: u64) -> Option<usize> {
     let dice = dice(&mut StdRng::seed_from_u64(seed));
-    choose(&Affinity::Load, &mut placed(candidates), weights, &dice, |_, _| 0).map(|choice| choice.position)
+    choose(&Affinity::Load, &mut placed(candidates), weights, &dice).map(|choice| choice.position)
 }
 
 /// How often each candidate is chosen in 10,000 draws.
@@ -66,12 +66,11 @@ impl Asked {
     }
 
     fn choice(&self, candidates: &[Candidate], seed: u64) -> Choice {
-        let Affinity::Prefix(prefix) = &self.affinity else { panic!("it has a prefix") };
-        let held = |position: usize, blocks: &[u64]| {
-            let has = &prefix.blocks()[..self.held.get(position).copied().unwrap_or(0)];
-            blocks.iter().take_while(|block| has.contains(block)).count()
-        };
-        choose(&self.affinity, &mut placed(candidates), &[100], &dice(&mut StdRng::seed_from_u64(seed)), held).unwrap()
+        let mut candidates = placed(candidates);
+        for (candidate, &held) in candidates.iter_mut().zip(&self.held) {
+            candidate.held = held;
+        }
+        choose(&self.affinity, &mut candidates, &[100], &dice(&mut StdRng::seed_from_u64(seed))).unwrap()
     }
 
     /// Who is chosen, whatever chance says, and why.
@@ -224,7 +223,7 @@ fn homes_are_near() {
 fn a_session_stays_where_it_is_whatever_the_load() {
     let at = |session, candidates: &[Candidate]| {
         let dice = dice(&mut StdRng::seed_from_u64(session));
-        choose(&Affinity::Session(session), &mut placed(candidates), &[100], &dice, |_, _| 0).unwrap().position
+        choose(&Affinity::Session(session), &mut placed(candidates), &[100], &dice).unwrap().position
     };
     let mut candidates = [known(1); 4];
     let before: Vec<usize> = (0..100).map(|session| at(session, &candidates)).collect();
@@ -240,15 +239,16 @@ fn a_session_stays_where_it_is_whatever_the_load() {
 fn turns_go_round() {
     let turns = (0..6).map(|turn| {
         let dice = Dice { turn, ..dice(&mut StdRng::seed_from_u64(turn)) };
-        choose(&Affinity::Turn, &mut placed(&[known(9), known(0), known(5)]), &[100], &dice, |_, _| 0).unwrap().position
+        choose(&Affinity::Turn, &mut placed(&[known(9), known(0), known(5)]), &[100], &dice).unwrap().position
     });
     assert_eq!(turns.collect::<Vec<_>>(), [0, 1, 2, 0, 1, 2]);
 }
 
 fn candidates() -> impl Strategy<Value = Vec<Candidate>> {
-    let candidate = (0..3_usize, any::<(bool, bool, bool, Option<u32>, u8)>());
-    let candidate = candidate.prop_map(|(revision, (tried, suspect, local, load, millis))| Candidate {
+    let candidate = (0..3_usize, 0..9_usize, any::<(bool, bool, bool, Option<u32>, u8)>());
+    let candidate = candidate.prop_map(|(revision, held, (tried, suspect, local, load, millis))| Candidate {
         revision,
+        held,
         tried,
         suspect,
         local,
@@ -261,16 +261,12 @@ fn candidates() -> impl Strategy<Value = Vec<Candidate>> {
 proptest! {
     #[test]
     fn only_untried_ones_are_chosen(
-        candidates in candidates(), weights: [u8; 3], seed: u64, held in prop::collection::vec(0..9_usize, 12),
+        candidates in candidates(), weights: [u8; 3], seed: u64,
     ) {
-        let asked = Asked::new(0, 8, &held);
-        let Affinity::Prefix(prefix) = &asked.affinity else { panic!("it has a prefix") };
-        let has = |position: usize, blocks: &[u64]| {
-            blocks.iter().take_while(|block| prefix.blocks()[..held[position].min(8)].contains(block)).count()
-        };
+        let asked = Asked::new(0, 8, &[]);
         let mut random = StdRng::seed_from_u64(seed);
         for affinity in [&asked.affinity, &Affinity::Load, &Affinity::Turn, &Affinity::Session(seed)] {
-            match choose(affinity, &mut placed(&candidates), &weights, &dice(&mut random), has) {
+            match choose(affinity, &mut placed(&candidates), &weights, &dice(&mut random)) {
                 Some(choice) => prop_assert!(!candidates[choice.position].tried),
                 None => prop_assert!(candidates.iter().all(|candidate| candidate.tried)),
             }
