@@ -1,6 +1,6 @@
-//! What the gateway costs beside nginx, on this machine: `cargo bench -p shoal-ingress --bench gateway --profile dist -- 5`
-//! runs five interleaved rounds and prints the medians. Client, engines and proxies are processes of their own and share the
-//! cores; CPU is that of the proxy's threads, by the kernel's account. The engines answer without thinking.
+//! What the gateway costs beside nginx, on this machine: `gateway-bench 5`, which `packaging/build --bench` compiles, runs five
+//! interleaved rounds and prints the medians. Client, engines and proxies are processes of their own and share the cores; CPU
+//! is that of the proxy's threads, by the kernel's account. The engines answer without thinking.
 //!
 //! The ingress runs with keys, metrics, request records and prefix routing to two engines of its node; an access log is the
 //! daemon's, and not in it. nginx does nothing but pass on.
@@ -23,6 +23,7 @@ mod engine;
 mod ingress;
 mod process;
 mod sections;
+mod train;
 
 use std::{collections::BTreeMap, env, fs};
 
@@ -36,10 +37,11 @@ use self::{
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() {
-    let mut args = env::args().skip(1).filter(|arg| !arg.starts_with("--"));
+    let mut args = env::args().skip(1);
     match args.next().as_deref() {
         Some("engine") => engine::run(),
         Some("ingress") => ingress::run(args.map(|address| address.parse().unwrap())),
+        Some("train") => train::run(args),
         rounds => compare(rounds.map_or(1, |rounds| rounds.parse().expect("the number of rounds"))),
     }
 }

@@ -32,7 +32,7 @@ pub const SECTIONS: [Section; 12] = [
     },
     Section {
         what: "p99 at 1,000 requests a second, the way without a proxy included",
-        measure: |proxy| Box::pin(async { paced(proxy.address, 1_000, 512, TIME, || {}).await.p99().as_secs_f64() }),
+        measure: |proxy| Box::pin(async { paced(&proxy.target(), 1_000, 512, TIME, || {}).await.p99().as_secs_f64() }),
         show: micros,
     },
     Section {
@@ -48,12 +48,12 @@ pub const SECTIONS: [Section; 12] = [
     Section { what: "the same, 256 streams", measure: |proxy| Box::pin(tokens(proxy, 256)), show: seconds },
     Section {
         what: "first token, p99, 64 streams",
-        measure: |proxy| Box::pin(async { streams(proxy.address, 64, 100, STEP, || {}).await.p99().as_secs_f64() }),
+        measure: |proxy| Box::pin(async { streams(&proxy.target(), 64, 100, STEP, || {}).await.p99().as_secs_f64() }),
         show: micros,
     },
     Section {
         what: "tokens that came merged with others, of 6,400",
-        measure: |proxy| Box::pin(async { streams(proxy.address, 64, 100, STEP, || {}).await.merged as f64 }),
+        measure: |proxy| Box::pin(async { streams(&proxy.target(), 64, 100, STEP, || {}).await.merged as f64 }),
         show: whole,
     },
     Section {
@@ -80,31 +80,31 @@ fn whole(count: f64) -> String {
 
 async fn cost(proxy: &Process, connections: usize, prompt: usize) -> f64 {
     let before = Cell::new(Duration::ZERO);
-    let seen = closed(proxy.address, connections, prompt, TIME, || before.set(proxy.cpu())).await;
+    let seen = closed(&proxy.target(), connections, prompt, TIME, || before.set(proxy.cpu())).await;
     (proxy.cpu() - before.get()).as_secs_f64() / seen.took.len() as f64
 }
 
 async fn rate(proxy: &Process, connections: usize) -> f64 {
-    closed(proxy.address, connections, 512, TIME, || {}).await.took.len() as f64 / TIME.as_secs_f64()
+    closed(&proxy.target(), connections, 512, TIME, || {}).await.took.len() as f64 / TIME.as_secs_f64()
 }
 
 async fn large(proxy: &Process) -> f64 {
     let before = Cell::new(Duration::ZERO);
-    paced(proxy.address, 100, 400_000, TIME, || before.set(proxy.cpu())).await;
+    paced(&proxy.target(), 100, 400_000, TIME, || before.set(proxy.cpu())).await;
     (proxy.cpu() - before.get()).as_secs_f64() / TIME.as_secs_f64()
 }
 
 async fn tokens(proxy: &Process, count: u32) -> f64 {
     let before = proxy.cpu();
-    let seen = streams(proxy.address, count, 100, STEP, || {}).await;
+    let seen = streams(&proxy.target(), count, 100, STEP, || {}).await;
     (proxy.cpu() - before).as_secs_f64() / seen.tokens as f64 * 1e4
 }
 
 async fn memory(proxy: &Process) -> f64 {
     const STREAMS: u32 = 1_000;
     // What any request needs is there before.
-    closed(proxy.address, 8, 512, Duration::ZERO, || {}).await;
+    closed(&proxy.target(), 8, 512, Duration::ZERO, || {}).await;
     let (idle, open) = (proxy.memory(), Cell::new(0));
-    streams(proxy.address, STREAMS, 20, Duration::from_millis(200), || open.set(proxy.memory())).await;
+    streams(&proxy.target(), STREAMS, 20, Duration::from_millis(200), || open.set(proxy.memory())).await;
     open.get().saturating_sub(idle) as f64 / f64::from(STREAMS)
 }

@@ -11,6 +11,8 @@ use std::{
 
 use tempfile::TempDir;
 
+use super::{client::Target, ingress};
+
 /// A server, which ends with this.
 pub struct Process {
     pub address: SocketAddr,
@@ -26,6 +28,11 @@ impl Process {
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         Self { address: line.trim().parse().unwrap(), child, _directory: None }
+    }
+
+    /// What the ingress serves, or another proxy before the same engines.
+    pub fn target(&self) -> Target {
+        Target { address: self.address, endpoint: ingress::ENDPOINT, key: ingress::key().into() }
     }
 
     /// The CPU that its threads have used, and its children's.

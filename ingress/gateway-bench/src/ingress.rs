@@ -19,6 +19,7 @@ use shoal_types::{
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+pub const ENDPOINT: &str = "bench";
 const KEY: KeyId = KeyId::from_bytes([7; 10]);
 
 /// The key that clients show.
@@ -47,7 +48,7 @@ pub fn run(engines: impl Iterator<Item = SocketAddr>) {
         site: Site::default(),
     };
     let route = Route {
-        endpoint: "bench".parse().unwrap(),
+        endpoint: ENDPOINT.parse().unwrap(),
         created: time,
         timeout: Duration::from_secs(600),
         may_wake: true,
