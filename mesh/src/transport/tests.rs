@@ -1,5 +1,6 @@
 //! Nodes on loopback, in one process.
 
+mod far;
 mod joining;
 mod links;
 mod streams;
