@@ -67,7 +67,8 @@ impl Ingress {
                 Err(error)
             }
         };
-        let mut response = answered.unwrap_or_else(|error| error.response(api.map_or(ErrorShape::OpenAi, Api::errors)));
+        let mut response =
+            answered.unwrap_or_else(|error| error.response(api.map_or(ErrorShape::OpenAi, Api::errors), &id));
         if is_head {
             without_body(&mut response);
         }
