@@ -13,7 +13,7 @@ const QUIET: Duration = Duration::from_millis(2_250);
 /// section 6.2): on a far path seven packets from each end, all of which would have to be lost.
 const ROUND_TRIPS: u32 = 8;
 
-/// How long nothing has come from a peer, as far as this node was awake.
+/// How long nothing has come from a peer, by this node's own pace.
 #[derive(Debug)]
 pub(super) struct Silence {
     received: u64,
@@ -28,10 +28,10 @@ impl Silence {
     }
 
     /// Whether it has lasted too long at `now` for a peer that is a round trip of `rtt` away, when `received` packets have
-    /// come in all; if so, for how long. To be asked every [`LOOK`]: time between two looks counts as no more than two
-    /// of them, as a node that was stopped itself has not read yet what came.
+    /// come in all; if so, for how long. To be asked every [`LOOK`], and counts no more for each time: a node that was
+    /// stopped itself, or gets to nothing in time, is as late to read what came, or to send what would be answered.
     pub(super) fn is_too_long(&mut self, received: u64, rtt: Duration, now: Instant) -> Option<Duration> {
-        let passed = now.saturating_duration_since(self.looked).min(2 * LOOK);
+        let passed = now.saturating_duration_since(self.looked).min(LOOK);
         let lasts = if received == self.received { self.lasts + passed } else { Duration::ZERO };
         *self = Self { received, lasts, looked: now };
         (lasts >= QUIET + ROUND_TRIPS * rtt).then_some(lasts)
@@ -81,6 +81,14 @@ mod tests {
         assert_eq!(silence.is_too_long(0, NEAR, woken), None);
         // What came meanwhile has been read by then.
         assert_eq!(silence.is_too_long(40, NEAR, woken + LOOK), None);
+    }
+
+    #[test]
+    fn a_node_that_is_late_itself_waits_longer() {
+        let start = Instant::now();
+        let mut silence = Silence::new(0, start);
+        let given_up = (1..).find(|&look| silence.is_too_long(0, NEAR, start + LOOK * 3 * look).is_some()).unwrap();
+        assert_eq!(LOOK * 3 * given_up, 3 * given_up_after(NEAR));
     }
 
     /// When packets arrive, in milliseconds, from a peer with which nothing is spoken, over a path of this `rtt` where

@@ -105,11 +105,11 @@ async fn nodes_that_dial_each_other_at_once_end_with_one_connection() {
 }
 
 /// A node on a runtime of its own. Stopped with it, it is dead: not one packet leaves it any more.
-fn mortal(identity: Identity) -> (Runtime, Node) {
+fn mortal(identity: Identity, start: impl FnOnce(Identity) -> Node) -> (Runtime, Node) {
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let node = {
         let _entered = runtime.enter();
-        Node::start(identity)
+        start(identity)
     };
     (runtime, node)
 }
@@ -120,7 +120,7 @@ async fn a_peer_that_died_is_silent_long_before_its_connection_ends() {
     let first = first_node(dir.path(), clock::now());
     let second = joined(&first, dir.path(), 1);
     let a = Node::start(first);
-    let (runtime, b) = mortal(second);
+    let (runtime, b) = mortal(second, Node::start);
     a.knows(&b);
     let (id, silent_for) = (b.id, Duration::from_secs(4));
     // For no more than that: who waits for a peer hangs up on one that is silent.
@@ -139,26 +139,23 @@ async fn a_peer_that_died_is_silent_long_before_its_connection_ends() {
     shut_down([a]).await;
 }
 
-/// How soon a dead peer is missed by whoever waits for it: far less than the idle timeout of 6 s.
-const MISSED_WITHIN: Duration = Duration::from_secs(4);
+/// Far longer than a peer may be silent that is waited for.
+const QUIETLY: Duration = Duration::from_secs(5);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_peer_that_died_is_missed_by_whoever_waits_for_it() {
     let dir = tempdir().unwrap();
     let first = first_node(dir.path(), clock::now());
     let second = joined(&first, dir.path(), 1);
-    let a = Node::start(first);
-    let (runtime, mut b) = mortal(second);
+    let a = Node::start_patient(first);
+    let (runtime, mut b) = mortal(second, Node::start_patient);
     a.knows(&b);
     let mut there = a.transport.open(b.id, StreamKind::Forward).await.unwrap();
     let here = b.next_stream().await;
-    // Nothing is said for longer than a peer may be silent: keep-alives are enough.
-    assert!(timeout(MISSED_WITHIN, there.recv.read_u8()).await.is_err(), "a stream on which nothing is said goes on");
+    assert!(timeout(QUIETLY, there.recv.read_u8()).await.is_err(), "keep-alives are enough");
 
     runtime.shutdown_background();
-    let died = Instant::now();
     let error = soon(there.recv.read_u8()).await.unwrap_err();
-    assert!(died.elapsed() < MISSED_WITHIN, "{:?}", died.elapsed());
     assert_eq!(error.kind(), ErrorKind::TimedOut);
     assert!(error.to_string().contains("nothing came from the peer"), "{error}");
     a.until_connected(&[]).await;
@@ -174,7 +171,7 @@ async fn a_restarted_peer_is_noticed_long_before_the_idle_timeout() {
     let a = Node::start(first);
 
     // In a runtime of its own, so that it can die without a word.
-    let (runtime, mut b) = mortal(identity.clone());
+    let (runtime, mut b) = mortal(identity.clone(), Node::start);
     a.knows(&b);
     let (id, address) = (b.id, b.address());
     let mut stream = a.transport.open(id, StreamKind::Probe).await.unwrap();
