@@ -287,7 +287,9 @@ impl Daemon {
             stop: CancellationToken::new(),
         };
         let metrics = Metrics::new(&ingress, &requests, readings.clone(), inventory.xid_counts());
-        requests.start(&daemon.tasks, &daemon.stop);
+        let moved = watch::Sender::default();
+        requests.start(&daemon.tasks, moved.subscribe(), &daemon.stop);
+        daemon.tasks.spawn(settings::hear_hangups(moved, daemon.stop.clone()));
         let notices = watch::Sender::new(None);
         let replicas = Replicas::new(Parts {
             mesh: Arc::clone(&mesh),

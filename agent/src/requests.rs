@@ -16,7 +16,7 @@ use prometheus_client::{metrics::counter::Counter, registry::Registry};
 use shoal_ingress::{Hop, Observer, RequestRecord, Telling};
 use shoal_mesh::clock;
 use shoal_types::{NodeId, UnixMillis};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub(crate) use self::summary::RequestSummary;
@@ -137,10 +137,11 @@ impl Requests {
         registry.register("traces_dropped", help, self.spans_dropped.clone());
     }
 
-    /// Writes until `stop`, and then what is left.
-    pub(crate) fn start(self, tasks: &TaskTracker, stop: &CancellationToken) {
+    /// Writes until `stop`, and then what is left. The file of the access log is opened anew when `moved` says that it was
+    /// moved away.
+    pub(crate) fn start(self, tasks: &TaskTracker, moved: watch::Receiver<()>, stop: &CancellationToken) {
         if let Some((log, records)) = self.log {
-            tasks.spawn(log.write(records, stop.clone()));
+            tasks.spawn(log.write(records, moved, stop.clone()));
         }
         if let Some((exporter, traced)) = self.exporter {
             tasks.spawn(exporter.export(traced, stop.clone()));

@@ -80,6 +80,11 @@ impl LogFile {
         Self { path, max, open: None }
     }
 
+    /// Lets go of the file, which somebody may have moved away; the next line opens one at its path, or makes it.
+    pub fn let_go(&mut self) {
+        self.open = None;
+    }
+
     /// Appends one or more lines and a line end; they go into one file.
     ///
     /// # Errors

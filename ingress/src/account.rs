@@ -103,6 +103,11 @@ impl Account {
         self.arrival.at
     }
 
+    /// What its client calls it.
+    pub(crate) const fn id(&self) -> &HeaderValue {
+        &self.arrival.id
+    }
+
     /// Where its choices are noted.
     pub(crate) fn trail(&self) -> Arc<Trail> {
         Arc::clone(&self.trail)

@@ -259,10 +259,10 @@ impl RequestError {
         self.terms().code
     }
 
-    /// The whole answer.
-    pub(crate) fn response(&self, shape: ErrorShape) -> Response<ReplyBody> {
+    /// The whole answer to the request with `id`, but for the header that says so.
+    pub(crate) fn response(&self, shape: ErrorShape, id: &HeaderValue) -> Response<ReplyBody> {
         let Terms { status, code, param, reason, retry_after } = self.terms();
-        let mut response = Response::new(ReplyBody::full(shape.body(&self.to_string(), status, param, code)));
+        let mut response = Response::new(ReplyBody::full(shape.body(&self.to_string(), status, param, code, id)));
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -282,9 +282,9 @@ impl RequestError {
     }
 
     /// The same as the event that ends a stream whose head has been sent.
-    pub(crate) fn event(&self, shape: ErrorShape) -> Bytes {
+    pub(crate) fn event(&self, shape: ErrorShape, id: &HeaderValue) -> Bytes {
         let Terms { status, code, param, .. } = self.terms();
-        shape.event_of(&shape.body(&self.to_string(), status, param, code))
+        shape.event_of(&shape.body(&self.to_string(), status, param, code, id))
     }
 }
 
@@ -292,19 +292,23 @@ impl RequestError {
 mod tests {
     use super::*;
 
+    const ID: HeaderValue = HeaderValue::from_static("question-7");
+
     #[test]
     fn an_error_names_what_to_do_in_openais_shape() {
         let error = RequestError::UnknownModel { model: "lama".into(), nearest: Some("llama".into()) };
-        let event = error.event(ErrorShape::OpenAi);
+        let event = error.event(ErrorShape::OpenAi, &ID);
         let value: serde_json::Value = serde_json::from_slice(event.strip_prefix(b"data: ").unwrap()).unwrap();
         assert_eq!(
             value,
             serde_json::json!({"error": {
                 "message": "the model `lama` does not exist; did you mean `llama`?",
                 "type": "invalid_request_error", "param": "model", "code": "model_not_found",
+                "request_id": "question-7",
             }})
         );
-        let none = RequestError::NoReadyReplica { endpoint: "llama".parse().unwrap() }.response(ErrorShape::OpenAi);
+        let none =
+            RequestError::NoReadyReplica { endpoint: "llama".parse().unwrap() }.response(ErrorShape::OpenAi, &ID);
         assert_eq!((none.status().as_u16(), none.headers()[REASON].as_bytes()), (503, b"no-ready-replica".as_slice()));
         assert_eq!(none.headers()[header::RETRY_AFTER], "5");
     }
@@ -313,7 +317,7 @@ mod tests {
     fn an_error_as_an_event_says_the_same() {
         let wanted = Wanted { endpoint: "llama".parse().unwrap(), model: Some("meta/Llama".into()) };
         let error = RequestError::NeverReady { wanted, held: Duration::from_secs(300) };
-        let event = error.event(ErrorShape::OpenAi);
+        let event = error.event(ErrorShape::OpenAi, &ID);
         let text = std::str::from_utf8(&event).unwrap();
         assert!(text.contains("no_ready_replica") && text.contains("server_error"), "{text}");
         assert!(text.contains("`llama` with the model `meta/Llama` has become ready in the 300 s"), "{text}");

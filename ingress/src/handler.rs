@@ -67,7 +67,8 @@ impl Ingress {
                 Err(error)
             }
         };
-        let mut response = answered.unwrap_or_else(|error| error.response(api.map_or(ErrorShape::OpenAi, Api::errors)));
+        let mut response =
+            answered.unwrap_or_else(|error| error.response(api.map_or(ErrorShape::OpenAi, Api::errors), &id));
         if is_head {
             without_body(&mut response);
         }
@@ -173,7 +174,7 @@ impl Ingress {
         let caller = key.as_ref().map_or(Caller::ANONYMOUS, |key| key.caller());
         let priority = if present.priority { priority(&parts.headers, caller.priority) } else { Some(caller.priority) };
         let priority = priority.ok_or(RequestError::Priority)?;
-        let Head { model, stream, prompt } = Head::read(api.format(), &parts.headers, &admitted.body)?;
+        let Head { model, stream, longest, prompt } = Head::read(api.format(), &parts.headers, &admitted.body)?;
         let route = self.find_route(&model, key.as_ref())?;
         let wanted = Wanted::new(&route, &model);
         let adapter = route.adapter(&model).map(|_| model.as_ref()).unwrap_or_default();
@@ -188,6 +189,7 @@ impl Ingress {
             trail: account.trail(),
             wanted,
             stream,
+            longest,
             may_wake: route.may_wake,
             outgoing,
             affinity,

@@ -1,5 +1,5 @@
-//! What the ingress reads of a request body: two fields, and where the prompt is. The body itself goes to the engine as
-//! it came.
+//! What the ingress reads of a request body: model and stream, how long the answer may be, and where the prompt is. The body
+//! itself goes to the engine as it came.
 
 mod form;
 
@@ -35,6 +35,9 @@ pub(crate) enum HeadError {
 pub(crate) struct Head<'a> {
     pub(crate) model: Cow<'a, str>,
     pub(crate) stream: bool,
+    /// Tokens that the answer may have, if the request says so. Of several limits the largest: engines do not agree on which
+    /// one counts.
+    pub(crate) longest: Option<u32>,
     pub(crate) prompt: Prompt<'a>,
 }
 
@@ -51,6 +54,9 @@ pub(crate) struct Prompt<'a> {
 
 /// Names of what a prompt consists of.
 const PARTS: [&[u8]; 7] = [b"messages", b"prompt", b"input", b"tools", b"system", b"instructions", b"cache_salt"];
+
+/// Names of what limits an answer: of chat and completions, and Anthropic's; of chat; of responses.
+const LIMITS: [&[u8]; 3] = [b"max_tokens", b"max_completion_tokens", b"max_output_tokens"];
 
 #[derive(Deserialize)]
 struct Fields<'a> {
@@ -106,7 +112,7 @@ impl<'a> Head<'a> {
 
     /// The head of `body`, if nothing of it is written in an unusual way.
     fn skim(body: &'a [u8]) -> Option<Self> {
-        let (mut model, mut stream, mut parts) = (None, None, [None; PARTS.len()]);
+        let (mut model, mut stream, mut longest, mut parts) = (None, None, None, [None; PARTS.len()]);
         for member in members(body) {
             let Member { name, value } = member.ok()?;
             let value = &body[value];
@@ -114,7 +120,10 @@ impl<'a> Head<'a> {
                 b"model" => model.replace(plain_string(value)?).is_some(),
                 b"stream" => stream.replace(serde_json::from_slice::<bool>(value).ok()?).is_some(),
                 name => match PARTS.iter().position(|part| *part == name) {
-                    None => false,
+                    None => {
+                        longest = longest.max(limit(name, value));
+                        false
+                    }
                     Some(_) if value == b"null" => return None,
                     Some(part) => parts[part].replace(value).is_some(),
                 },
@@ -129,7 +138,7 @@ impl<'a> Head<'a> {
             body: messages.or(prompt).or(input).unwrap_or_default(),
             salt,
         };
-        Some(Self { model: model?.into(), stream: stream.unwrap_or(false), prompt })
+        Some(Self { model: model?.into(), stream: stream.unwrap_or(false), longest, prompt })
     }
 
     fn parse_all(body: &'a [u8]) -> Result<Self, HeadError> {
@@ -140,7 +149,8 @@ impl<'a> Head<'a> {
         let fields: Fields<'a> = serde_json::from_slice(body)?;
         let prompt = fields.prompt();
         let Name(model) = fields.model.ok_or(HeadError::NoModel)?;
-        Ok(Self { model, stream: fields.stream.unwrap_or(false), prompt })
+        let limits = members(body).map_while(Result::ok).filter_map(|Member { name, value }| limit(name, &body[value]));
+        Ok(Self { model, stream: fields.stream.unwrap_or(false), longest: limits.max(), prompt })
     }
 
     fn of_form(headers: &HeaderMap, body: &'a [u8]) -> Result<Self, HeadError> {
@@ -149,8 +159,17 @@ impl<'a> Head<'a> {
         let model = spans.model.and_then(|span| str::from_utf8(&body[span]).ok()).ok_or(HeadError::NoModel)?;
         let stream = spans.stream.is_some_and(|span| is_true(&body[span]));
         // What is spoken has no prefix that an engine would keep.
-        Ok(Self { model: model.into(), stream, prompt: Prompt::default() })
+        Ok(Self { model: model.into(), stream, longest: None, prompt: Prompt::default() })
     }
+}
+
+/// The limit of an answer that a member says, in tokens; what is no such number is for the engine to refuse.
+fn limit(name: &[u8], value: &[u8]) -> Option<u32> {
+    if !LIMITS.contains(&name) {
+        return None;
+    }
+    let tokens: u64 = str::from_utf8(value).ok()?.parse().ok()?;
+    Some(u32::try_from(tokens).unwrap_or(u32::MAX))
 }
 
 /// The text of a JSON string without escapes.
@@ -239,6 +258,31 @@ mod tests {
     fn a_field_given_twice_is_an_error_only_where_it_decides() {
         assert!(matches!(parse(r#"{"model":"a","model":"b"}"#), Err(HeadError::Malformed(_))));
         assert!(parse(r#"{"model":"a","n":1,"n":2}"#).is_ok());
+    }
+
+    #[test]
+    fn the_largest_limit_of_an_answer_counts_if_it_is_a_number() {
+        for (limits, longest) in [
+            (r#""n":1"#, None),
+            (r#""max_tokens":16"#, Some(16)),
+            (r#""max_completion_tokens":8192"#, Some(8192)),
+            (r#""max_output_tokens": 7 "#, Some(7)),
+            (r#""max_tokens":16,"max_completion_tokens":2000"#, Some(2000)),
+            (r#""max_tokens":2000,"max_tokens":16"#, Some(2000)),
+            (r#""max_tokens":0"#, Some(0)),
+            (r#""max_tokens":99999999999999999999"#, None),
+            (r#""max_tokens":9999999999"#, Some(u32::MAX)),
+            (r#""max_tokens":null"#, None),
+            (r#""max_tokens":-1"#, None),
+            (r#""max_tokens":"16""#, None),
+            (r#""x":{"max_tokens":16}"#, None),
+        ] {
+            // Also where the head is written in an unusual way.
+            for model in ["llama", r"\u006clama"] {
+                let body = format!(r#"{{"model":"{model}",{limits},"messages":[]}}"#);
+                assert_eq!(Head::parse(body.as_bytes()).unwrap().longest, longest, "{body}");
+            }
+        }
     }
 
     #[test]

@@ -18,8 +18,11 @@ use crate::{
 
 /// Bytes of a body per token of a prompt, about: English text in JSON.
 const BYTES_PER_TOKEN: usize = 4;
-/// What an answer is taken for, in tokens. What clients allow for one is mostly far more than what comes.
-const ANSWER: usize = 256;
+/// What an answer is taken for, in tokens, where the request does not say how long it may be.
+const ANSWER: u32 = 256;
+/// What it is taken for at most. Many clients allow all that a model can write, of which next to nothing comes: that is not to
+/// keep them waiting for ever.
+const ANSWER_MAX: u32 = 16 << 10;
 
 /// A client's request that has no answer yet, and all that is needed to get it one.
 #[derive(Debug)]
@@ -31,6 +34,8 @@ pub(crate) struct Pending {
     pub(crate) route: Arc<Route>,
     /// The client reads events.
     pub(crate) stream: bool,
+    /// Tokens that the answer may have, if that was said.
+    pub(crate) longest: Option<u32>,
     /// Replicas may come where there are none.
     pub(crate) may_wake: bool,
     pub(crate) outgoing: Outgoing,
@@ -52,7 +57,26 @@ impl Pending {
     /// What it asks of a queue.
     pub(crate) fn asker(&self) -> Asker<Option<KeyId>> {
         let Caller { key, priority, weight } = self.caller;
-        let cost = self.outgoing.body.len() / BYTES_PER_TOKEN + ANSWER;
-        Asker { caller: key, priority, weight, cost: u32::try_from(cost).unwrap_or(u32::MAX) }
+        Asker { caller: key, priority, weight, cost: cost(self.outgoing.body.len(), self.longest) }
+    }
+}
+
+/// What a request costs, in tokens: by the bytes of its `body`, and by the `longest` answer that it allows.
+fn cost(body: usize, longest: Option<u32>) -> u32 {
+    let prompt = u32::try_from(body / BYTES_PER_TOKEN).unwrap_or(u32::MAX);
+    prompt.saturating_add(longest.map_or(ANSWER, |longest| longest.min(ANSWER_MAX)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_costs_its_prompt_and_the_answer_that_it_allows() {
+        assert_eq!(cost(4_000, None), 1_256);
+        assert_eq!(cost(4_000, Some(16)), 1_016);
+        assert_eq!(cost(4_000, Some(16_000)), 17_000);
+        assert_eq!(cost(4_000, Some(u32::MAX)), 1_000 + ANSWER_MAX);
+        assert_eq!(cost(usize::MAX, Some(u32::MAX)), u32::MAX);
     }
 }

@@ -17,6 +17,7 @@ mod pool;
 mod pulse;
 mod receive;
 mod renewal;
+mod silence;
 mod stream;
 mod tls;
 

@@ -11,3 +11,4 @@ mod harness;
 mod cluster_loss;
 mod lossy;
 mod partition;
+mod silent;

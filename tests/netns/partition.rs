@@ -64,7 +64,7 @@ async fn rule_6_partition_3_2_for_60_s_under_load() {
     let stopped = watch.until("the surplus to take no new requests", admits).await;
     let mut streams_end = healed;
     for stream in held {
-        streams_end = streams_end.max(stream.end().await);
+        streams_end = streams_end.max(stream.end().await.at);
     }
     let settled = watch.until("exactly what is desired", |round| round.all_see(5) && round.is_settled(DESIRED)).await;
     let end = Instant::now();

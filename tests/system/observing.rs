@@ -8,7 +8,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use super::harness::{Mesh, eventually, free_tcp_port, ready, stderr};
+use super::harness::{Mesh, chat, eventually, free_tcp_port, ready, stderr};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 
@@ -140,4 +140,12 @@ async fn a_request_is_explained_by_any_node_logged_measured_and_traced() {
     let server = all.iter().find(|one| one["span"]["spanId"] == attempt["span"]["parentSpanId"]).expect("its request");
     assert_eq!(server["host"], attempt["host"]);
     assert_ne!(hop["host"], attempt["host"], "the far end is on the other node: {all:#?}");
+
+    // Turned over as logrotate does it.
+    fs::rename(&log, log.with_extension("log-1")).expect("the log can be moved");
+    mesh.nodes[0].hang_up();
+    eventually("the signal to be heard", || async { mesh.nodes[0].log().contains("SIGHUP").then_some(()) }).await;
+    let answer = chat(&mesh.nodes[0].http(), "hello", "x", 1).await.expect("an answer");
+    assert_eq!(answer.status, 200);
+    eventually("a line in the new file", || async { fs::metadata(&log).ok().filter(|file| file.len() > 0) }).await;
 }

@@ -8,7 +8,11 @@ use shoal_engine_supervisor::{
 };
 use shoal_ingress::{Auth, IngressConfig, Limits, ServerTls, Telling, TlsFiles};
 use shoal_types::Labels;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{own_binary, roots};
@@ -185,6 +189,18 @@ pub(super) fn ingress(
     }
     let workers = thread::available_parallelism().map_or(1, NonZero::get).min(WORKERS_MAX);
     IngressConfig { workers, limits, gateway_tls, tls, telling, auth, ..IngressConfig::default() }
+}
+
+/// Passes each SIGHUP on to `files_moved`, until `stop`: whoever turns log files over has moved one away.
+pub(super) async fn hear_hangups(files_moved: watch::Sender<()>, stop: CancellationToken) {
+    let mut hangups = match signal(SignalKind::hangup()) {
+        Ok(hangups) => hangups,
+        Err(error) => return warn!(%error, "SIGHUP cannot be heard, and ends the daemon"),
+    };
+    while let Some(Some(())) = stop.run_until_cancelled(hangups.recv()).await {
+        info!("SIGHUP: the access log is opened anew, if it is a file; nothing else is read again");
+        files_moved.send_replace(());
+    }
 }
 
 /// Returns on SIGTERM or SIGINT.

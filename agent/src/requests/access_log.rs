@@ -6,7 +6,12 @@ use prometheus_client::metrics::counter::Counter;
 use shoal_engine_supervisor::LogFile;
 use shoal_ingress::RequestRecord;
 use shoal_types::NodeId;
-use tokio::{fs::File, io::AsyncWriteExt as _, sync::mpsc};
+use tokio::{
+    fs::File,
+    io::AsyncWriteExt as _,
+    select,
+    sync::{mpsc, watch},
+};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -45,10 +50,23 @@ impl AccessLog {
         Ok(Self { node, sink, complained: false, dropped })
     }
 
-    /// Writes `records` until `stop`, and then those that are left.
-    pub(super) async fn write(mut self, mut records: mpsc::Receiver<Arc<RequestRecord>>, stop: CancellationToken) {
+    /// Writes `records` until `stop`, and then those that are left; into a new file whenever it was `moved` away.
+    pub(super) async fn write(
+        mut self,
+        mut records: mpsc::Receiver<Arc<RequestRecord>>,
+        mut moved: watch::Receiver<()>,
+        stop: CancellationToken,
+    ) {
         let mut batch = Vec::with_capacity(BATCH);
-        while next(&mut records, &mut batch, BATCH, &stop).await > 0 {
+        loop {
+            select! {
+                biased;
+                Ok(()) = moved.changed() => {
+                    self.sink.let_go();
+                    continue;
+                }
+                count = next(&mut records, &mut batch, BATCH, &stop) => if count == 0 { return },
+            }
             let lines: Vec<String> = batch.iter().map(|record| Line::new(record, self.node).to_string()).collect();
             self.append(&lines).await;
             batch.clear();
@@ -77,6 +95,13 @@ impl Sink {
                 stdout.write_all(format!("{lines}\n").as_bytes()).await?;
                 stdout.flush().await
             }
+        }
+    }
+
+    fn let_go(&mut self) {
+        match self {
+            Self::File(file, _) => file.let_go(),
+            Self::Stdout(_) => {}
         }
     }
 

@@ -6,7 +6,7 @@ use shoal_types::{Hlc, MemorySize, Revision};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 use super::*;
@@ -53,7 +53,7 @@ async fn tell(config: &Config, records: &[Arc<RequestRecord>]) -> (u64, u64) {
     let (observer, counts) =
         (requests.telling().observer, (requests.log_dropped.clone(), requests.spans_dropped.clone()));
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-    requests.start(&tasks, &stop);
+    requests.start(&tasks, watch::Sender::default().subscribe(), &stop);
     let observer = observer.unwrap();
     records.iter().for_each(|record| observer.request(record));
     stop.cancel();
@@ -101,6 +101,37 @@ async fn the_log_stays_within_its_size() {
     assert_eq!(sizes.len(), 2, "{sizes:?}");
     assert!(sizes.iter().all(|size| *size <= 200_000), "{sizes:?}");
     assert!(std::fs::read_to_string(file).unwrap().contains(r#""requestId":"1999""#));
+}
+
+/// As whoever turns log files over does: move it away, then say so.
+#[tokio::test]
+async fn a_file_that_was_moved_away_is_let_go_when_that_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, aside) = (dir.path().join("access.log"), dir.path().join("access.log-20261130"));
+    let requests = Requests::new(&config(Some(&file), None), node(1), History::default()).unwrap();
+    let observer = requests.telling().observer.unwrap();
+    let (tasks, stop, moved) = (TaskTracker::new(), CancellationToken::new(), watch::Sender::default());
+    requests.start(&tasks, moved.subscribe(), &stop);
+    let written = async |id: &str, file: &Path| {
+        observer.request(&record(id, None));
+        let line = format!("\"requestId\":\"{id}\"");
+        let is_there = async || {
+            while !std::fs::read_to_string(file).is_ok_and(|text| text.contains(&line)) {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(Duration::from_secs(20), is_there()).await.unwrap();
+    };
+    written("before", &file).await;
+    std::fs::rename(&file, &aside).unwrap();
+    written("between", &aside).await;
+    moved.send_replace(());
+    written("after", &file).await;
+    assert_eq!(std::fs::read_to_string(&file).unwrap().lines().count(), 1);
+    assert_eq!(std::fs::read_to_string(&aside).unwrap().lines().count(), 2);
+    stop.cancel();
+    tasks.close();
+    timeout(Duration::from_secs(20), tasks.wait()).await.unwrap();
 }
 
 #[tokio::test]

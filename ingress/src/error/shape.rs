@@ -1,7 +1,7 @@
 //! How an error is written: as OpenAI's API does it, or as Anthropic's does.
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 
 /// Longest part of an engine's answer that is repeated in an error, in bytes.
@@ -25,12 +25,14 @@ struct Details<'a> {
     r#type: &'static str,
     param: Option<&'a str>,
     code: &'a str,
+    request_id: &'a str,
 }
 
 #[derive(Serialize)]
 struct Anthropic<'a> {
     r#type: &'static str,
     error: Reason<'a>,
+    request_id: &'a str,
 }
 
 #[derive(Serialize)]
@@ -40,8 +42,17 @@ struct Reason<'a> {
 }
 
 impl ErrorShape {
-    /// The body of an answer with `status`.
-    pub(super) fn body(self, message: &str, status: StatusCode, param: Option<&str>, code: &str) -> Bytes {
+    /// The body of an answer with `status` to the request with `id`.
+    pub(super) fn body(
+        self,
+        message: &str,
+        status: StatusCode,
+        param: Option<&str>,
+        code: &str,
+        id: &HeaderValue,
+    ) -> Bytes {
+        // Letters, digits and a few signs, see `request_id`.
+        let request_id = id.to_str().unwrap_or_default();
         match self {
             Self::OpenAi => {
                 let r#type = match status {
@@ -49,22 +60,23 @@ impl ErrorShape {
                     status if status.is_server_error() => "server_error",
                     _ => "invalid_request_error",
                 };
-                json(&OpenAi { error: Details { message, r#type, param, code } })
+                json(&OpenAi { error: Details { message, r#type, param, code, request_id } })
             }
             Self::Anthropic => {
-                json(&Anthropic { r#type: "error", error: Reason { r#type: anthropic_type(status), message } })
+                let error = Reason { r#type: anthropic_type(status), message };
+                json(&Anthropic { r#type: "error", error, request_id })
             }
         }
     }
 
-    /// The event that ends a stream which cannot be finished. SDKs raise on it.
-    pub(crate) fn event(self, code: &str, message: &str) -> Bytes {
-        self.event_of(&self.body(message, StatusCode::BAD_GATEWAY, None, code))
+    /// The event that ends a stream which cannot be finished, of the request with `id`. SDKs raise on it.
+    pub(crate) fn event(self, code: &str, message: &str, id: &HeaderValue) -> Bytes {
+        self.event_of(&self.body(message, StatusCode::BAD_GATEWAY, None, code, id))
     }
 
     /// The event that ends a stream whose head has been sent, where the engine then answered with `status` and `answer`:
-    /// that answer, if SDKs raise on it, else one that says so.
-    pub(crate) fn event_of_answer(self, status: StatusCode, answer: &[u8]) -> Bytes {
+    /// that answer, if SDKs raise on it, else one that says so, of the request with `id`.
+    pub(crate) fn event_of_answer(self, status: StatusCode, answer: &[u8], id: &HeaderValue) -> Bytes {
         match serde_json::from_slice::<serde_json::Value>(answer) {
             Ok(value) if value.get("error").is_some_and(|error| !error.is_null()) => {
                 self.event_of(value.to_string().as_bytes())
@@ -72,7 +84,7 @@ impl ErrorShape {
             Ok(_) | Err(_) => {
                 let excerpt = String::from_utf8_lossy(&answer[..answer.len().min(EXCERPT_MAX)]);
                 let message = format!("the engine answered {status} instead of a stream: {excerpt}");
-                self.event_of(&self.body(&message, status, None, "no_stream"))
+                self.event_of(&self.body(&message, status, None, "no_stream", id))
             }
         }
     }
@@ -113,31 +125,36 @@ mod tests {
 
     use super::*;
 
+    const ID: HeaderValue = HeaderValue::from_static("question-7");
+
     #[test]
     fn each_api_is_told_in_its_own_shape() {
         let told = |shape: ErrorShape| -> Value {
-            let body = shape.body("why", StatusCode::NOT_FOUND, Some("model"), "model_not_found");
+            let body = shape.body("why", StatusCode::NOT_FOUND, Some("model"), "model_not_found", &ID);
             serde_json::from_slice(&body).unwrap()
         };
-        let details =
-            json!({"message": "why", "type": "invalid_request_error", "param": "model", "code": "model_not_found"});
+        let details = json!({
+            "message": "why", "type": "invalid_request_error", "param": "model", "code": "model_not_found",
+            "request_id": "question-7",
+        });
         assert_eq!(told(ErrorShape::OpenAi), json!({"error": details}));
         let reason = json!({"type": "not_found_error", "message": "why"});
-        assert_eq!(told(ErrorShape::Anthropic), json!({"type": "error", "error": reason}));
+        assert_eq!(told(ErrorShape::Anthropic), json!({"type": "error", "error": reason, "request_id": "question-7"}));
     }
 
     #[test]
     fn an_engines_error_is_an_event_as_it_is_and_anything_else_is_named() {
-        let own = ErrorShape::OpenAi.event_of_answer(StatusCode::BAD_REQUEST, b"{\n \"error\": {\"code\": 400}\n}");
+        let own =
+            ErrorShape::OpenAi.event_of_answer(StatusCode::BAD_REQUEST, b"{\n \"error\": {\"code\": 400}\n}", &ID);
         assert_eq!(own, "data: {\"error\":{\"code\":400}}\n\n");
         for odd in [r#"{"error":null}"#, r#"{"object":"error"}"#, "oops\n\ndata: x", &"x".repeat(10_000)] {
-            let event = ErrorShape::OpenAi.event_of_answer(StatusCode::BAD_REQUEST, odd.as_bytes());
+            let event = ErrorShape::OpenAi.event_of_answer(StatusCode::BAD_REQUEST, odd.as_bytes(), &ID);
             let text = std::str::from_utf8(&event).unwrap();
             assert!(text.len() < 1_000 && text.trim_end().lines().count() == 1, "{text}");
             let value: Value = serde_json::from_str(text.strip_prefix("data: ").unwrap()).unwrap();
             assert_eq!(
-                (&value["error"]["code"], &value["error"]["type"]),
-                (&"no_stream".into(), &"invalid_request_error".into())
+                (&value["error"]["code"], &value["error"]["type"], &value["error"]["request_id"]),
+                (&"no_stream".into(), &"invalid_request_error".into(), &"question-7".into())
             );
         }
     }
@@ -145,7 +162,7 @@ mod tests {
     #[test]
     fn an_event_has_one_line_of_data_whatever_the_message() {
         for (shape, name) in [(ErrorShape::OpenAi, ""), (ErrorShape::Anthropic, "event: error\n")] {
-            let event = shape.event("replica_lost", "a\nb\r\n\"c\"");
+            let event = shape.event("replica_lost", "a\nb\r\n\"c\"", &ID);
             let text = std::str::from_utf8(&event).unwrap();
             let data = text.strip_prefix(name).unwrap();
             assert_eq!(data.trim_end_matches('\n').lines().count(), 1);

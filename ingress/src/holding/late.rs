@@ -48,7 +48,7 @@ impl Ingress {
             Ok(opened) => opened,
             Err(error) => {
                 account.refused(&error);
-                return Err(error.event(shape));
+                return Err(error.event(shape, account.id()));
             }
         };
         account.answered(opened.head.status, opened.replica, opened.at);
@@ -79,7 +79,7 @@ async fn told(mut opened: Box<Opened>, pending: &Pending, account: &mut Account)
     };
     if timeout_at(pending.deadline, read).await.is_err() {
         let (endpoint, timeout) = (pending.wanted.endpoint.clone(), pending.timeout);
-        return RequestError::TimedOut { endpoint, timeout, tried: Default::default() }.event(shape);
+        return RequestError::TimedOut { endpoint, timeout, tried: Default::default() }.event(shape, account.id());
     }
-    shape.event_of_answer(opened.head.status, &answer)
+    shape.event_of_answer(opened.head.status, &answer, account.id())
 }

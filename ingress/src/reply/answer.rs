@@ -280,7 +280,7 @@ impl Reply {
             Look::Follow(_) => b"",
         };
         self.phase = Phase::LastWords(Box::pin(sleep(LAST_WORDS)));
-        Ok([gap, &self.shape.event(code, why)].concat().into())
+        Ok([gap, &self.shape.event(code, why, self.account.id())].concat().into())
     }
 
     fn count(&self, end: ResumeEnd) {

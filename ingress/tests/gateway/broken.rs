@@ -36,7 +36,10 @@ async fn a_lost_replica_is_told(node: &Node, engine: &mut Engine) {
     let (rest, whole) = answer.rest().await;
     assert!(!whole, "a broken answer must not end like a whole one");
     let error = error_of(&rest);
-    assert_eq!(error["code"], "replica_lost");
+    assert_eq!(
+        (error["code"].as_str(), error["request_id"].as_str()),
+        (Some("replica_lost"), Some(answer.header("x-request-id")))
+    );
     assert!(error["message"].as_str().unwrap().contains(&node_id(2).short()), "{error}");
 }
 

@@ -95,13 +95,13 @@ async fn a_key_is_asked_for_and_errors_do_not_repeat_it() {
     assert_eq!((early.status.as_u16(), early.error().await.0.as_str()), (503, "not_known_yet"));
 }
 
-/// Eight requests by `key` that wait at `node`, where `held` wait then.
-async fn eight_wait(node: &Node, tasks: &mut JoinSet<u16>, key: u8, held: u32) {
+/// Eight requests by `key`, with this `body`, that wait at `node`, where `held` wait then.
+async fn eight_wait(node: &Node, tasks: &mut JoinSet<u16>, (key, body): (u8, &'static str), held: u32) {
     for _ in 0..8 {
         let (mut client, bearer, name) = (node.client().await, format!("Bearer {}", text(key)), key.to_string());
         tasks.spawn(async move {
             let headers = [("authorization", bearer.as_str()), ("x-request-id", name.as_str())];
-            let mut answer = client.send(request("POST", CHAT, &headers, PLAIN)).await;
+            let mut answer = client.send(request("POST", CHAT, &headers, body)).await;
             answer.rest().await;
             answer.status.as_u16()
         });
@@ -109,24 +109,25 @@ async fn eight_wait(node: &Node, tasks: &mut JoinSet<u16>, key: u8, held: u32) {
     node.until_held(held).await;
 }
 
-#[tokio::test]
-async fn of_a_busy_endpoint_keys_get_shares_by_weight() {
+/// The first eight that an engine is given of eight requests each of two keys with these weights and bodies, all of which
+/// wait: by which key they are.
+async fn first_eight(one: (u8, u16, &'static str), other: (u8, u16, &'static str)) -> Vec<String> {
     let mut engine = Engine::start();
     let node = node(&engine, Auth::Keys).await;
     let replicas = [local(1, engine.address(), 0)];
     node.ingress.set_routes(RoutingTable::new([Route { max_inflight: Some(1), ..route(replicas) }]));
     let weighs = |weight: u16| KeyGrant { weight, ..KeyGrant::default() };
-    node.ingress.set_keys([record(1, weighs(1)), record(3, weighs(3))]);
+    node.ingress.set_keys([one, other].map(|(key, weight, _)| record(key, weighs(weight))));
     let mut client = node.client().await;
     let wait = async {
         let first = engine.call().await;
         let mut tasks = JoinSet::new();
-        eight_wait(&node, &mut tasks, 1, 8).await;
-        eight_wait(&node, &mut tasks, 3, 16).await;
+        eight_wait(&node, &mut tasks, (one.0, one.2), 8).await;
+        eight_wait(&node, &mut tasks, (other.0, other.2), 16).await;
         first.answer(200, "application/json", USAGE);
         tasks
     };
-    let key = text(1);
+    let key = text(one.0);
     let (first, mut tasks) = tokio::join!(ask(&mut client, &key), wait);
     assert_eq!(first.status, 200);
     let mut asked = Vec::new();
@@ -136,8 +137,24 @@ async fn of_a_busy_endpoint_keys_get_shares_by_weight() {
         call.answer(200, "application/json", USAGE);
         assert_eq!(soon("an answer", tasks.join_next()).await.unwrap().unwrap(), 200);
     }
-    let heavy = asked[..8].iter().filter(|key| *key == "3").count();
+    asked.truncate(8);
+    asked
+}
+
+#[tokio::test]
+async fn of_a_busy_endpoint_keys_get_shares_by_weight() {
+    let asked = first_eight((1, 1, PLAIN), (3, 3, PLAIN)).await;
+    let heavy = asked.iter().filter(|key| *key == "3").count();
     assert!((5..=7).contains(&heavy), "{asked:?}");
+}
+
+#[tokio::test]
+async fn who_asks_for_long_answers_gets_fewer_of_them() {
+    const LONG: &str = r#"{"model":"llama","messages":[],"max_completion_tokens":16000}"#;
+    const SHORT: &str = r#"{"model":"llama","messages":[],"max_tokens":16}"#;
+    let asked = first_eight((1, 1, LONG), (2, 1, SHORT)).await;
+    let short = asked.iter().filter(|key| *key == "2").count();
+    assert!(short >= 7, "the long ones were there first: {asked:?}");
 }
 
 #[tokio::test]

@@ -150,6 +150,7 @@ async fn clients_of_anthropics_api_are_told_in_its_shape() {
         assert_eq!(answer.status, status);
         let error: serde_json::Value = serde_json::from_str(&answer.rest().await.0).unwrap();
         assert_eq!((&error["type"], &error["error"]["type"]), (&"error".into(), &kind.into()));
+        assert_eq!(error["request_id"], answer.header("x-request-id"));
         let reason = if status == 503 { "no-ready-replica" } else { "" };
         assert_eq!(answer.header("x-shoal-reason"), reason);
     }

@@ -23,11 +23,20 @@ pub(super) enum CloseCode {
     Answered,
     /// What the peer proved itself with counts no more; a new connection may do better.
     Replaced,
+    /// Nothing came from the peer while it was waited for. It hears of it if it lives on.
+    Silent,
 }
 
 impl CloseCode {
-    const ALL: [Self; 6] =
-        [Self::Shutdown, Self::Duplicate, Self::Unauthenticated, Self::Revoked, Self::Answered, Self::Replaced];
+    const ALL: [Self; 7] = [
+        Self::Shutdown,
+        Self::Duplicate,
+        Self::Unauthenticated,
+        Self::Revoked,
+        Self::Answered,
+        Self::Replaced,
+        Self::Silent,
+    ];
 
     pub(super) const fn code(self) -> VarInt {
         VarInt::from_u32(match self {
@@ -37,6 +46,7 @@ impl CloseCode {
             Self::Revoked => 4,
             Self::Answered => 5,
             Self::Replaced => 6,
+            Self::Silent => 7,
         })
     }
 

@@ -21,6 +21,7 @@ use super::{
     config::{EndpointKeys, bind},
     error::CloseCode,
     inbound::inbound,
+    link::Use,
     pool::Pool,
     renewal,
     stream::Opening,
@@ -105,7 +106,7 @@ impl Transport {
     /// # Errors
     /// Why there is no stream; nothing has been sent. For a short while after a failed dial, its error, at once.
     pub async fn open(&self, node: NodeId, kind: StreamKind) -> Result<Stream, OpenError> {
-        let (link, link_use) = self.pool.link(node).await?;
+        let (link, link_use) = self.pool.link(node, Use::Stream).await?;
         let opened = timeout(OPEN_DEADLINE, link.open(Opening::Stream(kind), link_use)).await;
         opened.unwrap_or(Err(OpenError::Busy { node }))
     }

@@ -1,6 +1,7 @@
 //! One connection to one peer, and what is in use on it.
 
 use std::{
+    io,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -10,13 +11,14 @@ use shoal_types::NodeId;
 use tokio::{
     io::AsyncWriteExt as _,
     sync::watch,
-    time::{Instant, sleep},
+    time::{Instant, MissedTickBehavior, interval, sleep},
 };
 
 use super::{
     OpenError, Stream,
     error::CloseCode,
     pulse::Pulse,
+    silence::{LOOK, Silence},
     stream::{Opening, SendStream},
 };
 use crate::identity::NodeCertificate;
@@ -25,6 +27,7 @@ use crate::identity::NodeCertificate;
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// Gossip and other small streams go before request bodies.
 const PRIORITY_GOSSIP: i32 = 1;
+const GIVEN_UP: &str = "nothing came from the peer any more: it hangs, is gone, or cannot be reached";
 
 /// A connection whose peer is known.
 #[derive(Debug)]
@@ -33,24 +36,66 @@ pub(super) struct Link {
     pub(super) peer: NodeCertificate,
     /// Which end dialled; decides between duplicates.
     pub(super) dialer: NodeId,
-    uses: watch::Sender<usize>,
+    uses: watch::Sender<Uses>,
     pulse: Mutex<Pulse>,
 }
 
-/// One stream in use on a link, until it is dropped.
+/// What is in use on a link.
+#[derive(Debug, Default)]
+struct Uses {
+    messages: usize,
+    streams: usize,
+    /// The peer was silent for too long, and was hung up on.
+    is_given_up: bool,
+}
+
+impl Uses {
+    const fn of(&mut self, what: Use) -> &mut usize {
+        match what {
+            Use::Message => &mut self.messages,
+            Use::Stream => &mut self.streams,
+        }
+    }
+
+    const fn is_none(&self) -> bool {
+        self.messages == 0 && self.streams == 0
+    }
+}
+
+/// What a link is used for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Use {
+    /// A gossip message, for which nobody waits.
+    Message,
+    /// A stream, at whose end somebody waits for the peer.
+    Stream,
+}
+
+/// One use of a link, until it is dropped.
 #[derive(Debug)]
-pub(super) struct LinkUse(watch::Sender<usize>);
+pub(super) struct LinkUse {
+    uses: watch::Sender<Uses>,
+    what: Use,
+}
+
+impl LinkUse {
+    /// `error`, by which a stream of this use ended, or why it really did.
+    pub(super) fn explained(&self, error: io::Error) -> io::Error {
+        if self.uses.borrow().is_given_up { io::Error::new(io::ErrorKind::TimedOut, GIVEN_UP) } else { error }
+    }
+}
 
 impl Drop for LinkUse {
     fn drop(&mut self) {
-        self.0.send_modify(|uses| *uses -= 1);
+        let what = self.what;
+        self.uses.send_modify(|uses| *uses.of(what) -= 1);
     }
 }
 
 impl Link {
     pub(super) fn new(connection: Connection, peer: NodeCertificate, dialer: NodeId) -> Self {
         let pulse = Mutex::new(Pulse::new(Instant::now()));
-        Self { connection, peer, dialer, uses: watch::Sender::new(0), pulse }
+        Self { connection, peer, dialer, uses: watch::Sender::default(), pulse }
     }
 
     pub(super) fn is_same(&self, other: &Self) -> bool {
@@ -67,10 +112,40 @@ impl Link {
         self.connection.close(code.code(), reason.as_bytes());
     }
 
-    /// Counts a stream in.
-    pub(super) fn begin_use(&self) -> LinkUse {
-        self.uses.send_modify(|uses| *uses += 1);
-        LinkUse(self.uses.clone())
+    /// Counts a use in.
+    pub(super) fn begin_use(&self, what: Use) -> LinkUse {
+        self.uses.send_modify(|uses| *uses.of(what) += 1);
+        LinkUse { uses: self.uses.clone(), what }
+    }
+
+    /// Hangs up on a peer that is silent for too long while streams are open; see [`Silence`]. Resolves only then, and costs
+    /// nothing while there are none. Cancel-safe, though what it knows is lost.
+    pub(super) async fn until_given_up(&self) {
+        loop {
+            // The sender is a field of this link, so that the wait cannot fail.
+            let _ = self.uses.subscribe().wait_for(|uses| uses.streams > 0).await;
+            if let Some(silence) = self.until_silent().await {
+                tracing::info!(peer = %self.peer.node, ?silence, "a peer that was waited for is given up: {GIVEN_UP}");
+                self.uses.send_modify(|uses| uses.is_given_up = true);
+                self.close(CloseCode::Silent, "nothing came any more");
+                return;
+            }
+        }
+    }
+
+    /// Looks for as long as streams are open; says how long nothing has come once that is too long.
+    async fn until_silent(&self) -> Option<Duration> {
+        let received = || self.connection.stats().udp_rx.datagrams;
+        let mut silence = Silence::new(received(), Instant::now());
+        let mut look = interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while self.uses.borrow().streams > 0 {
+            let now = look.tick().await;
+            if let Some(silence) = silence.is_too_long(received(), self.connection.rtt(), now) {
+                return Some(silence);
+            }
+        }
+        None
     }
 
     /// Opens a bidirectional stream and says what it is for. Waits while the peer allows no more streams.
@@ -101,7 +176,7 @@ impl Link {
             if let Some(error) = self.connection.close_reason() {
                 return Err(error);
             }
-            if agreed && *self.uses.borrow() == 0 {
+            if agreed && self.uses.borrow().is_none() {
                 self.close(CloseCode::Duplicate, "both ends dialled; the other connection stays");
                 return Ok(());
             }
@@ -116,7 +191,7 @@ impl Link {
     }
 
     async fn until_unused(&self) {
-        // The sender is a field of this link, so that the wait cannot fail.
-        let _ = self.uses.subscribe().wait_for(|&uses| uses == 0).await;
+        // As above.
+        let _ = self.uses.subscribe().wait_for(Uses::is_none).await;
     }
 }

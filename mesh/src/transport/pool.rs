@@ -27,7 +27,7 @@ use super::{
     error::CloseCode,
     gossip::GOSSIP_MAX,
     inbound::InboundSender,
-    link::{Link, LinkUse},
+    link::{Link, LinkUse, Use},
     peer::{PeerState, Route},
     receive,
     tls::{self, TlsSetup},
@@ -302,9 +302,9 @@ impl Pool {
         issuers
     }
 
-    /// The link to `node`, dialled if need be; callers at the same time share one dial. Takes as long as a dial at
+    /// The link to `node` for `what`, dialled if need be; callers at the same time share one dial. Takes as long as a dial at
     /// most. Cancel-safe: a dial goes on without whoever asked for it.
-    pub(super) async fn link(self: &Arc<Self>, node: NodeId) -> Result<(Arc<Link>, LinkUse), OpenError> {
+    pub(super) async fn link(self: &Arc<Self>, node: NodeId, what: Use) -> Result<(Arc<Link>, LinkUse), OpenError> {
         if self.admission.is_revoked(node) {
             return Err(OpenError::Revoked { node });
         }
@@ -318,7 +318,7 @@ impl Pool {
                 let mut state = peer.state();
                 match state.route(Instant::now()) {
                     // In use before the lock is released, so that it is not retired and closed in between.
-                    Route::Link(link) => return Ok((link.clone(), link.begin_use())),
+                    Route::Link(link) => return Ok((link.clone(), link.begin_use(what))),
                     Route::Failed(error) => return Err(error),
                     Route::Dial(addresses) => {
                         self.tasks.spawn(self.clone().dial(node, peer.clone(), addresses));

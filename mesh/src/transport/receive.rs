@@ -1,6 +1,6 @@
 //! The tasks of a peer: what arrives on its link, and what waits to go there.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use quinn::{ConnectionError, RecvStream};
@@ -16,7 +16,7 @@ use super::{
     InboundStream, OpenError, Stream,
     error::CloseCode,
     gossip::{self, STREAM_MAX},
-    link::{Link, LinkUse},
+    link::{Link, LinkUse, Use},
     pool::Pool,
     renewal,
     stream::Opening,
@@ -35,23 +35,25 @@ const DEPARTURE: Duration = Duration::from_secs(5);
 pub(super) async fn run(pool: Arc<Pool>, link: Arc<Link>) {
     let mut openings = JoinSet::new();
     let mut messages = JoinSet::new();
+    let mut given_up = pin!(link.until_given_up());
     let ended = loop {
         tokio::select! {
             accepted = link.connection.accept_bi(), if openings.len() < OPENING_MAX => match accepted {
                 Ok((send, recv)) => {
-                    let stream = Stream::new(send, recv, Some(link.begin_use()));
+                    let stream = Stream::new(send, recv, Some(link.begin_use(Use::Stream)));
                     openings.spawn(opened(pool.clone(), link.clone(), stream));
                 }
                 Err(error) => break error,
             },
             accepted = link.connection.accept_uni(), if messages.len() < MESSAGES_MAX => match accepted {
                 Ok(recv) => {
-                    messages.spawn(message(pool.clone(), link.peer.node, link.begin_use(), recv));
+                    messages.spawn(message(pool.clone(), link.peer.node, link.begin_use(Use::Message), recv));
                 }
                 Err(error) => break error,
             },
             Some(_) = openings.join_next() => {}
             Some(_) = messages.join_next() => {}
+            () = &mut given_up => break ConnectionError::TimedOut,
             () = pool.stop.cancelled() => {
                 // Dropping the last handle would close it too, but without a word.
                 link.close(CloseCode::Shutdown, "shutting down");
@@ -118,7 +120,7 @@ pub(super) async fn drain_mailbox(pool: Arc<Pool>, node: NodeId, mut mailbox: mp
 
 async fn send(pool: &Arc<Pool>, node: NodeId, message: &[u8]) -> Result<(), OpenError> {
     let lost = |error: io::Error| OpenError::Lost { node, reason: error.to_string() };
-    let (link, link_use) = pool.link(node).await?;
+    let (link, link_use) = pool.link(node, Use::Message).await?;
     let mut stream = link.open_gossip(link_use).await.map_err(|error| lost(error.into()))?;
     stream.write_all(&gossip::encode(message).map_err(lost)?).await.map_err(lost)?;
     stream.shutdown().await.map_err(lost)

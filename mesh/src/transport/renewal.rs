@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     FrameError, RenewError, Stream,
+    link::Use,
     pool::Pool,
     stream::{Opening, SendStream},
 };
@@ -121,7 +122,7 @@ async fn renew_elsewhere(pool: &Arc<Pool>) -> Result<UnixMillis, RenewError> {
 }
 
 async fn ask(pool: &Arc<Pool>, issuer: NodeId) -> Result<Vec<CertificateDer<'static>>, String> {
-    let (link, link_use) = pool.link(issuer).await.map_err(|error| error.to_string())?;
+    let (link, link_use) = pool.link(issuer, Use::Stream).await.map_err(|error| error.to_string())?;
     let mut stream = link.open(Opening::Renewal, link_use).await.map_err(|error| error.to_string())?;
     let request = Request { chain: pool.identity.chain().iter().map(|certificate| certificate.to_vec()).collect() };
     stream.send.write_frame(&request).await.map_err(|error| error.to_string())?;

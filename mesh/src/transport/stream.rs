@@ -141,7 +141,8 @@ impl Drop for SendStream {
 
 impl AsyncWrite for SendStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        AsyncWrite::poll_write(Pin::new(&mut self.inner), cx, bytes)
+        let written = AsyncWrite::poll_write(Pin::new(&mut self.inner), cx, bytes);
+        written.map_err(|error| explained(self.link.as_deref(), error))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -152,6 +153,14 @@ impl AsyncWrite for SendStream {
         let done = AsyncWrite::poll_shutdown(Pin::new(&mut self.inner), cx);
         self.finished |= matches!(done, Poll::Ready(Ok(())));
         done
+    }
+}
+
+/// Why a stream over `link` broke with `error`.
+fn explained(link: Option<&LinkUse>, error: io::Error) -> io::Error {
+    match link {
+        Some(link) => link.explained(error),
+        None => error,
     }
 }
 
@@ -190,6 +199,7 @@ impl RecvStream {
 
 impl AsyncRead for RecvStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        AsyncRead::poll_read(Pin::new(&mut self.inner), cx, buffer)
+        let read = AsyncRead::poll_read(Pin::new(&mut self.inner), cx, buffer);
+        read.map_err(|error| explained(self.link.as_deref(), error))
     }
 }

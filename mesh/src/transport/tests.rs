@@ -1,5 +1,6 @@
 //! Nodes on loopback, in one process.
 
+mod far;
 mod joining;
 mod links;
 mod streams;
@@ -70,8 +71,16 @@ impl Node {
     }
 
     fn start_on(identity: Identity, listen: SocketAddr) -> Self {
+        Self::start_with(identity, TransportConfig::new(listen))
+    }
+
+    /// One whose connections outlive the patience of a test, unless they are closed for another reason than QUIC's.
+    fn start_patient(identity: Identity) -> Self {
+        Self::start_with(identity, TransportConfig { idle_timeout: 3 * PATIENCE, ..TransportConfig::new(LOOPBACK) })
+    }
+
+    fn start_with(identity: Identity, config: TransportConfig) -> Self {
         let (identity, admission) = (Arc::new(identity), Arc::new(MemoryAdmission::default()));
-        let config = TransportConfig::new(listen);
         let (transport, inbound) = Transport::bind(config, identity.clone(), admission.clone()).unwrap();
         Self { id: identity.node_id(), identity, admission, transport, inbound }
     }

@@ -159,7 +159,17 @@ impl Tally {
 pub(crate) struct Held {
     /// The id of the node whose replica answers.
     pub(crate) node: String,
-    reader: JoinSet<(Result<String, String>, Instant)>,
+    reader: JoinSet<Result<Ended, String>>,
+}
+
+/// A stream that has come to its end.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) at: Instant,
+    /// Without its first piece.
+    pub(crate) events: String,
+    /// Longest time between two pieces with events; comments are none.
+    pub(crate) longest_gap: Duration,
 }
 
 /// Begins a stream at `http` that makes twenty tokens a second.
@@ -167,16 +177,37 @@ pub(crate) async fn hold(http: SocketAddr, tokens: u32) -> Held {
     let mut answer = client::ask(http, ENDPOINT, tokens, true).await.expect("a stream begins");
     answer.next().await.expect("a first piece");
     let (node, mut reader) = (answer.node.clone(), JoinSet::new());
-    reader.spawn(async move { (answer.rest().await, Instant::now()) });
+    reader.spawn(async move {
+        let mut ended = Ended { at: Instant::now(), events: String::new(), longest_gap: Duration::ZERO };
+        while let Some(piece) = answer.next().await? {
+            let piece = String::from_utf8_lossy(&piece);
+            if piece.contains("data: ") {
+                ended.longest_gap = ended.longest_gap.max(ended.at.elapsed());
+                ended.at = Instant::now();
+            }
+            ended.events.push_str(&piece);
+        }
+        Ok(ended)
+    });
     Held { node, reader }
 }
 
 impl Held {
-    /// Waits for its end, which must not come early; says when it was.
-    pub(crate) async fn end(mut self) -> Instant {
-        let (text, at) = self.reader.join_next().await.expect("the one reader").expect("it does not panic");
-        let text = text.unwrap_or_else(|error| panic!("a stream from {}: {error}", self.node));
-        assert!(text.trim_end().ends_with("data: [DONE]") && !text.contains("\"error\""), "cut at {}", self.node);
-        at
+    /// Waits for its end, which must not come early.
+    pub(crate) async fn end(mut self) -> Ended {
+        let ended = self.reader.join_next().await.expect("the one reader").expect("it does not panic");
+        let ended = ended.unwrap_or_else(|error| panic!("a stream from {}: {error}", self.node));
+        let events = ended.events.trim_end();
+        assert!(events.ends_with("data: [DONE]") && !events.contains("\"error\""), "cut at {}", self.node);
+        ended
+    }
+}
+
+impl Ended {
+    /// What the model said, but for the first piece.
+    pub(crate) fn text(&self) -> String {
+        let events = self.events.lines().filter_map(|line| line.strip_prefix("data: "));
+        let json = events.filter_map(|data| serde_json::from_str::<serde_json::Value>(data).ok());
+        json.filter_map(|event| event["choices"][0]["delta"]["content"].as_str().map(str::to_owned)).collect()
     }
 }

@@ -76,17 +76,27 @@ impl Namespace {
     /// Kills every process in it, as when the host loses power, and returns once none is left.
     pub(crate) fn kill_all(&self) {
         for _ in 0..LOOKS_MAX {
-            let Ok(output) = ip(&["netns", "pids", &self.name]) else { return };
-            let text = String::from_utf8_lossy(&output.stdout).into_owned();
-            let pids: Vec<Pid> = text.lines().filter_map(|line| Pid::from_raw(line.trim().parse().ok()?)).collect();
-            if pids.is_empty() {
+            if self.signal_all(Signal::KILL) == 0 {
                 return;
             }
-            for pid in pids {
-                // It may have ended in the meantime.
-                let _ = kill_process(pid, Signal::KILL);
-            }
         }
+    }
+
+    /// Stops every process in it, as when a host hangs: its kernel takes packets still, and nobody reads them.
+    pub(crate) fn freeze(&self) {
+        self.signal_all(Signal::STOP);
+    }
+
+    /// Signals every process in it; how many there were.
+    fn signal_all(&self, signal: Signal) -> usize {
+        let Ok(output) = ip(&["netns", "pids", &self.name]) else { return 0 };
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let pids: Vec<Pid> = text.lines().filter_map(|line| Pid::from_raw(line.trim().parse().ok()?)).collect();
+        for &pid in &pids {
+            // It may have ended in the meantime.
+            let _ = kill_process(pid, signal);
+        }
+        pids.len()
     }
 }
 

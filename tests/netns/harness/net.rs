@@ -85,6 +85,11 @@ impl Net {
         namespace.kill_all();
     }
 
+    /// The host hangs: nothing that runs on it goes on.
+    pub(crate) fn freeze(&self, index: usize) {
+        self.hosts[index].namespace.freeze();
+    }
+
     fn deafen(&mut self, listener: usize, sender: usize) {
         let sender = self.hosts[sender].mesh;
         self.hosts[listener].weather.deaf_to.insert(sender);

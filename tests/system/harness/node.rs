@@ -215,10 +215,14 @@ impl Node {
         self.end(Signal::TERM);
     }
 
+    /// As whoever turns log files over tells it.
+    pub(crate) fn hang_up(&self) {
+        self.child.iter().for_each(|child| send(child, Signal::HUP));
+    }
+
     fn end(&mut self, signal: Signal) {
         let Some(mut child) = self.child.take() else { return };
-        let pid = Pid::from_raw(child.id() as i32).expect("a pid is not 0");
-        kill_process(pid, signal).expect("the daemon can be signalled");
+        send(&child, signal);
         child.wait().expect("the daemon can be reaped");
     }
 
@@ -255,4 +259,9 @@ impl Drop for Node {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+fn send(child: &Child, signal: Signal) {
+    let pid = Pid::from_raw(child.id() as i32).expect("a pid is not 0");
+    kill_process(pid, signal).expect("the daemon can be signalled");
 }

@@ -160,11 +160,12 @@ impl Answer {
         }
     }
 
-    /// The error of an answer made by the ingress: code and message.
+    /// The error of an answer made by the ingress, which says whose it is: code and message.
     pub(crate) async fn error(&mut self) -> (String, String) {
         let (text, whole) = self.rest().await;
         assert!(whole, "{text}");
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(value["error"]["request_id"], self.header("x-request-id"), "{text}");
         let word = |name: &str| value["error"][name].as_str().unwrap().to_owned();
         (word("code"), word("message"))
     }

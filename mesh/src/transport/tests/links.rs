@@ -1,4 +1,4 @@
-use std::{sync::Arc, time::Duration};
+use std::{io::ErrorKind, sync::Arc, time::Duration};
 
 use quinn::ConnectionError;
 use rustls::{
@@ -11,7 +11,7 @@ use tempfile::tempdir;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     runtime::{Builder, Runtime},
-    time::{Instant, interval, sleep},
+    time::{Instant, interval, sleep, timeout},
 };
 
 use super::{Node, PATIENCE, joined, mesh, pair, shut_down, soon};
@@ -22,6 +22,7 @@ use crate::{
         OpenError, StreamKind,
         dial::dial,
         error::CloseCode,
+        link::Use,
         tls::{self, ALPN_MESH},
     },
 };
@@ -54,7 +55,7 @@ async fn of_two_connections_the_smaller_nodes_stays() {
         dial_regardless(second, first).await;
         for (node, peer) in [(first, second), (second, first)] {
             until_one_connection(node).await;
-            let (link, _) = node.pool().link(peer.id).await.unwrap();
+            let (link, _) = node.pool().link(peer.id, Use::Stream).await.unwrap();
             assert_eq!((link.dialer, link.connection.close_reason()), (nodes[0].id, None));
         }
         shut_down(nodes).await;
@@ -104,11 +105,11 @@ async fn nodes_that_dial_each_other_at_once_end_with_one_connection() {
 }
 
 /// A node on a runtime of its own. Stopped with it, it is dead: not one packet leaves it any more.
-fn mortal(identity: Identity) -> (Runtime, Node) {
+fn mortal(identity: Identity, start: impl FnOnce(Identity) -> Node) -> (Runtime, Node) {
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let node = {
         let _entered = runtime.enter();
-        Node::start(identity)
+        start(identity)
     };
     (runtime, node)
 }
@@ -119,11 +120,11 @@ async fn a_peer_that_died_is_silent_long_before_its_connection_ends() {
     let first = first_node(dir.path(), clock::now());
     let second = joined(&first, dir.path(), 1);
     let a = Node::start(first);
-    let (runtime, b) = mortal(second);
+    let (runtime, b) = mortal(second, Node::start);
     a.knows(&b);
     let (id, silent_for) = (b.id, Duration::from_secs(4));
-    let _stream = a.transport.open(id, StreamKind::Probe).await.unwrap();
-    let (link, _) = a.pool().link(id).await.unwrap();
+    // For no more than that: who waits for a peer hangs up on one that is silent.
+    let (link, _) = a.pool().link(id, Use::Message).await.unwrap();
     let mut every = interval(Duration::from_millis(250));
     for _ in 0..20 {
         every.tick().await;
@@ -138,6 +139,30 @@ async fn a_peer_that_died_is_silent_long_before_its_connection_ends() {
     shut_down([a]).await;
 }
 
+/// Far longer than a peer may be silent that is waited for.
+const QUIETLY: Duration = Duration::from_secs(5);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_died_is_missed_by_whoever_waits_for_it() {
+    let dir = tempdir().unwrap();
+    let first = first_node(dir.path(), clock::now());
+    let second = joined(&first, dir.path(), 1);
+    let a = Node::start_patient(first);
+    let (runtime, mut b) = mortal(second, Node::start_patient);
+    a.knows(&b);
+    let mut there = a.transport.open(b.id, StreamKind::Forward).await.unwrap();
+    let here = b.next_stream().await;
+    assert!(timeout(QUIETLY, there.recv.read_u8()).await.is_err(), "keep-alives are enough");
+
+    runtime.shutdown_background();
+    let error = soon(there.recv.read_u8()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TimedOut);
+    assert!(error.to_string().contains("nothing came from the peer"), "{error}");
+    a.until_connected(&[]).await;
+    drop((b, here));
+    shut_down([a]).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restarted_peer_is_noticed_long_before_the_idle_timeout() {
     let dir = tempdir().unwrap();
@@ -146,7 +171,7 @@ async fn a_restarted_peer_is_noticed_long_before_the_idle_timeout() {
     let a = Node::start(first);
 
     // In a runtime of its own, so that it can die without a word.
-    let (runtime, mut b) = mortal(identity.clone());
+    let (runtime, mut b) = mortal(identity.clone(), Node::start);
     a.knows(&b);
     let (id, address) = (b.id, b.address());
     let mut stream = a.transport.open(id, StreamKind::Probe).await.unwrap();
@@ -154,7 +179,7 @@ async fn a_restarted_peer_is_noticed_long_before_the_idle_timeout() {
     let mut answer = b.next_stream().await.stream;
     answer.send.write_all(b"yes").await.unwrap();
     soon(stream.recv.read_exact(&mut [0; 3])).await.unwrap();
-    let (link, _) = a.pool().link(id).await.unwrap();
+    let (link, _) = a.pool().link(id, Use::Stream).await.unwrap();
     tokio::task::spawn_blocking(move || {
         runtime.shutdown_timeout(PATIENCE);
         drop((b, answer));
@@ -324,7 +349,7 @@ async fn shutting_down_ends_all_tasks_and_is_seen_at_once() {
     let (_dir, a, b) = pair();
     a.transport.open(b.id, StreamKind::Probe).await.unwrap();
     b.until_connected(&[a.id]).await;
-    let (link, _) = b.pool().link(a.id).await.unwrap();
+    let (link, _) = b.pool().link(a.id, Use::Stream).await.unwrap();
     a.transport.shutdown().await;
     assert!(a.pool().tasks.is_empty());
     let closed = soon(link.connection.closed()).await;

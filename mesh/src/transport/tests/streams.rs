@@ -8,7 +8,7 @@ use tokio::{
 };
 
 use super::{pair, shut_down, soon};
-use crate::transport::{FrameError, GOSSIP_MAX, OpenError, StreamKind, gossip, pool::MAILBOX};
+use crate::transport::{FrameError, GOSSIP_MAX, OpenError, StreamKind, gossip, link::Use, pool::MAILBOX};
 
 #[tokio::test]
 async fn two_nodes_exchange_frames_over_one_connection() {
@@ -145,9 +145,9 @@ async fn gossip_arrives_whole_and_from_whom() {
 async fn oversize_gossip_is_dropped_by_both_ends() {
     let (_dir, a, mut b) = pair();
     assert!(!a.transport.send_gossip(b.id, Bytes::from(vec![0; GOSSIP_MAX + 1])));
-    let (link, _) = a.pool().link(b.id).await.unwrap();
+    let (link, _) = a.pool().link(b.id, Use::Stream).await.unwrap();
     for stream in [gossip::encode(&vec![0; GOSSIP_MAX + 1]).unwrap(), vec![1; GOSSIP_MAX + 3], vec![9, 9]] {
-        let mut raw = link.open_gossip(link.begin_use()).await.unwrap();
+        let mut raw = link.open_gossip(link.begin_use(Use::Message)).await.unwrap();
         let _ = raw.write_all(&stream).await; // stopped as soon as it is too long
         let _ = raw.shutdown().await;
     }
