@@ -13,6 +13,7 @@ pub(crate) use self::{
 };
 
 use std::{
+    io::{self, IsTerminal as _},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -289,7 +290,10 @@ impl Daemon {
         let metrics = Metrics::new(&ingress, &requests, readings.clone(), inventory.xid_counts());
         let moved = watch::Sender::default();
         requests.start(&daemon.tasks, moved.subscribe(), &daemon.stop);
-        daemon.tasks.spawn(settings::hear_hangups(moved, daemon.stop.clone()));
+        // One that was started at a terminal ends with it.
+        if !io::stdin().is_terminal() {
+            daemon.tasks.spawn(settings::hear_hangups(moved, daemon.stop.clone()));
+        }
         let notices = watch::Sender::new(None);
         let replicas = Replicas::new(Parts {
             mesh: Arc::clone(&mesh),

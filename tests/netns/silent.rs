@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::harness::{Mesh, Site, endpoint, hold, say};
 
-/// For what the client sees: that the host is silent is noticed in two and a half seconds; by QUIC's idle timeout it would
+/// For what the client sees: that the host is silent is noticed in three seconds; by QUIC's idle timeout it would
 /// be more than six.
 const PAUSE: Duration = Duration::from_millis(5_500);
 /// Fifteen seconds of text: another replica has to be there before it ends.

@@ -198,8 +198,8 @@ pub(super) async fn hear_hangups(files_moved: watch::Sender<()>, stop: Cancellat
         Err(error) => return warn!(%error, "SIGHUP cannot be heard, and ends the daemon"),
     };
     while let Some(Some(())) = stop.run_until_cancelled(hangups.recv()).await {
-        info!("SIGHUP: the access log is opened anew, if it is a file; nothing else is read again");
         files_moved.send_replace(());
+        info!("SIGHUP: the access log is opened anew, if it is a file; nothing else is read again");
     }
 }
 

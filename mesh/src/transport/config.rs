@@ -21,6 +21,9 @@ const SEND_WINDOW: u64 = 16 << 20;
 /// One socket serves all peers: the kernel's default of 208 KiB overflows in a burst of streams.
 pub const SOCKET_BUFFER: usize = 4 << 20;
 
+/// How often a silent connection is tested: twice before anybody takes it for dead.
+pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(1);
+
 /// Where and how the mesh port listens.
 #[derive(Debug, Clone)]
 pub struct TransportConfig {
@@ -28,21 +31,14 @@ pub struct TransportConfig {
     pub listen: SocketAddr,
     /// After this long without a packet a peer's connection is dead.
     pub idle_timeout: Duration,
-    /// How often a silent connection is tested; well below `idle_timeout`.
-    pub keep_alive: Duration,
     /// On an issuer, how long the certificates live that it gives to nodes.
     pub certificate_life: Duration,
 }
 
 impl TransportConfig {
-    /// Listens on `listen` with the timing that a mesh is meant to have: 6 s idle, 1 s keep-alive, certificates of 72 h.
+    /// Listens on `listen` with the timing that a mesh is meant to have: 6 s idle, certificates of 72 h.
     pub const fn new(listen: SocketAddr) -> Self {
-        Self {
-            listen,
-            idle_timeout: Duration::from_secs(6),
-            keep_alive: Duration::from_secs(1),
-            certificate_life: NODE_LIFE,
-        }
+        Self { listen, idle_timeout: Duration::from_secs(6), certificate_life: NODE_LIFE }
     }
 
     pub(super) fn quinn(&self) -> Result<Arc<quinn::TransportConfig>, TransportError> {
@@ -51,7 +47,7 @@ impl TransportConfig {
             self.idle_timeout.try_into().map_err(|_| TransportError::Setup("idle timeout too long".to_owned()))?;
         config
             .max_idle_timeout(Some(idle))
-            .keep_alive_interval(Some(self.keep_alive))
+            .keep_alive_interval(Some(KEEP_ALIVE))
             .max_concurrent_bidi_streams(BI_STREAMS_MAX)
             .max_concurrent_uni_streams(UNI_STREAMS_MAX)
             .stream_receive_window(STREAM_WINDOW)

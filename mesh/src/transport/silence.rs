@@ -6,9 +6,11 @@ use tokio::time::Instant;
 
 /// How often it is looked whether something came.
 pub(super) const LOOK: Duration = Duration::from_millis(125);
-/// What a peer may be silent for where round trips take no time. Both ends keep their connection alive every second, so
-/// that a peer which is busy for a second and a quarter, just as that is due, is not given up.
-const QUIET: Duration = Duration::from_millis(2_250);
+/// What a peer may be silent for where round trips take no time. Both ends keep their connection alive every second
+/// ([`KEEP_ALIVE`](super::config::KEEP_ALIVE)), so that a peer which is busy for a second and three quarters, just as that is
+/// due, is not given up. No sooner than a silent connection is no sign of life any more (gossip's `SILENT_AFTER`): else one
+/// that is used would be a weaker sign than one that is not.
+const QUIET: Duration = Duration::from_millis(2_750);
 /// Round trips on top. What keeps a connection alive is repeated after about one, then two, then four of them (RFC 9002,
 /// section 6.2): on a far path seven packets from each end, all of which would have to be lost.
 const ROUND_TRIPS: u32 = 8;
@@ -58,8 +60,8 @@ mod tests {
 
     #[test]
     fn a_peer_is_given_up_the_later_the_farther_it_is() {
-        assert_eq!(given_up_after(NEAR), Duration::from_millis(2_375));
-        assert_eq!(given_up_after(FAR), Duration::from_millis(4_750));
+        assert_eq!(given_up_after(NEAR), Duration::from_millis(2_875));
+        assert_eq!(given_up_after(FAR), Duration::from_millis(5_250));
     }
 
     #[test]
@@ -105,6 +107,24 @@ mod tests {
             arrivals.push(last);
         }
         arrivals
+    }
+
+    #[test]
+    fn on_a_far_path_three_attempts_may_be_lost() {
+        // One packet, then two, then two, each of which is lost on both its ways.
+        let mut lost = 0;
+        let is_lost = || {
+            lost += 1;
+            lost <= 10
+        };
+        let arrivals = arrivals(300, is_lost, 4_000);
+        assert_eq!(arrivals[1], 1_000 + 475 + 950 + 1_900 + 300);
+        let start = Instant::now();
+        let mut silence = Silence::new(0, start);
+        for look in 1..=36 {
+            let received = u64::from((LOOK * look).as_millis() >= u128::from(arrivals[1]));
+            assert_eq!(silence.is_too_long(received, FAR, start + LOOK * look), None);
+        }
     }
 
     proptest! {
