@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use shoal_types::{ClaimId, Revision};
 use tokio::time::{Instant, timeout_at};
+use tokio_util::task::AbortOnDropHandle;
 
 pub(crate) use errand::{Begun, Errand};
 use tried::Course;
@@ -27,7 +28,7 @@ use crate::{
     opening::{Opening, hold_back},
     pending::Pending,
     routes::ReplicaRef,
-    tunnel::NotServing,
+    tunnel::{DialError, NotServing, RequestHead},
     upstream::{Head, Outgoing, RemoteCall, UpstreamBody, send_local},
 };
 
@@ -138,13 +139,13 @@ impl Ingress {
     /// What the `chosen` replica begins to answer.
     async fn attempt(&self, chosen: Box<Chosen>, errand: Errand<'_>) -> Result<Box<Opened>, Failure> {
         let request = errand.outgoing.traced(chosen.trace);
-        let (head, mut body) = if chosen.replica.is_local {
-            self.send_here(chosen.replica.claim, &request).await?
+        let (head, body, Opening { held, is_whole }) = if chosen.replica.is_local {
+            let (head, mut body) = self.send_here(chosen.replica.claim, &request).await?;
+            let opening = hold_back(&head, &mut body).await?;
+            (head, body, opening)
         } else {
-            // Larger by far, and seldom on the way of whoever counts microseconds.
-            Box::pin(self.send_there(&chosen, &request, errand.pending.deadline)).await?
+            self.send_there(&chosen, &request, errand.pending.deadline).await?
         };
-        let Opening { held, is_whole } = hold_back(&head, &mut body).await?;
         let Chosen { replica, serving, .. } = *chosen;
         let at = Instant::now();
         Ok(Box::new(Opened { replica, at, head, held, body: (!is_whole).then_some(body), serving }))
@@ -161,25 +162,33 @@ impl Ingress {
         Ok((head, UpstreamBody::Local(body)))
     }
 
+    /// Asks where the connections to other nodes are driven: each write and each read takes the lock of one and wakes who drives
+    /// it, which costs several times as much from another thread.
     async fn send_there(
         &self,
         chosen: &Chosen,
         request: &Outgoing,
         deadline: Instant,
-    ) -> Result<(Head, UpstreamBody), Failure> {
+    ) -> Result<(Head, UpstreamBody, Opening), Failure> {
         let timeouts = &self.config.timeouts;
         let call = RemoteCall {
-            dial: self.dial.as_ref(),
+            dial: Arc::clone(&self.dial),
             node: chosen.replica.node,
-            claim: chosen.replica.claim,
-            request,
-            deadline,
+            head: RequestHead::new(chosen.replica.claim, &request.target, &request.headers, deadline),
+            body: request.body.clone(),
             connect: timeouts.connect,
             accept: timeouts.accept,
             known: Arc::clone(&chosen.known),
         };
-        let (head, body) = call.send().await?;
-        Ok((head, UpstreamBody::Remote(body)))
+        let answer = async move {
+            let (head, body) = call.send().await?;
+            let mut body = UpstreamBody::Remote(body);
+            let opening = hold_back(&head, &mut body).await?;
+            Ok((head, body, opening))
+        };
+        let asked = AbortOnDropHandle::new(self.runtime.spawn(answer));
+        // It is not given up while somebody waits for it.
+        asked.await.unwrap_or_else(|error| Err(DialError::new(error).into()))
     }
 
     fn note_success(&self, errand: Errand<'_>, opened: &Opened, sent: Instant) {

@@ -14,6 +14,7 @@ use http::{HeaderMap, HeaderValue};
 use prometheus_client::registry::Registry;
 use shoal_types::{ClaimId, Demand, KeyId, KeyRecord, KeyUse, NodeId};
 use tokio::{
+    runtime::Handle,
     sync::{Semaphore, watch},
     time::Instant,
 };
@@ -43,6 +44,8 @@ pub struct Ingress {
     /// The node as a header.
     pub(crate) name: HeaderValue,
     pub(crate) dial: Arc<dyn Dial>,
+    /// Where the connections to other nodes are driven.
+    pub(crate) runtime: Handle,
     pub(crate) routes: ArcSwap<RoutingTable>,
     /// Changes after `routes` has.
     pub(crate) rerouted: watch::Sender<()>,
@@ -74,13 +77,17 @@ impl fmt::Debug for Ingress {
 }
 
 impl Ingress {
-    /// An ingress of `node` without routes, which reaches other nodes by `dial`.
+    /// An ingress of `node` without routes, which reaches other nodes by `dial`, in the runtime that this is called in.
+    ///
+    /// # Panics
+    /// Outside of a runtime.
     pub fn new(config: IngressConfig, node: NodeId, dial: Arc<dyn Dial>) -> Arc<Self> {
         let (metrics, inflight) = (Metrics::new(), Arc::new(InFlight::default()));
         Arc::new(Self {
             node,
             name: handler::name(node),
             dial,
+            runtime: Handle::current(),
             routes: ArcSwap::default(),
             rerouted: watch::Sender::default(),
             keys: ArcSwap::default(),

@@ -20,7 +20,7 @@ use shoal_types::NodeId;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub(crate) use decode::{ChunkDecoder, Piece};
-pub(crate) use frames::{HOPS, NotServing, Outcome, RequestHead, Trailer, Verdict, from_wire, head, to_wire};
+pub(crate) use frames::{HOPS, NotServing, Outcome, RequestHead, Trailer, Verdict, from_wire, head};
 pub(crate) use load::{put_load, take_load};
 pub(crate) use reader::{FrameError, FrameReader, FrameWriter, frame_writer, write_frame};
 

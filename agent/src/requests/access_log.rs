@@ -20,7 +20,7 @@ use super::{line::Line, next};
 use crate::config::AccessLogConfig;
 
 /// Requests whose lines are written at once: a write is a way to another thread and back.
-const BATCH: usize = 1024;
+const BATCH: usize = 256;
 /// How long lines gather before they are written. A request that finds somebody waiting for it must wake them up, which costs more
 /// than its line.
 const GATHER: Duration = Duration::from_millis(50);

@@ -3,9 +3,10 @@
 
 use std::fmt;
 
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, uri::PathAndQuery};
 use serde::{Deserialize, Serialize};
 use shoal_types::{ClaimId, Load};
+use tokio::time::Instant;
 
 use crate::upstream::Head;
 
@@ -28,6 +29,21 @@ pub(crate) struct RequestHead {
     pub(crate) time_left: u64,
     /// Always [`HOPS`]: it is served where it arrives or not at all.
     pub(crate) hop: u8,
+}
+
+impl RequestHead {
+    /// That of a request for `claim`, which has until `deadline`.
+    pub(crate) fn new(claim: ClaimId, target: &PathAndQuery, headers: &HeaderMap, deadline: Instant) -> Self {
+        let time_left = deadline.saturating_duration_since(Instant::now());
+        Self {
+            claim,
+            method: Method::POST.as_str().to_owned(),
+            target: target.as_str().to_owned(),
+            headers: to_wire(headers),
+            time_left: u64::try_from(time_left.as_millis()).unwrap_or(u64::MAX),
+            hop: HOPS,
+        }
+    }
 }
 
 /// The far end's first answer, given before an engine is touched.

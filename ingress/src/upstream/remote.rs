@@ -7,29 +7,28 @@ use std::{
 };
 
 use bytes::Bytes;
-use shoal_types::{ClaimId, NodeId};
+use shoal_types::NodeId;
 use tokio::{
     io::AsyncWriteExt as _,
     time::{Instant, timeout},
 };
 
-use super::{Head, Outgoing};
+use super::Head;
 use crate::{
     choose::Known,
     failure::Failure,
     tunnel::{
-        ChunkDecoder, Dial, FrameError, FrameReader, HOPS, Outcome, Piece, RequestHead, Tunnel, TunnelSend, Verdict,
-        frame_writer, head, take_load, to_wire, write_frame,
+        ChunkDecoder, Dial, FrameError, FrameReader, Outcome, Piece, RequestHead, Tunnel, TunnelSend, Verdict,
+        frame_writer, head, take_load, write_frame,
     },
 };
 
 /// One attempt at a replica of another node.
-pub(crate) struct RemoteCall<'a> {
-    pub(crate) dial: &'a dyn Dial,
+pub(crate) struct RemoteCall {
+    pub(crate) dial: Arc<dyn Dial>,
     pub(crate) node: NodeId,
-    pub(crate) claim: ClaimId,
-    pub(crate) request: &'a Outgoing,
-    pub(crate) deadline: Instant,
+    pub(crate) head: RequestHead,
+    pub(crate) body: Bytes,
     /// For the stream to be opened.
     pub(crate) connect: Duration,
     /// For the far end to say that it takes the request.
@@ -38,7 +37,7 @@ pub(crate) struct RemoteCall<'a> {
     pub(crate) known: Arc<Known>,
 }
 
-impl RemoteCall<'_> {
+impl RemoteCall {
     /// Sends the request and returns the head of the answer as soon as that is there. Dropping the future, or the body,
     /// cancels the request at the far end.
     pub(crate) async fn send(self) -> Result<(Head, RemoteBody), Failure> {
@@ -59,17 +58,8 @@ impl RemoteCall<'_> {
 
     async fn upload(&self, send: Box<dyn TunnelSend>) -> Result<(), FrameError> {
         let mut send = frame_writer(send);
-        let time_left = self.deadline.saturating_duration_since(Instant::now());
-        let head = RequestHead {
-            claim: self.claim,
-            method: "POST".to_owned(),
-            target: self.request.target.as_str().to_owned(),
-            headers: to_wire(&self.request.headers),
-            time_left: u64::try_from(time_left.as_millis()).unwrap_or(u64::MAX),
-            hop: HOPS,
-        };
-        write_frame(&mut send, &head).await?;
-        send.write_all(&self.request.body).await?;
+        write_frame(&mut send, &self.head).await?;
+        send.write_all(&self.body).await?;
         Ok(send.shutdown().await?)
     }
 
