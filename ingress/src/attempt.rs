@@ -4,7 +4,7 @@ mod errand;
 mod hedge;
 mod tried;
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{panic::resume_unwind, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
@@ -163,7 +163,7 @@ impl Ingress {
     }
 
     /// Asks where the connections to other nodes are driven: each write and each read takes the lock of one and wakes who drives
-    /// it, which costs several times as much from another thread.
+    /// it, which costs more from another thread.
     async fn send_there(
         &self,
         chosen: &Chosen,
@@ -187,8 +187,12 @@ impl Ingress {
             Ok((head, body, opening))
         };
         let asked = AbortOnDropHandle::new(self.runtime.spawn(answer));
-        // It is not given up while somebody waits for it.
-        asked.await.unwrap_or_else(|error| Err(DialError::new(error).into()))
+        asked.await.unwrap_or_else(|error| match error.try_into_panic() {
+            // As if it had run here: no node is to be blamed for it.
+            Ok(panic) => resume_unwind(panic),
+            // It is not given up while somebody waits for it, so that the runtime itself ends.
+            Err(ended) => Err(DialError::new(ended).into()),
+        })
     }
 
     fn note_success(&self, errand: Errand<'_>, opened: &Opened, sent: Instant) {
