@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     api::Format,
-    members::{Member, members},
+    members::{Member, Turns, members},
 };
 
 pub(crate) use form::FormError;
@@ -48,8 +48,17 @@ pub(crate) struct Prompt<'a> {
     pub(crate) preamble: [&'a [u8]; 3],
     /// `messages`, `prompt`, or `input`, whichever is there.
     pub(crate) body: &'a [u8],
+    /// Those of `body`.
+    pub(crate) turns: Turns,
     /// `cache_salt`: prompts with another one share no cache.
     pub(crate) salt: Option<&'a [u8]>,
+}
+
+impl<'a> Prompt<'a> {
+    /// One of nothing but `body`.
+    pub(crate) fn of_body(body: &'a [u8]) -> Self {
+        Self { body, turns: Turns::of(body), ..Self::default() }
+    }
 }
 
 /// Names of what a prompt consists of.
@@ -84,8 +93,8 @@ impl<'a> Fields<'a> {
         let bytes = |value: Option<&'a RawValue>| value.map_or(&b""[..], |value| value.get().as_bytes());
         Prompt {
             preamble: [self.tools, self.system, self.instructions].map(bytes),
-            body: bytes(self.messages.or(self.prompt).or(self.input)),
             salt: self.cache_salt.map(|salt| salt.get().as_bytes()),
+            ..Prompt::of_body(bytes(self.messages.or(self.prompt).or(self.input)))
         }
     }
 }
@@ -114,7 +123,7 @@ impl<'a> Head<'a> {
     fn skim(body: &'a [u8]) -> Option<Self> {
         let (mut model, mut stream, mut longest, mut parts) = (None, None, None, [None; PARTS.len()]);
         for member in members(body) {
-            let Member { name, value } = member.ok()?;
+            let Member { name, value, turns } = member.ok()?;
             let value = &body[value];
             let is_second = match name {
                 b"model" => model.replace(plain_string(value)?).is_some(),
@@ -125,7 +134,7 @@ impl<'a> Head<'a> {
                         false
                     }
                     Some(_) if value == b"null" => return None,
-                    Some(part) => parts[part].replace(value).is_some(),
+                    Some(part) => parts[part].replace((value, turns)).is_some(),
                 },
             };
             if is_second {
@@ -133,11 +142,9 @@ impl<'a> Head<'a> {
             }
         }
         let [messages, prompt, input, tools, system, instructions, salt] = parts;
-        let prompt = Prompt {
-            preamble: [tools, system, instructions].map(Option::unwrap_or_default),
-            body: messages.or(prompt).or(input).unwrap_or_default(),
-            salt,
-        };
+        let (body, turns) = messages.or(prompt).or(input).unwrap_or_default();
+        let preamble = [tools, system, instructions].map(|part| part.unwrap_or_default().0);
+        let prompt = Prompt { preamble, body, turns, salt: salt.map(|(salt, _)| salt) };
         Some(Self { model: model?.into(), stream: stream.unwrap_or(false), longest, prompt })
     }
 
@@ -149,7 +156,8 @@ impl<'a> Head<'a> {
         let fields: Fields<'a> = serde_json::from_slice(body)?;
         let prompt = fields.prompt();
         let Name(model) = fields.model.ok_or(HeadError::NoModel)?;
-        let limits = members(body).map_while(Result::ok).filter_map(|Member { name, value }| limit(name, &body[value]));
+        let limits =
+            members(body).map_while(Result::ok).filter_map(|Member { name, value, .. }| limit(name, &body[value]));
         Ok(Self { model, stream: fields.stream.unwrap_or(false), longest: limits.max(), prompt })
     }
 
@@ -216,7 +224,7 @@ fn json_model_span(body: &[u8]) -> Result<Range<usize>, HeadError> {
 fn skim_model_span(body: &[u8]) -> Option<Range<usize>> {
     let mut span = None;
     for member in members(body) {
-        let Member { name, value } = member.ok()?;
+        let Member { name, value, .. } = member.ok()?;
         if name == b"model" && (body[value.clone()].first() != Some(&b'"') || span.replace(value).is_some()) {
             return None;
         }
@@ -247,11 +255,21 @@ mod tests {
     fn the_parts_of_a_prompt_are_borrowed_as_they_are() {
         let body = r#"{"model":"a","messages": [ {"content":"\u0068"} ] ,"tools":[1],"cache_salt":"s","input":"no"}"#;
         let prompt = Head::parse(body.as_bytes()).unwrap().prompt;
-        let expected =
-            Prompt { preamble: [b"[1]", b"", b""], body: br#"[ {"content":"\u0068"} ]"#, salt: Some(b"\"s\"") };
+        let (preamble, turns) = ([&b"[1]"[..], b"", b""], Turns::default());
+        let expected = Prompt { preamble, body: br#"[ {"content":"\u0068"} ]"#, turns, salt: Some(b"\"s\"") };
         assert_eq!(prompt, expected);
         assert_eq!(Head::parse(br#"{"model":"a","prompt":"x"}"#).unwrap().prompt.body, b"\"x\"");
         assert_eq!(Head::parse(br#"{"model":"a","messages":null}"#).unwrap().prompt, Prompt::default());
+    }
+
+    #[test]
+    fn turns_are_found_in_whichever_part_is_the_prompt() {
+        for model in ["llama", r"\u006clama"] {
+            let tools = r#""tools":["user"],"input":["user","role"]"#;
+            let body =
+                format!(r#"{{{tools},"messages": [{{"role":"user"}},{{"role":"assistant"}}],"model":"{model}"}}"#);
+            assert_eq!(Head::parse(body.as_bytes()).unwrap().prompt.turns, Turns { user: Some(9), next: Some(18) });
+        }
     }
 
     #[test]

@@ -3,9 +3,13 @@
 //! Most bytes of a body are in long strings and lists of tokens, which are passed over by the width of a vector register. What
 //! is no JSON is noticed only as far as that shows where members end; the engine reads the rest.
 
+mod turns;
+
 use std::ops::Range;
 
-use memchr::{memchr, memchr2, memchr3};
+use memchr::{memchr2, memchr3};
+
+pub(crate) use turns::Turns;
 
 /// One member of an object.
 #[derive(Debug, PartialEq, Eq)]
@@ -14,6 +18,8 @@ pub(crate) struct Member<'a> {
     pub(crate) name: &'a [u8],
     /// Where in the body its value stands, without the space around it.
     pub(crate) value: Range<usize>,
+    /// Where turns of a conversation are in the value, if it is a list. To find them costs no second look at it.
+    pub(crate) turns: Turns,
 }
 
 /// What is found where a member should be.
@@ -98,9 +104,9 @@ impl<'a> Scanner<'a> {
         self.at += name.len() + 1;
         self.expect(b':')?;
         let first = self.token().ok_or(Unclear)?;
-        let start = self.at;
-        self.at = self.value_end(first).ok_or(Unclear)?;
-        Ok(Some(Member { name, value: start..self.at }))
+        let (start, mut turns) = (self.at, Turns::default());
+        self.at = self.value_end(first, &mut turns).ok_or(Unclear)?;
+        Ok(Some(Member { name, value: start..self.at, turns }))
     }
 
     /// The next byte that is no space, which stands where the scanner then is.
@@ -122,12 +128,12 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// Right behind the value that begins with `first`, where the scanner is.
-    fn value_end(&self, first: u8) -> Option<usize> {
+    /// Right behind the value that begins with `first`, where the scanner is. Notes the `turns` in it.
+    fn value_end(&self, first: u8, turns: &mut Turns) -> Option<usize> {
         match first {
             b'"' => Some(string_end(self.body, self.at + 1)? + 1),
-            b'{' => bracket_end(self.body, self.at, b'{', b'}'),
-            b'[' => bracket_end(self.body, self.at, b'[', b']'),
+            b'{' => bracket_end(self.body, self.at, b'{', b'}', |_| {}),
+            b'[' => turns.read(&self.body[self.at..]).map(|end| self.at + end),
             b',' | b':' | b'}' | b']' => None,
             _ => {
                 let is_end = |byte: &u8| matches!(byte, b',' | b'}' | b']' | b' ' | b'\t' | b'\r' | b'\n');
@@ -143,22 +149,9 @@ fn name(bytes: &[u8]) -> Option<&[u8]> {
     if bytes[end] == b'"' { Some(&bytes[..end]) } else { None }
 }
 
-/// Where in the JSON `text`, outside of strings, the string is that stands there as `quoted`, with its quotes. Strings are passed
-/// over, which takes half as long as to look for something in them.
-pub(crate) fn find_string(text: &[u8], quoted: &[u8]) -> Option<usize> {
-    let mut at = 0;
-    loop {
-        at += memchr(b'"', text.get(at..)?)?;
-        if text[at..].starts_with(quoted) {
-            return Some(at);
-        }
-        at = string_end(text, at + 1)? + 1;
-    }
-}
-
 /// Right behind the bracket that closes the one at `at`. Only this kind is counted: in a value that is JSON the other one is
-/// balanced within it.
-fn bracket_end(body: &[u8], mut at: usize, open: u8, close: u8) -> Option<usize> {
+/// balanced within it. `see` is told where each string begins, with its quote.
+fn bracket_end(body: &[u8], mut at: usize, open: u8, close: u8, mut see: impl FnMut(usize)) -> Option<usize> {
     let mut depth = 0_usize;
     loop {
         let is_it = |byte| byte == b'"' || byte == open || byte == close;
@@ -166,6 +159,7 @@ fn bracket_end(body: &[u8], mut at: usize, open: u8, close: u8) -> Option<usize>
         let byte = body[at];
         at += 1;
         if byte == b'"' {
+            see(at - 1);
             at = string_end(body, at)? + 1;
         } else if byte == open {
             depth += 1;
@@ -207,7 +201,7 @@ pub(crate) mod tests {
     fn read(body: &str) -> Result<Vec<(String, String)>, Unclear> {
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         members(body.as_bytes())
-            .map(|member| member.map(|Member { name, value }| (text(name), text(&body.as_bytes()[value]))))
+            .map(|member| member.map(|Member { name, value, .. }| (text(name), text(&body.as_bytes()[value]))))
             .collect()
     }
 
@@ -234,14 +228,6 @@ pub(crate) mod tests {
                 vec(member, 0..4).prop_map(|members| format!("{{\t{}}}", members.join(", "))),
             ]
         })
-    }
-
-    #[test]
-    fn a_string_is_found_by_its_quotes_and_not_within_another() {
-        let text = br#"[{"a":"\"role\"","b":"x role \\"},{"role":"user"}]"#;
-        assert_eq!(find_string(text, b"\"role\""), Some(35));
-        assert_eq!(find_string(&text[36..], b"\"role\""), None);
-        assert_eq!(find_string(b"\"open", b"\"role\""), None);
     }
 
     proptest! {

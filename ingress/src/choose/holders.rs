@@ -25,7 +25,7 @@ mod tests {
     /// `held` says.
     fn holders(blocks: usize, held: &[usize]) -> Vec<usize> {
         let body = "a".repeat(blocks * crate::choose::prefix::BLOCK);
-        let prefix = Prefix::new(1, &Prompt { body: body.as_bytes(), ..Prompt::default() }).unwrap();
+        let prefix = Prefix::new(1, &Prompt::of_body(body.as_bytes())).unwrap();
         let candidate = |(position, &held)| Candidate { position, held, ..Candidate::default() };
         let mut candidates: Vec<Candidate> = held.iter().enumerate().map(candidate).collect();
         let count = bring_holders(&mut candidates, &prefix);
@@ -52,8 +52,7 @@ mod tests {
         let messages = |answer: &str| {
             format!(r#"[{{"role":"user","content":"{question}"}},{{"role":"assistant","content":"{answer}"}}]"#)
         };
-        let of =
-            |answer: &str| Prefix::new(1, &Prompt { body: messages(answer).as_bytes(), ..Prompt::default() }).unwrap();
+        let of = |answer: &str| Prefix::new(1, &Prompt::of_body(messages(answer).as_bytes())).unwrap();
         let (short, long) = (of("a"), of(&"a".repeat(600)));
         let count =
             |prefix: &Prefix, held: usize| bring_holders(&mut [Candidate { held, ..Candidate::default() }], prefix);

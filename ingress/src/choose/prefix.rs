@@ -3,10 +3,10 @@
 //! Bytes are hashed, not tokens: two prompts that begin with the same bytes begin with the same tokens, and no tokenizer
 //! is needed to see that. Engines cache blocks of 16 tokens or more; 64 are enough to tell who has most of a prompt.
 
-use memchr::{memchr, memrchr};
+use memchr::memrchr;
 
 use super::hash::chain;
-use crate::{head::Prompt, members::find_string};
+use crate::{head::Prompt, members::Turns};
 
 /// Bytes of one block: 64 tokens at four bytes each.
 pub(crate) const BLOCK: usize = 256;
@@ -16,9 +16,6 @@ const BLOCKS_MAX: usize = 2_048;
 const ROOT: usize = 1_024;
 /// The part of a prompt that it must have in common with other conversations to be sent where they are.
 const SHARED: (usize, usize) = (4, 5);
-
-const USER: &[u8] = b"\"user\"";
-const ROLE: &[u8] = b"\"role\"";
 
 /// The hashes of a prompt's blocks, each with all before it, so that two prompts have the same first `n` if they begin
 /// with the same `n` blocks.
@@ -61,7 +58,7 @@ impl Prefix {
         let before = prompt.preamble.iter().map(|part| part.len().div_ceil(BLOCK)).sum::<usize>().min(BLOCKS_MAX);
         // The last bytes are no whole block yet: they will be others when the conversation goes on.
         body.chunks_exact(BLOCK).take(BLOCKS_MAX - before).for_each(&mut push);
-        let opening = Opening::of(body);
+        let opening = Opening::of(body, prompt.turns);
         let of_body = |at: usize| (before + at / BLOCK).min(blocks.len());
         let hash = |at: usize, rest: &[u8]| {
             let whole = of_body(at);
@@ -104,15 +101,14 @@ impl Prefix {
 }
 
 impl Opening {
-    /// That of `body`, a list of messages, or whatever else a prompt is. A key or a value of one is found by its quotes:
-    /// within a text they are escaped.
-    fn of(body: &[u8]) -> Self {
+    /// That of `body`, a list of messages with these `turns`, or whatever else a prompt is.
+    fn of(body: &[u8], turns: Turns) -> Self {
         let body = &body[..body.len().min(BLOCK * BLOCKS_MAX)];
-        let is_list = memchr(b'[', &body[..body.len().min(1)]).is_some();
-        let Some(user) = find_string(body, USER).filter(|_| is_list) else {
+        let within = |at: Option<usize>| at.filter(|&at| at < body.len());
+        let Some(user) = within(turns.user) else {
             return Self { shared: 0, root: body.len().min(ROOT), goes_on: false };
         };
-        let next = find_string(&body[user..], ROLE).map(|next| user + next);
+        let next = within(turns.next);
         let after = next.unwrap_or(body.len());
         let end = memrchr(b'}', &body[user..after]).map_or(after, |end| user + end + 1);
         Self { shared: memrchr(b'{', &body[..user]).unwrap_or(0), root: end, goes_on: next.is_some() }

@@ -30,7 +30,7 @@ impl Fields {
     fn read(usage: &[u8]) -> Option<(Self, usize)> {
         let (mut fields, mut members) = (Self::default(), first_members(usage));
         for member in members.by_ref() {
-            let Member { name, value } = member.ok()?;
+            let Member { name, value, .. } = member.ok()?;
             let value = &usage[value];
             let field = match name {
                 b"prompt_tokens" => &mut fields.prompt_tokens,
@@ -56,7 +56,7 @@ impl Fields {
 fn cached(details: &[u8]) -> Option<Option<u64>> {
     let mut cached = None;
     for member in members(details) {
-        let Member { name, value } = member.ok()?;
+        let Member { name, value, .. } = member.ok()?;
         if name == b"cached_tokens" {
             cached = number(&details[value])?;
         }

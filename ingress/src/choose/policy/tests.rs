@@ -61,7 +61,7 @@ struct Asked {
 impl Asked {
     fn new(number: u8, blocks: usize, held: &[usize]) -> Self {
         let body = char::from(b'a' + number).to_string().repeat(blocks * BLOCK);
-        let prefix = Prefix::new(1, &Prompt { body: body.as_bytes(), ..Prompt::default() }).unwrap();
+        let prefix = Prefix::new(1, &Prompt::of_body(body.as_bytes())).unwrap();
         Self { affinity: Affinity::Prefix(prefix), held: held.to_vec() }
     }
 

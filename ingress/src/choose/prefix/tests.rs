@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn prefix(body: &str) -> Option<Prefix> {
-    Prefix::new(1, &Prompt { body: body.as_bytes(), ..Prompt::default() })
+    Prefix::new(1, &Prompt::of_body(body.as_bytes()))
 }
 
 /// A list of messages: the roles take turns after the system's.
@@ -28,7 +28,7 @@ fn a_prefix_is_capped_and_the_rest_goes_where_it_goes() {
     let (one, other) = (prefix(&long).unwrap(), prefix(&format!("{long}b")).unwrap());
     assert_eq!((one.blocks().len(), one.blocks()), (BLOCKS_MAX, other.blocks()));
     assert_eq!((one.root(), other.bytes()), (other.root(), long.len() + 1));
-    let prompt = Prompt { preamble: [b"t", long.as_bytes(), b""], body: b"[]", salt: None };
+    let prompt = Prompt { preamble: [b"t", long.as_bytes(), b""], ..Prompt::of_body(b"[]") };
     assert_eq!(Prefix::new(1, &prompt).unwrap().blocks().len(), BLOCKS_MAX);
 }
 
@@ -62,7 +62,7 @@ fn a_first_turn_that_is_mostly_shared_has_the_home_of_what_is_shared() {
 fn what_comes_before_the_messages_comes_before_them() {
     let of = |tools: &str, system: &str| {
         let (preamble, body) = ([tools, system, ""].map(str::as_bytes), messages(600, &["a"]));
-        Prefix::new(1, &Prompt { preamble, body: body.as_bytes(), salt: None }).unwrap()
+        Prefix::new(1, &Prompt { preamble, ..Prompt::of_body(body.as_bytes()) }).unwrap()
     };
     let tools = "t".repeat(BLOCK + 1);
     let (one, other) = (of(&tools, "x"), of(&tools, "y"));
@@ -74,7 +74,7 @@ fn what_comes_before_the_messages_comes_before_them() {
 #[test]
 fn another_seed_is_another_prompt() {
     let body = "a".repeat(BLOCK);
-    let of = |seed| Prefix::new(seed, &Prompt { body: body.as_bytes(), ..Prompt::default() }).unwrap();
+    let of = |seed| Prefix::new(seed, &Prompt::of_body(body.as_bytes())).unwrap();
     assert_ne!((of(1).blocks(), of(1).root()), (of(2).blocks(), of(2).root()));
 }
 
@@ -96,7 +96,7 @@ proptest! {
         let body = body.repeat(times) + "\"user\" \"role\" {}";
         let preamble = preamble.each_ref().map(String::as_bytes);
         for body in [&body, &format!("[{body}")] {
-            let prompt = Prompt { preamble, body: body.as_bytes(), salt: None };
+            let prompt = Prompt { preamble, ..Prompt::of_body(body.as_bytes()) };
             let bytes = body.len() + preamble.iter().map(|part| part.len()).sum::<usize>();
             prop_assert_eq!(Prefix::new(1, &prompt).is_some(), bytes >= BLOCK);
         }
