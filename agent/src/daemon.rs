@@ -355,7 +355,9 @@ impl Daemon {
                 match stream.kind {
                     StreamKind::Forward => {
                         let ingress = Arc::clone(&ingress);
-                        let serve = async move { ingress.serve_tunnel(stream.from, tunnel(stream.stream)).await };
+                        // In a box, as a task is moved about before it runs, and this one is large.
+                        let serve =
+                            Box::pin(async move { ingress.serve_tunnel(stream.from, tunnel(stream.stream)).await });
                         tasks.spawn(async move { stopped.run_until_cancelled(serve).await });
                     }
                     StreamKind::Admin | StreamKind::Probe | StreamKind::StoreSync => {

@@ -9,6 +9,7 @@ mod decode;
 mod frames;
 #[cfg(test)]
 mod golden;
+mod headers;
 mod load;
 mod reader;
 mod serve;
@@ -20,7 +21,7 @@ use shoal_types::NodeId;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub(crate) use decode::{ChunkDecoder, Piece};
-pub(crate) use frames::{HOPS, NotServing, Outcome, RequestHead, Trailer, Verdict, from_wire, head};
+pub(crate) use frames::{HOPS, NotServing, Outcome, RequestHead, Trailer, Verdict, head};
 pub(crate) use load::{put_load, take_load};
 pub(crate) use reader::{FrameError, FrameReader, FrameWriter, frame_writer, write_frame};
 

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, uri::PathAndQuery};
+use http::{HeaderMap, Method, StatusCode, uri::PathAndQuery};
 use serde::{Deserialize, Serialize};
 use shoal_types::{ClaimId, Load};
 use tokio::time::Instant;
@@ -13,9 +13,6 @@ use crate::upstream::Head;
 /// Hops that a request may make: one, so that routing tables that disagree cannot send it in circles.
 pub(crate) const HOPS: u8 = 1;
 
-/// Headers as they cross the mesh.
-pub(crate) type WireHeaders = Vec<(String, Vec<u8>)>;
-
 /// The first frame of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RequestHead {
@@ -24,7 +21,8 @@ pub(crate) struct RequestHead {
     pub(crate) method: String,
     /// Path and query.
     pub(crate) target: String,
-    pub(crate) headers: WireHeaders,
+    #[serde(with = "super::headers")]
+    pub(crate) headers: HeaderMap,
     /// What is left of the request's time in milliseconds; a duration, since clocks differ.
     pub(crate) time_left: u64,
     /// Always [`HOPS`]: it is served where it arrives or not at all.
@@ -39,7 +37,7 @@ impl RequestHead {
             claim,
             method: Method::POST.as_str().to_owned(),
             target: target.as_str().to_owned(),
-            headers: to_wire(headers),
+            headers: headers.clone(),
             time_left: u64::try_from(time_left.as_millis()).unwrap_or(u64::MAX),
             hop: HOPS,
         }
@@ -103,7 +101,8 @@ pub(crate) enum Outcome {
         /// HTTP status.
         status: u16,
         /// Without those of the connection.
-        headers: WireHeaders,
+        #[serde(with = "super::headers")]
+        headers: HeaderMap,
     },
     /// There is no answer, and this is why.
     Failed(String),
@@ -132,32 +131,20 @@ impl From<Trailer> for Load {
     }
 }
 
-/// `headers` as they cross the mesh.
-pub(crate) fn to_wire(headers: &HeaderMap) -> WireHeaders {
-    headers.iter().map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec())).collect()
-}
-
-/// `headers` as they crossed the mesh. Those that are none are left out: the peer checked them when it got them.
-pub(crate) fn from_wire(headers: WireHeaders) -> HeaderMap {
-    headers
-        .into_iter()
-        .filter_map(|(name, value)| Some((name.parse::<HeaderName>().ok()?, HeaderValue::try_from(value).ok()?)))
-        .collect()
-}
-
 impl From<&Head> for Outcome {
     fn from(head: &Head) -> Self {
-        Self::Answer { status: head.status.as_u16(), headers: to_wire(&head.headers) }
+        Self::Answer { status: head.status.as_u16(), headers: head.headers.clone() }
     }
 }
 
 /// The head of an answer that crossed the mesh, or `None` if it is not one.
-pub(crate) fn head(status: u16, headers: WireHeaders) -> Option<Head> {
-    Some(Head::new(StatusCode::from_u16(status).ok()?, from_wire(headers)))
+pub(crate) fn head(status: u16, headers: HeaderMap) -> Option<Head> {
+    Some(Head::new(StatusCode::from_u16(status).ok()?, headers))
 }
 
 #[cfg(test)]
 mod tests {
+    use http::{HeaderName, HeaderValue};
     use shoal_types::{NodeId, UnixMillis, wire};
 
     use super::*;
@@ -169,7 +156,7 @@ mod tests {
             claim,
             method: "POST".into(),
             target: "/v1/completions?x=1".into(),
-            headers: vec![("a".into(), vec![0xff])],
+            headers: HeaderMap::from_iter([(HeaderName::from_static("a"), HeaderValue::from_bytes(&[0xff]).unwrap())]),
             time_left: 1_000,
             hop: HOPS,
         };
@@ -177,13 +164,5 @@ mod tests {
         let load = Load { inflight: 2, running: None, waiting: Some(1), kv_cache: Some(50) };
         let trailer: Trailer = wire::decode(&wire::encode(&Trailer::from(load)).unwrap()).unwrap();
         assert_eq!(Load::from(trailer), load);
-    }
-
-    #[test]
-    fn repeated_headers_stay_repeated() {
-        let mut headers = HeaderMap::new();
-        headers.append("a", HeaderValue::from_static("1"));
-        headers.append("a", HeaderValue::from_static("2"));
-        assert_eq!(from_wire(to_wire(&headers)), headers);
     }
 }

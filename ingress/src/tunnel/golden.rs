@@ -1,12 +1,13 @@
 //! Frames of forwarded requests, of every version.
 
+use http::{HeaderMap, HeaderValue, header};
 use shoal_types::{ClaimId, Load, NodeId, UnixMillis};
 
-use super::frames::{HOPS, NotServing, Outcome, RequestHead, Trailer, Verdict, WireHeaders};
+use super::frames::{HOPS, NotServing, Outcome, RequestHead, Trailer, Verdict};
 use crate::kept::{check, kept};
 
-fn headers() -> WireHeaders {
-    vec![("content-type".to_owned(), b"application/json".to_vec())]
+fn headers() -> HeaderMap {
+    HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))])
 }
 
 #[test]

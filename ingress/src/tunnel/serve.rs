@@ -13,7 +13,7 @@ use tokio::{
 
 use super::{
     FrameError, FrameReader, FrameWriter, HOPS, NotServing, Outcome, RequestHead, Trailer, Tunnel, TunnelSend, Verdict,
-    frame_writer, from_wire, put_load, write_frame,
+    frame_writer, put_load, write_frame,
 };
 use crate::{
     Hop, Ingress,
@@ -120,7 +120,7 @@ impl Ingress {
             tracing::warn!(%error, "another node's request cannot be read");
             NotServing::Unreadable
         })?;
-        let mut headers = from_wire(head.headers);
+        let mut headers = head.headers;
         if let Some(trace) = self.records.trace_after(&headers) {
             *traced = Some((trace, head.claim));
             trace.write(&mut headers);
@@ -158,7 +158,7 @@ impl Ingress {
 
     async fn answer(
         &self,
-        accepted: Accepted,
+        mut accepted: Accepted,
         reader: &mut FrameReader,
         send: &mut FrameWriter,
     ) -> Result<(), FarEndError> {
@@ -168,10 +168,10 @@ impl Ingress {
             Ok(admitted) => admitted,
             Err(reason) => return fail(send, reason).await,
         };
-        let Accepted { backend, api, target, headers, .. } = &accepted;
-        let (target, headers) = (target.clone(), headers.clone());
+        let Accepted { api, target, headers, .. } = &mut accepted;
+        let (target, headers) = (target.clone(), std::mem::take(headers));
         let request = Outgoing { api: *api, target, headers, body: admitted.body.clone() };
-        match send_local(&self.engines, backend, &request).await {
+        match send_local(&self.engines, &accepted.backend, &request).await {
             Ok((mut head, body)) => {
                 put_load(&mut head.headers, self.load_beside(&accepted));
                 relay(send, &head, body).await?;
@@ -280,7 +280,7 @@ mod tests {
             claim: ClaimId { node, generation: UnixMillis::from_millis(1), counter: 1 },
             method: "POST".to_owned(),
             target: "/v1/completions".to_owned(),
-            headers: Vec::new(),
+            headers: http::HeaderMap::new(),
             time_left: 1_000,
             hop: HOPS,
         }

@@ -3,6 +3,7 @@
 use std::{io, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use quinn::{ConnectionError, RecvStream};
 use shoal_types::NodeId;
 use tokio::{
@@ -41,7 +42,11 @@ pub(super) async fn run(pool: Arc<Pool>, link: Arc<Link>) {
             accepted = link.connection.accept_bi(), if openings.len() < OPENING_MAX => match accepted {
                 Ok((send, recv)) => {
                     let stream = Stream::new(send, recv, Some(link.begin_use(Use::Stream)));
-                    openings.spawn(opened(pool.clone(), link.clone(), stream));
+                    let mut opening = Box::pin(opened(pool.clone(), link.clone(), stream));
+                    // Its first byte has mostly come with it, and then there is nothing to wait for.
+                    if opening.as_mut().now_or_never().is_none() {
+                        openings.spawn(opening);
+                    }
                 }
                 Err(error) => break error,
             },

@@ -16,6 +16,8 @@ pub const PROTOCOL: u8 = 3;
 pub const PROTOCOL_MIN: u8 = 1;
 /// Largest frame, in bytes: bounds what a peer can make us allocate.
 pub const FRAME_MAX: usize = 1 << 20;
+/// Most frames are no larger, in bytes, and need not grow while they are written.
+const FRAME_USUAL: usize = 512;
 
 type Config = Configuration<LittleEndian, Fixint, Limit<FRAME_MAX>>;
 
@@ -40,10 +42,17 @@ pub enum WireError {
 /// # Errors
 /// [`WireError::TooLarge`] if it would not be read by a peer.
 pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, WireError> {
-    let mut frame = vec![PROTOCOL_MIN];
-    bincode::serde::encode_into_std_write(value, &mut frame, CONFIG)
+    encode_behind(Vec::with_capacity(FRAME_USUAL), value)
+}
+
+/// The frame of `value` behind what is in `bytes`.
+fn encode_behind<T: Serialize>(mut bytes: Vec<u8>, value: &T) -> Result<Vec<u8>, WireError> {
+    let before = bytes.len();
+    bytes.push(PROTOCOL_MIN);
+    bincode::serde::encode_into_std_write(value, &mut bytes, CONFIG)
         .map_err(|error| WireError::Malformed(error.to_string()))?;
-    if frame.len() > FRAME_MAX { Err(WireError::TooLarge(frame.len())) } else { Ok(frame) }
+    let length = bytes.len() - before;
+    if length > FRAME_MAX { Err(WireError::TooLarge(length)) } else { Ok(bytes) }
 }
 
 /// The value of one whole frame.
@@ -72,9 +81,14 @@ pub fn decode<T: DeserializeOwned>(frame: &[u8]) -> Result<T, WireError> {
 /// # Errors
 /// As [`encode`].
 pub fn encode_prefixed<T: Serialize>(value: &T) -> Result<Vec<u8>, WireError> {
-    let frame = encode(value)?;
-    let length = u32::try_from(frame.len()).map_err(|_| WireError::TooLarge(frame.len()))?;
-    Ok([&length.to_be_bytes(), frame.as_slice()].concat())
+    const PREFIX: usize = 4;
+    let mut bytes = Vec::with_capacity(FRAME_USUAL);
+    bytes.extend_from_slice(&[0; PREFIX]);
+    let mut bytes = encode_behind(bytes, value)?;
+    let length = bytes.len() - PREFIX;
+    let length = u32::try_from(length).map_err(|_| WireError::TooLarge(length))?;
+    bytes[..PREFIX].copy_from_slice(&length.to_be_bytes());
+    Ok(bytes)
 }
 
 /// The length of the frame that follows `prefix` on a stream.
