@@ -85,12 +85,12 @@ impl LogFile {
         self.open = None;
     }
 
-    /// Appends one or more lines and a line end; they go into one file.
+    /// Appends one or more lines, each with its end; they go into one file.
     ///
     /// # Errors
     /// Those of the file system; the lines are lost, the next ones try again.
-    pub async fn append(&mut self, lines: &str) -> io::Result<()> {
-        let size = lines.len() as u64 + 1;
+    pub async fn append(&mut self, lines: &[u8]) -> io::Result<()> {
+        let size = lines.len() as u64;
         let (mut file, mut written) = match self.open.take() {
             Some(open) => open,
             None => open(&self.path).await?,
@@ -100,7 +100,7 @@ impl LogFile {
             fs::rename(&self.path, self.path.with_added_extension("1")).await?;
             (file, written) = open(&self.path).await?;
         }
-        file.write_all(format!("{lines}\n").as_bytes()).await?;
+        file.write_all(lines).await?;
         file.flush().await?;
         self.open = Some((file, written + size));
         Ok(())
@@ -124,7 +124,7 @@ mod tests {
         let path = directory.path().join("engine.log");
         let mut log = LogFile::new(path.clone(), 100);
         for number in 0..1000 {
-            log.append(&format!("line {number:04}")).await.unwrap();
+            log.append(format!("line {number:04}\n").as_bytes()).await.unwrap();
         }
         let now = std::fs::read_to_string(&path).unwrap();
         let before = std::fs::read_to_string(path.with_added_extension("1")).unwrap();
@@ -142,7 +142,7 @@ mod tests {
             // The last launch fills one file only: nothing of those before may be left beside it.
             let mut log = LogFile::new(path_in(directory.path()), if launch < 2 { 40 } else { 1000 });
             for number in 0..9 {
-                log.append(&format!("launch {launch} line {number}")).await.unwrap();
+                log.append(format!("launch {launch} line {number}\n").as_bytes()).await.unwrap();
             }
         }
         let last = ["launch 1 line 6", "launch 1 line 7", "launch 1 line 8"];

@@ -181,7 +181,7 @@ fn limit(name: &[u8], value: &[u8]) -> Option<u32> {
 }
 
 /// The text of a JSON string without escapes.
-fn plain_string(value: &[u8]) -> Option<&str> {
+pub(crate) fn plain_string(value: &[u8]) -> Option<&str> {
     let text = value.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
     if memchr(b'\\', text).is_some() { None } else { str::from_utf8(text).ok() }
 }

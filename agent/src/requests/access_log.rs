@@ -16,7 +16,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::{line::Line, next};
+use super::{
+    line::{Line, Names},
+    next,
+};
 use crate::config::AccessLogConfig;
 
 /// Requests whose lines are written at once: a write is a way to another thread and back.
@@ -28,7 +31,7 @@ const GATHER: Duration = Duration::from_millis(50);
 /// Writes lines to a file or to standard output.
 #[derive(Debug)]
 pub(super) struct AccessLog {
-    node: NodeId,
+    names: Names,
     sink: Sink,
     /// Said once, not per line.
     complained: bool,
@@ -51,7 +54,7 @@ impl AccessLog {
             Some(path) => Sink::File(LogFile::new(path.clone(), config.max_size.as_bytes()), path.clone()),
             None => Sink::Stdout(File::from_std(StdFile::from(io::stdout().as_fd().try_clone_to_owned()?))),
         };
-        Ok(Self { node, sink, complained: false, dropped })
+        Ok(Self { names: Names::of(node), sink, complained: false, dropped })
     }
 
     /// Writes `records` until `stop`, and then those that are left; into a new file whenever it was `moved` away.
@@ -61,7 +64,7 @@ impl AccessLog {
         mut moved: watch::Receiver<()>,
         stop: CancellationToken,
     ) {
-        let mut batch = Vec::with_capacity(BATCH);
+        let (mut batch, mut lines) = (Vec::with_capacity(BATCH), Vec::new());
         loop {
             select! {
                 biased;
@@ -71,8 +74,11 @@ impl AccessLog {
                 }
                 count = next(&mut records, &mut batch, BATCH, &stop) => if count == 0 { return },
             }
-            let lines: Vec<String> = batch.iter().map(|record| Line::new(record, self.node).to_string()).collect();
-            self.append(&lines).await;
+            for record in &batch {
+                Line::new(record, &mut self.names).write(&mut lines);
+            }
+            self.append(&lines, batch.len()).await;
+            lines.clear();
             if batch.len() < BATCH {
                 stop.run_until_cancelled(sleep(GATHER)).await;
             }
@@ -80,11 +86,11 @@ impl AccessLog {
         }
     }
 
-    async fn append(&mut self, lines: &[String]) {
-        match self.sink.append(&lines.join("\n")).await {
+    async fn append(&mut self, lines: &[u8], count: usize) {
+        match self.sink.append(lines).await {
             Ok(()) => self.complained = false,
             Err(error) => {
-                self.dropped.inc_by(lines.len() as u64);
+                self.dropped.inc_by(count as u64);
                 if !std::mem::replace(&mut self.complained, true) {
                     let path = self.sink.path();
                     warn!(%path, %error, "The access log cannot be written; its lines are lost until it can");
@@ -95,11 +101,11 @@ impl AccessLog {
 }
 
 impl Sink {
-    async fn append(&mut self, lines: &str) -> io::Result<()> {
+    async fn append(&mut self, lines: &[u8]) -> io::Result<()> {
         match self {
             Self::File(file, _) => file.append(lines).await,
             Self::Stdout(stdout) => {
-                stdout.write_all(format!("{lines}\n").as_bytes()).await?;
+                stdout.write_all(lines).await?;
                 stdout.flush().await
             }
         }

@@ -1,10 +1,42 @@
 //! A line of the access log.
 
-use std::{fmt, net::IpAddr};
+use std::{collections::HashMap, net::IpAddr};
 
 use serde::Serialize;
 use shoal_ingress::{Operation, Outcome, RequestRecord, TraceId};
-use shoal_types::{EndpointName, KeyId, NodeId};
+use shoal_types::{ClaimId, EndpointName, KeyId, NodeId};
+
+/// Replicas whose names are kept: then they are made anew.
+const NAMES_MAX: usize = 1_024;
+
+/// Names that stand in nearly every line, as text. To make them takes longer than to write them.
+#[derive(Debug)]
+pub(super) struct Names {
+    ingress: String,
+    replicas: HashMap<ClaimId, Name>,
+}
+
+#[derive(Debug)]
+struct Name {
+    node: String,
+    replica: String,
+}
+
+impl Names {
+    /// Those in the lines of the ingress of `node`.
+    pub(super) fn of(node: NodeId) -> Self {
+        Self { ingress: node.to_string(), replicas: HashMap::new() }
+    }
+
+    /// That of the replica of `endpoint` that holds `claim`.
+    fn learn(&mut self, claim: ClaimId, endpoint: &EndpointName) {
+        if self.replicas.len() >= NAMES_MAX && !self.replicas.contains_key(&claim) {
+            self.replicas.clear();
+        }
+        let name = || Name { node: claim.node.to_string(), replica: claim.replica_name(endpoint) };
+        self.replicas.entry(claim).or_insert_with(name);
+    }
+}
 
 /// One request, as one line of JSON. Names and units stay; fields are only added.
 #[derive(Debug, Serialize)]
@@ -17,7 +49,7 @@ pub(super) struct Line<'a> {
     client: IpAddr,
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<KeyId>,
-    ingress: NodeId,
+    ingress: &'a str,
     method: &'static str,
     path: &'a str,
     operation: Operation,
@@ -28,8 +60,8 @@ pub(super) struct Line<'a> {
     outcome: Outcome,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a str>,
-    node: Option<NodeId>,
-    replica: Option<String>,
+    node: Option<&'a str>,
+    replica: Option<&'a str>,
     attempts: usize,
     resumes: u32,
     /// Why the attempts before the last failed.
@@ -48,16 +80,20 @@ pub(super) struct Line<'a> {
 }
 
 impl<'a> Line<'a> {
-    /// That of `record`, by the ingress of `node`.
-    pub(super) fn new(record: &'a RequestRecord, node: NodeId) -> Self {
-        let answered = record.answered().and_then(|decision| decision.chosen());
+    /// That of `record`.
+    pub(super) fn new(record: &'a RequestRecord, names: &'a mut Names) -> Self {
+        let answered = record.answered().and_then(|decision| decision.chosen()).zip(record.endpoint.as_ref());
+        if let Some((replica, endpoint)) = answered {
+            names.learn(replica.claim, endpoint);
+        }
+        let answered = answered.and_then(|(replica, _)| names.replicas.get(&replica.claim));
         Self {
             time: record.arrived.to_string(),
             request_id: &record.id,
             trace_id: record.trace.map(|trace| trace.trace),
             client: record.client,
             key: record.key,
-            ingress: node,
+            ingress: &names.ingress,
             // No other is forwarded.
             method: "POST",
             path: &record.path,
@@ -68,8 +104,8 @@ impl<'a> Line<'a> {
             status: record.status,
             outcome: record.outcome,
             error: record.error.as_deref(),
-            node: answered.map(|replica| replica.claim.node),
-            replica: answered.zip(record.endpoint.as_ref()).map(|(replica, name)| replica.claim.replica_name(name)),
+            node: answered.map(|name| name.node.as_str()),
+            replica: answered.map(|name| name.replica.as_str()),
             attempts: record.attempts(),
             resumes: record.resumes,
             failed: record.decisions.iter().filter_map(|made| Some(made.failed.as_ref()?.reason.as_str())).collect(),
@@ -85,15 +121,37 @@ impl<'a> Line<'a> {
             sent_bytes: record.sent,
         }
     }
-}
 
-impl fmt::Display for Line<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&serde_json::to_string(self).map_err(|_| fmt::Error)?)
+    /// Writes it to the end of `lines`, with its end.
+    pub(super) fn write(&self, lines: &mut Vec<u8>) {
+        // Only maps with keys that are no text cannot be written, and there are none.
+        let _ = serde_json::to_writer(&mut *lines, self);
+        lines.push(b'\n');
     }
 }
 
 #[allow(clippy::cast_precision_loss)] // no request takes 285 years
 fn millis(micros: u64) -> f64 {
     micros as f64 / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use shoal_types::UnixMillis;
+
+    use super::*;
+
+    /// Rule 9: everything is bounded.
+    #[test]
+    fn rule_9_few_names_are_kept_and_each_is_its_replicas() {
+        let node = NodeId::from_bytes([1; 16]);
+        let (mut names, endpoint) = (Names::of(node), "llama".parse::<EndpointName>().unwrap());
+        for counter in 0..2_500 {
+            let claim = ClaimId { node, generation: UnixMillis::from_millis(1), counter };
+            names.learn(claim, &endpoint);
+            assert!(names.replicas.len() <= NAMES_MAX);
+            assert_eq!(names.replicas[&claim].replica, claim.replica_name(&endpoint));
+            assert_eq!(names.replicas[&claim].node, names.ingress);
+        }
+    }
 }

@@ -62,7 +62,7 @@ impl EngineLog {
     /// A line of the shim's own, for those who read the file: the daemon knows it already.
     pub(super) async fn note(&self, line: &str) {
         let mut state = self.file.lock().await;
-        if let Err(error) = state.file.append(line).await
+        if let Err(error) = state.file.append(format!("{line}\n").as_bytes()).await
             && !std::mem::replace(&mut state.complained, true)
         {
             let complaint = format!("the log file cannot be written, only the last lines are kept: {error}");

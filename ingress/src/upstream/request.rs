@@ -7,7 +7,7 @@ use shoal_types::{Backend, GatewayTarget};
 use super::{Outgoing, body::RequestBody};
 use crate::{
     api::Format,
-    head::{HeadError, model_span},
+    head::{HeadError, model_span, plain_string},
     headers::for_service,
 };
 
@@ -42,7 +42,10 @@ fn engine_request(request: &Outgoing) -> Request<RequestBody> {
 }
 
 fn service_request(target: &GatewayTarget, request: &Outgoing) -> Result<Request<RequestBody>, RewriteError> {
-    let path = PathAndQuery::try_from(format!("{}{}", target.base, request.target))?;
+    let path = match target.base.as_str() {
+        "" => request.target.clone(),
+        base => PathAndQuery::try_from(format!("{base}{}", request.target))?,
+    };
     let mut outgoing = post(path, with_model(request, &target.model)?);
     let mut headers = for_service(request.headers.clone());
     headers.insert(header::HOST, HeaderValue::try_from(authority(target))?);
@@ -73,6 +76,10 @@ fn with_model(request: &Outgoing, model: &str) -> Result<RequestBody, RewriteErr
     let (body, format) = (&request.body, request.api.format());
     let span = model_span(format, &request.headers, body)?;
     let before = &body[span.clone()];
+    // As it is nearly always written.
+    if format == Format::Json && plain_string(before) == Some(model) {
+        return Ok(RequestBody::whole(body.clone()));
+    }
     let (is_same, model) = match format {
         Format::Json => (serde_json::from_slice::<String>(before)? == model, serde_json::to_vec(model)?.into()),
         Format::Form if model.contains(['\r', '\n']) => return Err(RewriteError::ModelLines),
