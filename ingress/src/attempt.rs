@@ -186,6 +186,7 @@ impl Ingress {
             let opening = hold_back(&head, &mut body).await?;
             Ok((head, body, opening))
         };
+        // In a box, as a task is moved about before it runs, and this one is large.
         let asked = AbortOnDropHandle::new(self.runtime.spawn(Box::pin(answer)));
         asked.await.unwrap_or_else(|error| match error.try_into_panic() {
             // As if it had run here: no node is to be blamed for it.

@@ -24,6 +24,8 @@ use crate::config::AccessLogConfig;
 
 /// Requests whose lines are written at once: a write is a way to another thread and back.
 const BATCH: usize = 256;
+/// Bytes that are kept for the next lines: a batch of usual ones.
+const LINES_KEPT: usize = BATCH << 10;
 /// How long lines gather before they are written. A request that finds somebody waiting for it must wake them up, which costs more
 /// than its line.
 const GATHER: Duration = Duration::from_millis(50);
@@ -79,6 +81,7 @@ impl AccessLog {
             }
             self.append(&lines, batch.len()).await;
             lines.clear();
+            lines.shrink_to(LINES_KEPT);
             if batch.len() < BATCH {
                 stop.run_until_cancelled(sleep(GATHER)).await;
             }

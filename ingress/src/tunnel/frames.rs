@@ -131,9 +131,9 @@ impl From<Trailer> for Load {
     }
 }
 
-impl From<&Head> for Outcome {
-    fn from(head: &Head) -> Self {
-        Self::Answer { status: head.status.as_u16(), headers: head.headers.clone() }
+impl From<Head> for Outcome {
+    fn from(head: Head) -> Self {
+        Self::Answer { status: head.status.as_u16(), headers: head.headers }
     }
 }
 

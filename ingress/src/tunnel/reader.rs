@@ -15,7 +15,7 @@ use tokio_util::io::poll_read_buf;
 use super::{ChunkDecoder, Piece, TunnelSend, decode::take_frame};
 
 /// Bytes read at once. Tokens are small and come singly; embeddings and prompts are larger.
-const READ_SIZE: usize = 8 << 10;
+const READ_SIZE: usize = 16 << 10;
 /// Below so much free space a new buffer is taken.
 const READ_MIN: usize = 2 << 10;
 

@@ -174,7 +174,7 @@ impl Ingress {
         match send_local(&self.engines, &accepted.backend, &request).await {
             Ok((mut head, body)) => {
                 put_load(&mut head.headers, self.load_beside(&accepted));
-                relay(send, &head, body).await?;
+                relay(send, head, body).await?;
                 self.conclude(send, &accepted).await
             }
             Err(error) => fail(send, error.to_string()).await,
@@ -223,7 +223,7 @@ async fn fail(send: &mut FrameWriter, reason: String) -> Result<(), FarEndError>
 }
 
 /// Passes an engine's answer on, each chunk as it arrives; what is there at once goes at once.
-async fn relay(send: &mut FrameWriter, head: &Head, body: EngineBody) -> Result<(), FarEndError> {
+async fn relay(send: &mut FrameWriter, head: Head, body: EngineBody) -> Result<(), FarEndError> {
     write_frame(send, &Outcome::from(head)).await?;
     let mut body = UpstreamBody::Local(body);
     loop {

@@ -76,18 +76,19 @@ fn with_model(request: &Outgoing, model: &str) -> Result<RequestBody, RewriteErr
     let (body, format) = (&request.body, request.api.format());
     let span = model_span(format, &request.headers, body)?;
     let before = &body[span.clone()];
-    // As it is nearly always written.
-    if format == Format::Json && plain_string(before) == Some(model) {
-        return Ok(RequestBody::whole(body.clone()));
-    }
-    let (is_same, model) = match format {
-        Format::Json => (serde_json::from_slice::<String>(before)? == model, serde_json::to_vec(model)?.into()),
+    let is_same = match format {
+        // Most are written without escapes, and need no serde.
+        Format::Json => plain_string(before) == Some(model) || serde_json::from_slice::<String>(before)? == model,
         Format::Form if model.contains(['\r', '\n']) => return Err(RewriteError::ModelLines),
-        Format::Form => (before == model.as_bytes(), Bytes::copy_from_slice(model.as_bytes())),
+        Format::Form => before == model.as_bytes(),
     };
     if is_same {
         return Ok(RequestBody::whole(body.clone()));
     }
+    let model = match format {
+        Format::Json => serde_json::to_vec(model)?.into(),
+        Format::Form => Bytes::copy_from_slice(model.as_bytes()),
+    };
     Ok(RequestBody::spliced(body.slice(..span.start), model, body.slice(span.end..)))
 }
 
@@ -159,6 +160,7 @@ mod tests {
         let expected = "{ \"a\":{\"model\":\"x\"}, \"model\" :\t\"q\\\"uo\" , \"n\":1e999 }";
         assert_eq!(renamed(body, "q\"uo"), expected);
         assert_eq!(renamed(r#"{"mod\u0065l":"x"}"#, "y"), r#"{"mod\u0065l":"y"}"#);
+        assert_eq!(renamed(r#"{"model": "a"}"#, "a"), r#"{"model": "a"}"#);
         // Written differently, but the same.
         assert_eq!(renamed(r#"{"model":"\u0061"}"#, "a"), r#"{"model":"\u0061"}"#);
     }

@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use super::{
-    InboundStream, OpenError, Stream,
+    InboundStream, OpenError, Stream, StreamKind,
     error::CloseCode,
     gossip::{self, STREAM_MAX},
     link::{Link, LinkUse, Use},
@@ -42,10 +42,8 @@ pub(super) async fn run(pool: Arc<Pool>, link: Arc<Link>) {
             accepted = link.connection.accept_bi(), if openings.len() < OPENING_MAX => match accepted {
                 Ok((send, recv)) => {
                     let stream = Stream::new(send, recv, Some(link.begin_use(Use::Stream)));
-                    let mut opening = Box::pin(opened(pool.clone(), link.clone(), stream));
-                    // Its first byte has mostly come with it, and then there is nothing to wait for.
-                    if opening.as_mut().now_or_never().is_none() {
-                        openings.spawn(opening);
+                    if let Err((stream, byte)) = pass_on(&pool, &link, stream) {
+                        openings.spawn(opened(pool.clone(), link.clone(), stream, byte));
                     }
                 }
                 Err(error) => break error,
@@ -69,13 +67,42 @@ pub(super) async fn run(pool: Arc<Pool>, link: Arc<Link>) {
     pool.detach(&link, &ended);
 }
 
-/// Passes one stream on to whom its first byte names. A stream that nobody takes in time is dropped, which resets it.
-async fn opened(pool: Arc<Pool>, link: Arc<Link>, mut stream: Stream) {
-    let Ok(Ok(byte)) = timeout(ARRIVAL, stream.recv.read_u8()).await else { return };
+/// Passes `stream` on, if its first byte has come with it, as it mostly has, and whom it names has room for it: a task for each costs
+/// more than to look. What a task has to see to is returned, with that byte as far as it has come.
+fn pass_on(pool: &Pool, link: &Link, mut stream: Stream) -> Result<(), (Stream, Option<u8>)> {
+    match stream.recv.read_u8().now_or_never() {
+        None => Err((stream, None)),
+        // It has been broken off.
+        Some(Err(_)) => Ok(()),
+        Some(Ok(byte)) => match Opening::from_byte(byte) {
+            Some(Opening::Stream(kind)) => pool
+                .inbound
+                .streams
+                .try_send(inbound(link, kind, stream))
+                .map_err(|full| (full.into_inner().stream, Some(byte))),
+            Some(Opening::Renewal | Opening::Retirement) | None => Err((stream, Some(byte))),
+        },
+    }
+}
+
+fn inbound(link: &Link, kind: StreamKind, stream: Stream) -> InboundStream {
+    InboundStream { from: link.peer.node, writes: link.peer.roles.write, kind, stream }
+}
+
+/// Passes one stream on to whom its first `byte` names, once that has come. A stream that nobody takes in time is dropped, which
+/// resets it.
+async fn opened(pool: Arc<Pool>, link: Arc<Link>, mut stream: Stream, byte: Option<u8>) {
+    let byte = match byte {
+        Some(byte) => byte,
+        None => match timeout(ARRIVAL, stream.recv.read_u8()).await {
+            Ok(Ok(byte)) => byte,
+            Ok(Err(_)) | Err(_) => return,
+        },
+    };
     let from = link.peer.node;
     match Opening::from_byte(byte) {
         Some(Opening::Stream(kind)) => {
-            let inbound = InboundStream { from, writes: link.peer.roles.write, kind, stream };
+            let inbound = inbound(&link, kind, stream);
             if timeout(ARRIVAL, pool.inbound.streams.send(inbound)).await.is_err() {
                 tracing::warn!(peer = %from, ?kind, "this node is too busy to take a stream; it was reset");
             }

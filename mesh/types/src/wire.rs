@@ -17,7 +17,7 @@ pub const PROTOCOL_MIN: u8 = 1;
 /// Largest frame, in bytes: bounds what a peer can make us allocate.
 pub const FRAME_MAX: usize = 1 << 20;
 /// Most frames are no larger, in bytes, and need not grow while they are written.
-const FRAME_USUAL: usize = 512;
+const FRAME_USUAL: usize = 1 << 10;
 
 type Config = Configuration<LittleEndian, Fixint, Limit<FRAME_MAX>>;
 
@@ -40,7 +40,7 @@ pub enum WireError {
 /// One frame: version byte and body.
 ///
 /// # Errors
-/// [`WireError::TooLarge`] if it would not be read by a peer.
+/// [`WireError::TooLarge`] if it would not be read by a peer, [`WireError::Malformed`] if it is of a type that cannot be written.
 pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, WireError> {
     encode_behind(Vec::with_capacity(FRAME_USUAL), value)
 }

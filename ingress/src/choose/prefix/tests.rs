@@ -32,6 +32,18 @@ fn a_prefix_is_capped_and_the_rest_goes_where_it_goes() {
     assert_eq!(Prefix::new(1, &prompt).unwrap().blocks().len(), BLOCKS_MAX);
 }
 
+/// What is looked at ends in the middle of whatever stands there.
+#[test]
+fn a_conversation_keeps_its_root_where_it_ends_beyond_what_is_looked_at() {
+    let turn = |role: &str, text: &str| format!(r#"{{"role":"{role}","content":"{text}"}}"#);
+    for beyond in -60..60_isize {
+        let system = turn("system", &"s".repeat((BLOCK * BLOCKS_MAX).checked_add_signed(beyond - 80).unwrap()));
+        let (first, later) = (format!("{system},{}", turn("user", "a")), turn("assistant", &"b".repeat(900)));
+        let (first, later) = (format!("[{first}]"), format!("[{first},{later}]"));
+        assert_eq!(prefix(&first).unwrap().root(), prefix(&later).unwrap().root(), "{beyond}");
+    }
+}
+
 #[test]
 fn a_conversation_keeps_its_root_and_its_blocks_as_it_grows() {
     let (hello, story) = ("h".repeat(300), "t".repeat(900));

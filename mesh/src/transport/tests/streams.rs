@@ -8,7 +8,9 @@ use tokio::{
 };
 
 use super::{pair, shut_down, soon};
-use crate::transport::{FrameError, GOSSIP_MAX, OpenError, StreamKind, gossip, link::Use, pool::MAILBOX};
+use crate::transport::{
+    FrameError, GOSSIP_MAX, OpenError, Stream, StreamKind, gossip, link::Use, pool::MAILBOX, stream::Opening,
+};
 
 #[tokio::test]
 async fn two_nodes_exchange_frames_over_one_connection() {
@@ -33,6 +35,23 @@ async fn two_nodes_exchange_frames_over_one_connection() {
     let status = a.transport.peers().remove(0);
     assert!(status.connected && status.rtt.is_some());
     assert_eq!((status.node, status.address), (b.id, Some(b.address())));
+    shut_down([a, b]).await;
+}
+
+/// A stream is there as soon as one that was opened after it is, whether anything has been sent on it or not.
+#[tokio::test]
+async fn a_stream_is_passed_on_however_late_it_says_what_it_is_for() {
+    let (_dir, a, mut b) = pair();
+    let (link, _use) = a.pool().link(b.id, Use::Stream).await.unwrap();
+    let (send, recv) = link.connection.open_bi().await.unwrap();
+    let mut late = Stream::new(send, recv, None);
+    let _second = a.transport.open(b.id, StreamKind::Probe).await.unwrap();
+    assert_eq!(b.next_stream().await.kind, StreamKind::Probe);
+    late.send.write_all(&[Opening::Stream(StreamKind::Admin).byte()]).await.unwrap();
+    late.send.write_frame(&7u64).await.unwrap();
+    let mut here = b.next_stream().await;
+    assert_eq!((here.from, here.kind), (a.id, StreamKind::Admin));
+    assert_eq!(soon(here.stream.recv.read_frame::<u64>()).await.unwrap(), 7);
     shut_down([a, b]).await;
 }
 
