@@ -10,8 +10,9 @@ use super::client::{Target, closed, streams};
 const SHORT: Duration = Duration::from_secs(20);
 /// The same of long ones.
 const LONG: Duration = Duration::from_secs(2);
-/// Of each stream, in all about as many as there are requests.
-const TOKENS: u64 = 400;
+const STREAMS: u32 = 64;
+/// Short requests for each token, so that the one does not become colder to the compiler where the machine is faster at the other.
+const PER_TOKEN: u64 = 4;
 /// That of the simulated engine between two of them.
 const GAP: Duration = Duration::from_millis(5);
 
@@ -24,9 +25,10 @@ pub fn run(mut args: impl Iterator<Item = String>) {
         runtime.block_on(async {
             let short = closed(&whole, 32, 512, SHORT, || {}).await;
             let long = closed(&whole, 8, 64 << 10, LONG, || {}).await;
-            let streams = streams(&streamed, 64, TOKENS, GAP, || {}).await;
-            let (short, long, tokens) = (short.took.len(), long.took.len(), streams.tokens);
-            println!("{address}: {short} requests, {long} of 64 KiB, {tokens} tokens of 64 streams");
+            let (short, long) = (short.took.len() as u64, long.took.len());
+            let each = (short / PER_TOKEN / u64::from(STREAMS)).max(1);
+            let tokens = streams(&streamed, STREAMS, each, GAP, || {}).await.tokens;
+            println!("{address}: {short} requests, {long} of 64 KiB, {tokens} tokens of {STREAMS} streams");
         });
     }
 }
