@@ -42,7 +42,7 @@ mod tests {
     #[test]
     fn a_turn_is_found_by_its_quotes_and_not_within_a_text() {
         let turns =
-            Turns::of(br#"[{"a":"\"user\"","b":"x user \\"},{"role":"user","c":"\"role\""},{"role":"user"}] "role""#);
+            Turns::of(br#"[{"a":"\"user\"","b":"x user \\"},{"role":"user","c":"\"role\""},{"role":"user"},{"role":"user"}] "role""#);
         assert_eq!(turns, Turns { user: Some(42), next: Some(66) });
         let lists = [&b"[\"role\",\"user"[..], b"[", b"\"user\"", b"[[]]\"user\"", b"{\"role\":\"user\"}"];
         assert!(lists.into_iter().all(|text| Turns::of(text) == Turns::default()));
