@@ -52,6 +52,8 @@ pub(crate) struct Prompt<'a> {
     pub(crate) turns: Turns,
     /// `cache_salt`: prompts with another one share no cache.
     pub(crate) salt: Option<&'a [u8]>,
+    /// `prompt_cache_key`: OpenAI's way to say which requests are likely to have a prompt in common.
+    pub(crate) session: Option<&'a [u8]>,
 }
 
 impl<'a> Prompt<'a> {
@@ -62,7 +64,8 @@ impl<'a> Prompt<'a> {
 }
 
 /// Names of what a prompt consists of.
-const PARTS: [&[u8]; 7] = [b"messages", b"prompt", b"input", b"tools", b"system", b"instructions", b"cache_salt"];
+const PARTS: [&[u8]; 8] =
+    [b"messages", b"prompt", b"input", b"tools", b"system", b"instructions", b"cache_salt", b"prompt_cache_key"];
 
 /// Names of what limits an answer: of chat and completions, and Anthropic's; of chat; of responses.
 const LIMITS: [&[u8]; 3] = [b"max_tokens", b"max_completion_tokens", b"max_output_tokens"];
@@ -86,6 +89,8 @@ struct Fields<'a> {
     instructions: Option<&'a RawValue>,
     #[serde(borrow)]
     cache_salt: Option<&'a RawValue>,
+    #[serde(borrow)]
+    prompt_cache_key: Option<&'a RawValue>,
 }
 
 impl<'a> Fields<'a> {
@@ -94,6 +99,7 @@ impl<'a> Fields<'a> {
         Prompt {
             preamble: [self.tools, self.system, self.instructions].map(bytes),
             salt: self.cache_salt.map(|salt| salt.get().as_bytes()),
+            session: self.prompt_cache_key.map(|session| session.get().as_bytes()),
             ..Prompt::of_body(bytes(self.messages.or(self.prompt).or(self.input)))
         }
     }
@@ -141,10 +147,11 @@ impl<'a> Head<'a> {
                 return None;
             }
         }
-        let [messages, prompt, input, tools, system, instructions, salt] = parts;
+        let [messages, prompt, input, tools, system, instructions, salt, session] = parts;
         let (body, turns) = messages.or(prompt).or(input).unwrap_or_default();
         let preamble = [tools, system, instructions].map(|part| part.unwrap_or_default().0);
-        let prompt = Prompt { preamble, body, turns, salt: salt.map(|(salt, _)| salt) };
+        let [salt, session] = [salt, session].map(|part| part.map(|(text, _)| text));
+        let prompt = Prompt { preamble, body, turns, salt, session };
         Some(Self { model: model?.into(), stream: stream.unwrap_or(false), longest, prompt })
     }
 
@@ -253,11 +260,15 @@ mod tests {
 
     #[test]
     fn the_parts_of_a_prompt_are_borrowed_as_they_are() {
-        let body = r#"{"model":"a","messages": [ {"content":"\u0068"} ] ,"tools":[1],"cache_salt":"s","input":"no"}"#;
-        let prompt = Head::parse(body.as_bytes()).unwrap().prompt;
         let (preamble, turns) = ([&b"[1]"[..], b"", b""], Turns::default());
-        let expected = Prompt { preamble, body: br#"[ {"content":"\u0068"} ]"#, turns, salt: Some(b"\"s\"") };
-        assert_eq!(prompt, expected);
+        let (salt, session) = (Some(&b"\"s\""[..]), Some(&b"\"k\""[..]));
+        let expected = Prompt { preamble, body: br#"[ {"content":"\u0068"} ]"#, turns, salt, session };
+        // Also where the head is written in an unusual way.
+        for model in ["a", r"\u0061"] {
+            let rest = r#""messages": [ {"content":"\u0068"} ] ,"tools":[1],"cache_salt":"s","input":"no""#;
+            let body = format!(r#"{{"model":"{model}",{rest},"prompt_cache_key":"k"}}"#);
+            assert_eq!(Head::parse(body.as_bytes()).unwrap().prompt, expected);
+        }
         assert_eq!(Head::parse(br#"{"model":"a","prompt":"x"}"#).unwrap().prompt.body, b"\"x\"");
         assert_eq!(Head::parse(br#"{"model":"a","messages":null}"#).unwrap().prompt, Prompt::default());
     }

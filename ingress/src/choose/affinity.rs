@@ -1,6 +1,6 @@
 //! What draws a request to a replica.
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use shoal_types::RoutingPolicy;
 
 use super::{hash::seed, prefix::Prefix};
@@ -26,12 +26,11 @@ impl Affinity {
     /// That of a request for `route`, by its policy. `adapter` is what the prompt is computed with beside the model; engines
     /// keep the caches of adapters apart, and so of what clients give as `cache_salt`.
     pub(crate) fn new(route: &Route, adapter: &str, headers: &HeaderMap, prompt: &Prompt<'_>) -> Self {
-        let session = || SESSION.iter().find_map(|name| headers.get(name));
         match route.policy {
             RoutingPolicy::LeastLoad => Self::Load,
             RoutingPolicy::RoundRobin => Self::Turn,
-            RoutingPolicy::Session if let Some(session) = session() => {
-                Self::Session(seed(&[route.endpoint.as_str().as_bytes(), session.as_bytes()]))
+            RoutingPolicy::Session if let Some(session) = session(headers, prompt) => {
+                Self::Session(seed(&[route.endpoint.as_str().as_bytes(), session]))
             }
             // Where there is but one, nothing is to be found out.
             RoutingPolicy::Prefix | RoutingPolicy::Session if route.replicas.len() == 1 => Self::Load,
@@ -47,6 +46,34 @@ impl Affinity {
         match self {
             Self::Prefix(prefix) => (prefix.blocks(), prefix.bytes()),
             Self::Load | Self::Turn | Self::Session(_) => (&[], 0),
+        }
+    }
+}
+
+/// Which session a request is of, by its headers, else by its body: what is in quotes there is the same as without in a header.
+fn session<'a>(headers: &'a HeaderMap, prompt: &Prompt<'a>) -> Option<&'a [u8]> {
+    let said = SESSION.iter().find_map(|name| headers.get(name)).map(HeaderValue::as_bytes);
+    let unquoted = |text: &'a [u8]| text.strip_prefix(b"\"").and_then(|text| text.strip_suffix(b"\"")).unwrap_or(text);
+    said.or_else(|| prompt.session.map(unquoted)).filter(|session| !session.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of<'a>(header: Option<&'static str>, body: Option<&'a str>) -> Option<Vec<u8>> {
+        let headers = header.map(|value| (SESSION[0].clone(), HeaderValue::from_static(value))).into_iter().collect();
+        session(&headers, &Prompt { session: body.map(str::as_bytes), ..Prompt::default() }).map(<[u8]>::to_vec)
+    }
+
+    #[test]
+    fn a_header_says_of_which_session_a_request_is_else_its_body() {
+        assert_eq!(of(Some("a"), Some("\"b\"")), Some(b"a".to_vec()));
+        assert_eq!(of(None, Some("\"b\"")), of(Some("b"), None));
+        assert_eq!(of(None, Some("7")), Some(b"7".to_vec()));
+        // What many clients send because they know of none is no session that they all have in common.
+        for nothing in [of(None, None), of(Some(""), None), of(None, Some("\"\""))] {
+            assert_eq!(nothing, None);
         }
     }
 }

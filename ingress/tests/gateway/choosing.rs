@@ -100,6 +100,8 @@ async fn a_session_is_at_one_replica_whatever_is_asked_and_wherever() {
         let home = serves(&one, &mut engines, of("x-session-id", 1)).await;
         assert_eq!(serves(&one, &mut engines, of("x-session-token", 2)).await, home);
         assert_eq!(serves(&other, &mut engines, of("x-session-id", 3)).await, home);
+        let body = format!(r#"{{"model":"llama","messages":[],"prompt_cache_key":"session-{session}"}}"#);
+        assert_eq!(serves(&other, &mut engines, request(body)).await, home);
     }
 }
 

@@ -248,6 +248,7 @@ pub enum RoutingPolicy {
     LeastLoad,
     /// One after the other.
     RoundRobin,
-    /// Always the same one for the same `x-session-id`; as `prefix` for a request without one.
+    /// Always the same one for the same `x-session-id` or, in the body, `prompt_cache_key`; as `prefix` for a request
+    /// without one.
     Session,
 }
