@@ -1,5 +1,6 @@
 //! `shoal agent`: builds the parts, runs them, takes them down in order.
 
+mod crossing;
 mod engine;
 mod kubernetes;
 mod lock;
@@ -29,6 +30,7 @@ use shoal_placement::Timing;
 use shoal_types::{Departure, NodeFacts, NodeId, wire};
 use tokio::{
     net::TcpListener,
+    runtime::Handle,
     sync::{mpsc, watch},
     task::{JoinHandle, JoinSet},
     time::timeout,
@@ -37,6 +39,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
 use self::{
+    crossing::Crossing,
     lock::StateLock,
     service::{ServiceManager, join_token_credential},
 };
@@ -194,6 +197,8 @@ struct Daemon {
     closing: CancellationToken,
     /// Ends everything else.
     stop: CancellationToken,
+    /// Ends with the daemon, and after all that runs there.
+    _crossing: Crossing,
 }
 
 impl Daemon {
@@ -228,12 +233,16 @@ impl Daemon {
         let started = format!("shoal {} has started{with}", facts.version);
         events.tell(Draft::new(Reason::DaemonStarted, Subject::node(&facts.name), started));
         let name = facts.name.clone();
+        let (crossing, connections) = Crossing::start().map_err(|error| {
+            Problem::new(Code::Failed, format!("cannot start the threads for connections to other nodes: {error}"))
+        })?;
         let mesh_config = MeshConfig {
             state_dir: config.state_dir(),
             listen: config.mesh.listen,
             advertise: config.mesh.advertise.clone(),
             gossip_interval: config.mesh.gossip_interval.0,
             certificate_life: config.mesh.certificate_life.0,
+            connections: connections.clone(),
         };
         let (mesh, inbound) =
             Mesh::start(mesh_config, Arc::clone(&identity), facts).await.map_err(|error| failed(&error))?;
@@ -242,7 +251,11 @@ impl Daemon {
         let history = History::default();
         let requests = Requests::new(&config, mesh.me(), history.clone()).map_err(|error| failed(&error))?;
         let ingress_config = settings::ingress(&config, gateway_tls, tls, requests.telling());
-        let ingress = Ingress::new(ingress_config, mesh.me(), Arc::new(MeshDial(Arc::clone(&mesh))));
+        let ingress = {
+            // It asks other nodes where it is made.
+            let _entered = connections.enter();
+            Ingress::new(ingress_config, mesh.me(), Arc::new(MeshDial(Arc::clone(&mesh))))
+        };
         let usage = UsageBook::open(&config.state_dir());
         // Before the first request comes.
         let keys = KeyKeeper::new(Arc::clone(&mesh), Arc::clone(&ingress), usage.clone());
@@ -286,6 +299,7 @@ impl Daemon {
             ending: CancellationToken::new(),
             closing,
             stop: CancellationToken::new(),
+            _crossing: crossing,
         };
         let metrics = Metrics::new(&ingress, &requests, readings.clone(), inventory.xid_counts());
         let moved = watch::Sender::default();
@@ -337,18 +351,20 @@ impl Daemon {
         daemon.tasks.spawn(event_keeper.keep(daemon.stop.clone()));
         daemon.loops.spawn(replicas.run(commands));
         daemon.loops.spawn(routes.keep(daemon.stop.clone()));
-        daemon.tasks.spawn(daemon.answer_peers(inbound, ingress));
+        daemon.tasks.spawn_on(daemon.answer_peers(inbound, ingress), &connections);
         admin_listeners.serve(&Arc::new(admin), &daemon.tasks, &daemon.stop);
         Ok(daemon)
     }
 
-    /// Gives the streams of other nodes to whom they are for. The transport bounds how many there can be.
+    /// Gives the streams of other nodes to whom they are for: requests are served where this runs, whatever else is answered
+    /// where it was made. The transport bounds how many there can be.
     fn answer_peers(
         &self,
         mut inbound: mpsc::Receiver<InboundStream>,
         ingress: Arc<Ingress>,
     ) -> impl Future<Output = ()> + Send + use<> {
         let (tasks, control, stop) = (self.tasks.clone(), self.control.clone(), self.stop.clone());
+        let elsewhere = Handle::current();
         async move {
             while let Some(Some(stream)) = stop.run_until_cancelled(inbound.recv()).await {
                 let stopped = stop.clone();
@@ -362,7 +378,7 @@ impl Daemon {
                     }
                     StreamKind::Admin | StreamKind::Probe | StreamKind::StoreSync => {
                         let answer = peer::answer(control.clone(), stream);
-                        tasks.spawn(async move { stopped.run_until_cancelled(answer).await });
+                        tasks.spawn_on(async move { stopped.run_until_cancelled(answer).await }, &elsewhere);
                     }
                 }
             }

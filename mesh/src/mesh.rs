@@ -18,6 +18,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time
 
 use shoal_types::{NodeFacts, NodeId, UnixMillis, View};
 use tokio::{
+    runtime::Handle,
     sync::{mpsc, watch},
     time::timeout,
 };
@@ -65,6 +66,9 @@ pub struct MeshConfig {
     /// On an issuer, how long the certificates live that it gives to nodes: [`NODE_LIFE`](crate::identity::NODE_LIFE) is
     /// right; at most seven days.
     pub certificate_life: Duration,
+    /// Where connections to other nodes are driven, and streams of theirs are handed out. What answers or opens many of them is
+    /// best run there, too: a word from one thread to another costs as much as a packet.
+    pub connections: Handle,
 }
 
 /// This node's membership. Call [`Self::shutdown`] to leave; a `Mesh` that is dropped stops gossiping without a
@@ -107,7 +111,10 @@ impl Mesh {
         let admission = Arc::new(StoreAdmission::new(store.clone()));
         let transport_config =
             TransportConfig { certificate_life: config.certificate_life, ..TransportConfig::new(config.listen) };
-        let (transport, inbound) = Transport::bind(transport_config, identity.clone(), admission)?;
+        let (transport, inbound) = {
+            let _entered = config.connections.enter();
+            Transport::bind(transport_config, identity.clone(), admission)?
+        };
         let addresses = Addresses::new(config.advertise, transport.local_addr());
         let parts = GossipParts {
             link: Arc::new(TransportLink(transport.clone())),
@@ -135,7 +142,7 @@ impl Mesh {
             }
         };
         let (router, sync_streams, agent_streams) = Router::new(inbound.streams);
-        tasks.spawn(router.run(stop.clone()));
+        tasks.spawn_on(router.run(stop.clone()), &config.connections);
         let sync = SyncParts {
             store: store.clone(),
             transport: transport.clone(),

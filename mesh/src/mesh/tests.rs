@@ -49,6 +49,7 @@ impl Host {
             advertise: Vec::new(),
             gossip_interval: interval,
             certificate_life: NODE_LIFE,
+            connections: Handle::current(),
         };
         let (mesh, streams) = Mesh::start(config, self.identity.clone(), facts("test")).await.unwrap();
         Member { view: mesh.view(), mesh, streams }

@@ -44,7 +44,7 @@ pub(super) async fn run(pool: Arc<Pool>) {
             }
             continue;
         }
-        pool.tasks.spawn(serve(pool.clone(), joins.clone(), incoming, permit));
+        pool.spawn(serve(pool.clone(), joins.clone(), incoming, permit));
     }
 }
 

@@ -48,10 +48,14 @@ impl fmt::Debug for Transport {
 }
 
 impl Transport {
-    /// Opens the mesh port. Must be called within a tokio runtime.
+    /// Opens the mesh port. All connections are driven in the runtime that this is called in, also those that are asked for
+    /// from another one.
     ///
     /// # Errors
     /// If the port cannot be had, or the identity makes no TLS configuration.
+    ///
+    /// # Panics
+    /// Outside of a runtime.
     pub fn bind(
         config: TransportConfig,
         identity: Arc<Identity>,
@@ -66,8 +70,8 @@ impl Transport {
         let (address, endpoint) = listening.map_err(|source| TransportError::Bind { listen: config.listen, source })?;
         let (sender, receiver) = inbound();
         let pool = Arc::new(Pool::new(identity, admission, endpoint, (setup, client), sender, config.certificate_life));
-        pool.tasks.spawn(accept::run(pool.clone()));
-        pool.tasks.spawn(renewal::run(pool.clone()));
+        pool.spawn(accept::run(pool.clone()));
+        pool.spawn(renewal::run(pool.clone()));
         Ok((Self { pool, address }, receiver))
     }
 

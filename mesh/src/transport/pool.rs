@@ -16,6 +16,7 @@ use bytes::Bytes;
 use quinn::{ClientConfig, Connection, Endpoint};
 use shoal_types::{MeshId, NodeId, UnixMillis};
 use tokio::{
+    runtime::Handle,
     sync::{mpsc, watch},
     time::Instant,
 };
@@ -116,6 +117,8 @@ pub(super) struct Pool {
     pub(super) endpoint: Endpoint,
     pub(super) inbound: InboundSender,
     pub(super) tasks: TaskTracker,
+    /// Where connections are driven, whoever asked for them.
+    runtime: Handle,
     pub(super) stop: CancellationToken,
     setup: TlsSetup,
     pub(super) client: ArcSwap<ClientConfig>,
@@ -141,6 +144,7 @@ impl fmt::Debug for Pool {
 }
 
 impl Pool {
+    /// What is driven is so in the runtime that this is called in.
     pub(super) fn new(
         identity: Arc<Identity>,
         admission: Arc<dyn Admission>,
@@ -156,6 +160,7 @@ impl Pool {
             endpoint,
             inbound,
             tasks: TaskTracker::new(),
+            runtime: Handle::current(),
             stop: CancellationToken::new(),
             setup,
             client: ArcSwap::from_pointee(client),
@@ -166,6 +171,11 @@ impl Pool {
             refused: AtomicBool::new(false),
             revoked_by: watch::Sender::new(None),
         }
+    }
+
+    /// Runs `task` where connections are driven, as one of those that the transport waits for at its end.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn_on(task, &self.runtime);
     }
 
     fn peers(&self) -> MutexGuard<'_, BTreeMap<NodeId, Arc<Peer>>> {
@@ -190,7 +200,7 @@ impl Pool {
         let state = Mutex::new(PeerState::new(node));
         let peer = Arc::new(Peer { state, changed: watch::Sender::new(()), mailbox });
         peers.insert(node, peer.clone());
-        self.tasks.spawn(receive::drain_mailbox(self.clone(), node, messages));
+        self.spawn(receive::drain_mailbox(self.clone(), node, messages));
         peer
     }
 
@@ -321,7 +331,7 @@ impl Pool {
                     Route::Link(link) => return Ok((link.clone(), link.begin_use(what))),
                     Route::Failed(error) => return Err(error),
                     Route::Dial(addresses) => {
-                        self.tasks.spawn(self.clone().dial(node, peer.clone(), addresses));
+                        self.spawn(self.clone().dial(node, peer.clone(), addresses));
                     }
                     Route::Wait => {}
                 }
@@ -392,13 +402,13 @@ impl Pool {
         // Nor did whoever hung up on peers of a root that was replaced during the handshake.
         let proved = self.is_proved(&link, clock::now());
         if proved {
-            self.tasks.spawn(receive::run(self.clone(), link));
+            self.spawn(receive::run(self.clone(), link));
         } else {
             link.close(CloseCode::Replaced, ROOT_REPLACED);
             self.detach(&link, &quinn::ConnectionError::LocallyClosed);
         }
         if let Some(duplicate) = retired.filter(|duplicate| duplicate.dialer == self.me) {
-            self.tasks.spawn(async move {
+            self.spawn(async move {
                 tokio::select! {
                     _ = duplicate.close_when_unused() => {}
                     _ = duplicate.connection.closed() => {}

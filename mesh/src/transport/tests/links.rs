@@ -44,6 +44,25 @@ async fn until_one_connection(node: &Node) {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_connection_is_driven_where_its_transport_was_bound_whoever_asked_for_it() {
+    let (_dir, a, mut b) = pair();
+    let (transport, to) = (a.transport.clone(), b.id);
+    let asked = tokio::task::spawn_blocking(move || {
+        // Ends with this.
+        let elsewhere = Builder::new_current_thread().enable_all().build().unwrap();
+        elsewhere.block_on(transport.open(to, StreamKind::Admin))
+    });
+    let mut asked = soon(asked).await.unwrap().unwrap();
+    soon(asked.send.write_all(b"a word")).await.unwrap();
+    soon(asked.send.shutdown()).await.unwrap();
+    let mut answers = b.next_stream().await.stream;
+    let mut word = Vec::new();
+    soon(answers.recv.read_to_end(&mut word)).await.unwrap();
+    assert_eq!(word, b"a word");
+    shut_down([a, b]).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_two_connections_the_smaller_nodes_stays() {
     for smaller_first in [true, false] {
