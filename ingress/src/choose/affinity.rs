@@ -61,7 +61,7 @@ fn session<'a>(headers: &'a HeaderMap, prompt: &Prompt<'a>) -> Option<&'a [u8]> 
 mod tests {
     use super::*;
 
-    fn of<'a>(header: Option<&'static str>, body: Option<&'a str>) -> Option<Vec<u8>> {
+    fn of(header: Option<&'static str>, body: Option<&str>) -> Option<Vec<u8>> {
         let headers = header.map(|value| (SESSION[0].clone(), HeaderValue::from_static(value))).into_iter().collect();
         session(&headers, &Prompt { session: body.map(str::as_bytes), ..Prompt::default() }).map(<[u8]>::to_vec)
     }
