@@ -174,7 +174,8 @@ impl Ingress {
         let caller = key.as_ref().map_or(Caller::ANONYMOUS, |key| key.caller());
         let priority = if present.priority { priority(&parts.headers, caller.priority) } else { Some(caller.priority) };
         let priority = priority.ok_or(RequestError::Priority)?;
-        let Head { model, stream, longest, prompt } = Head::read(api.format(), &parts.headers, &admitted.body)?;
+        let Head { model, stream, longest, choices, prompt } =
+            Head::read(api.format(), &parts.headers, &admitted.body)?;
         let route = self.find_route(&model, key.as_ref())?;
         let wanted = Wanted::new(&route, &model);
         let adapter = route.adapter(&model).map(|_| model.as_ref()).unwrap_or_default();
@@ -190,6 +191,7 @@ impl Ingress {
             wanted,
             stream,
             longest,
+            choices,
             may_wake: route.may_wake,
             outgoing,
             affinity,

@@ -38,6 +38,8 @@ pub(crate) struct Head<'a> {
     /// Tokens that the answer may have, if the request says so. Of several limits the largest: engines do not agree on which
     /// one counts.
     pub(crate) longest: Option<u32>,
+    /// Answers that are computed for one prompt, at least 1.
+    pub(crate) choices: u32,
     pub(crate) prompt: Prompt<'a>,
 }
 
@@ -69,6 +71,9 @@ const PARTS: [&[u8]; 8] =
 
 /// Names of what limits an answer: of chat and completions, and Anthropic's; of chat; of responses.
 const LIMITS: [&[u8]; 3] = [b"max_tokens", b"max_completion_tokens", b"max_output_tokens"];
+
+/// Names of how many answers are computed: those that are given, and those that the best are taken of.
+const CHOICES: [&[u8]; 2] = [b"n", b"best_of"];
 
 #[derive(Deserialize)]
 struct Fields<'a> {
@@ -127,7 +132,8 @@ impl<'a> Head<'a> {
 
     /// The head of `body`, if nothing of it is written in an unusual way.
     fn skim(body: &'a [u8]) -> Option<Self> {
-        let (mut model, mut stream, mut longest, mut parts) = (None, None, None, [None; PARTS.len()]);
+        let (mut model, mut stream, mut parts) = (None, None, [None; PARTS.len()]);
+        let (mut longest, mut choices) = (None, None);
         for member in members(body) {
             let Member { name, value, turns } = member.ok()?;
             let value = &body[value];
@@ -136,7 +142,8 @@ impl<'a> Head<'a> {
                 b"stream" => stream.replace(serde_json::from_slice::<bool>(value).ok()?).is_some(),
                 name => match PARTS.iter().position(|part| *part == name) {
                     None => {
-                        longest = longest.max(limit(name, value));
+                        longest = longest.max(count(&LIMITS, name, value));
+                        choices = choices.max(count(&CHOICES, name, value));
                         false
                     }
                     Some(_) if value == b"null" => return None,
@@ -152,7 +159,8 @@ impl<'a> Head<'a> {
         let preamble = [tools, system, instructions].map(|part| part.unwrap_or_default().0);
         let [salt, session] = [salt, session].map(|part| part.map(|(text, _)| text));
         let prompt = Prompt { preamble, body, turns, salt, session };
-        Some(Self { model: model?.into(), stream: stream.unwrap_or(false), longest, prompt })
+        let choices = choices.unwrap_or(1).max(1);
+        Some(Self { model: model?.into(), stream: stream.unwrap_or(false), longest, choices, prompt })
     }
 
     fn parse_all(body: &'a [u8]) -> Result<Self, HeadError> {
@@ -163,9 +171,12 @@ impl<'a> Head<'a> {
         let fields: Fields<'a> = serde_json::from_slice(body)?;
         let prompt = fields.prompt();
         let Name(model) = fields.model.ok_or(HeadError::NoModel)?;
-        let limits =
-            members(body).map_while(Result::ok).filter_map(|Member { name, value, .. }| limit(name, &body[value]));
-        Ok(Self { model, stream: fields.stream.unwrap_or(false), longest: limits.max(), prompt })
+        let most = |names: &[&[u8]]| {
+            let members = members(body).map_while(Result::ok);
+            members.filter_map(|Member { name, value, .. }| count(names, name, &body[value])).max()
+        };
+        let choices = most(&CHOICES).unwrap_or(1).max(1);
+        Ok(Self { model, stream: fields.stream.unwrap_or(false), longest: most(&LIMITS), choices, prompt })
     }
 
     fn of_form(headers: &HeaderMap, body: &'a [u8]) -> Result<Self, HeadError> {
@@ -174,17 +185,17 @@ impl<'a> Head<'a> {
         let model = spans.model.and_then(|span| str::from_utf8(&body[span]).ok()).ok_or(HeadError::NoModel)?;
         let stream = spans.stream.is_some_and(|span| is_true(&body[span]));
         // What is spoken has no prefix that an engine would keep.
-        Ok(Self { model: model.into(), stream, longest: None, prompt: Prompt::default() })
+        Ok(Self { model: model.into(), stream, longest: None, choices: 1, prompt: Prompt::default() })
     }
 }
 
-/// The limit of an answer that a member says, in tokens; what is no such number is for the engine to refuse.
-fn limit(name: &[u8], value: &[u8]) -> Option<u32> {
-    if !LIMITS.contains(&name) {
+/// The count that a member says, if its name is one of `names`; what is no count is for the engine to refuse.
+fn count(names: &[&[u8]], name: &[u8], value: &[u8]) -> Option<u32> {
+    if !names.contains(&name) {
         return None;
     }
-    let tokens: u64 = str::from_utf8(value).ok()?.parse().ok()?;
-    Some(u32::try_from(tokens).unwrap_or(u32::MAX))
+    let count: u64 = str::from_utf8(value).ok()?.parse().ok()?;
+    Some(u32::try_from(count).unwrap_or(u32::MAX))
 }
 
 /// The text of a JSON string without escapes.
@@ -310,6 +321,25 @@ mod tests {
             for model in ["llama", r"\u006clama"] {
                 let body = format!(r#"{{"model":"{model}",{limits},"messages":[]}}"#);
                 assert_eq!(Head::parse(body.as_bytes()).unwrap().longest, longest, "{body}");
+            }
+        }
+    }
+
+    #[test]
+    fn as_many_answers_count_as_are_computed() {
+        for (members, choices) in [
+            (r#""x":1"#, 1),
+            (r#""n":4"#, 4),
+            (r#""n":2,"best_of":8"#, 8),
+            (r#""n":0"#, 1),
+            (r#""n":null"#, 1),
+            (r#""n":-3"#, 1),
+            (r#""n":99999999999"#, u32::MAX),
+        ] {
+            // Also where the head is written in an unusual way.
+            for model in ["llama", r"\u006clama"] {
+                let body = format!(r#"{{"model":"{model}",{members},"messages":[]}}"#);
+                assert_eq!(Head::parse(body.as_bytes()).unwrap().choices, choices, "{body}");
             }
         }
     }
