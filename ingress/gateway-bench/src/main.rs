@@ -19,6 +19,7 @@
 )]
 
 mod client;
+mod crossing;
 mod engine;
 mod ingress;
 mod process;
@@ -42,6 +43,7 @@ fn main() {
         Some("engine") => engine::run(),
         Some("ingress") => ingress::run(args.map(|address| address.parse().unwrap())),
         Some("train") => train::run(args),
+        Some("crossing") => crossing::run(args),
         rounds => compare(rounds.map_or(1, |rounds| rounds.parse().expect("the number of rounds"))),
     }
 }

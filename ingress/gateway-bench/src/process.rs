@@ -37,12 +37,7 @@ impl Process {
 
     /// The CPU that its threads have used, and its children's.
     pub fn cpu(&self) -> Duration {
-        let tasks = self.pids().into_iter().filter_map(|pid| fs::read_dir(format!("/proc/{pid}/task")).ok()).flatten();
-        let nanos = |task: fs::DirEntry| {
-            let stat = fs::read_to_string(task.path().join("schedstat")).ok()?;
-            stat.split_whitespace().next()?.parse::<u64>().ok()
-        };
-        Duration::from_nanos(tasks.filter_map(|task| nanos(task.ok()?)).sum())
+        cpu(&self.pids())
     }
 
     /// Bytes of memory that it has, and its children.
@@ -68,6 +63,16 @@ impl Drop for Process {
         let _ = Command::new("kill").arg(self.child.id().to_string()).status();
         let _ = self.child.wait();
     }
+}
+
+/// The CPU that the threads of the processes `pids` have used.
+pub fn cpu(pids: &[u32]) -> Duration {
+    let tasks = pids.iter().filter_map(|pid| fs::read_dir(format!("/proc/{pid}/task")).ok()).flatten();
+    let nanos = |task: fs::DirEntry| {
+        let stat = fs::read_to_string(task.path().join("schedstat")).ok()?;
+        stat.split_whitespace().next()?.parse::<u64>().ok()
+    };
+    Duration::from_nanos(tasks.filter_map(|task| nanos(task.ok()?)).sum())
 }
 
 /// nginx before `engines`, as it is tuned for streams; `None` if there is no such program.
