@@ -197,7 +197,9 @@ struct Daemon {
     closing: CancellationToken,
     /// Ends everything else.
     stop: CancellationToken,
-    /// Ends with the daemon, and after all that runs there.
+    /// Where connections to other nodes are driven.
+    connections: Handle,
+    /// Whose threads do it. They end with the daemon.
     _crossing: Crossing,
 }
 
@@ -299,6 +301,7 @@ impl Daemon {
             ending: CancellationToken::new(),
             closing,
             stop: CancellationToken::new(),
+            connections: connections.clone(),
             _crossing: crossing,
         };
         let metrics = Metrics::new(&ingress, &requests, readings.clone(), inventory.xid_counts());
@@ -389,7 +392,8 @@ impl Daemon {
     fn announce(&self) -> Arc<ServiceManager> {
         let service = Arc::new(ServiceManager::of_env());
         service.ready(&format!("Node {} is up", self.mesh.me()));
-        self.tasks.spawn(Arc::clone(&service).keep_alive(self.control.clone(), self.stop.clone()));
+        let (control, connections) = (self.control.clone(), self.connections.clone());
+        self.tasks.spawn(Arc::clone(&service).keep_alive(control, connections, self.stop.clone()));
         service
     }
 

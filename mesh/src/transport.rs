@@ -4,6 +4,7 @@
 //! [`Inbound`] is where those of others arrive; [`join`] is how a host becomes a node.
 
 mod accept;
+mod attention;
 mod config;
 mod dial;
 mod error;

@@ -28,7 +28,7 @@ impl Crossing {
 }
 
 impl Drop for Crossing {
-    /// What still runs there ends with it. All tasks have been waited for before, as long as the daemon waits.
+    /// What still runs there ends with it: the daemon has waited for it as long as it waits for anything.
     fn drop(&mut self) {
         if let Some(runtime) = self.0.take() {
             runtime.shutdown_background();

@@ -17,7 +17,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::{
+    runtime::Handle,
+    time::{MissedTickBehavior, interval},
+};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -63,16 +66,17 @@ impl ServiceManager {
         self.tell(&format!("STOPPING=1\nSTATUS={status}"));
     }
 
-    /// Until `stop`, says that the daemon lives, as long as its runtime runs this and its replica loop answers. That the
-    /// other loops have not ended is seen to elsewhere.
-    pub(super) async fn keep_alive(self: Arc<Self>, node: NodeControl, stop: CancellationToken) {
+    /// Until `stop`, says that the daemon lives, as long as its runtime runs this, its replica loop answers, and what runs
+    /// `connections` has time. That the other loops have not ended is seen to elsewhere.
+    pub(super) async fn keep_alive(self: Arc<Self>, node: NodeControl, connections: Handle, stop: CancellationToken) {
         let Some(within) = self.watchdog else { return };
         let mut beat = interval(within / BEATS);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let beats = async {
             loop {
                 beat.tick().await;
-                if !node.is_live().await {
+                // A thread that hangs runs nothing: then this waits, and says nothing.
+                if !node.is_live().await || connections.spawn(async {}).await.is_err() {
                     return;
                 }
                 self.tell("WATCHDOG=1");

@@ -38,6 +38,7 @@ struct Net {
     inboxes: Mutex<BTreeMap<NodeId, mpsc::Sender<(NodeId, Bytes)>>>,
     cut_off: Mutex<BTreeSet<NodeId>>,
     silent: Mutex<BTreeSet<NodeId>>,
+    busy: Mutex<BTreeSet<NodeId>>,
 }
 
 impl Net {
@@ -64,6 +65,10 @@ impl Link for Port {
 
     fn silent_for(&self, _: Duration) -> BTreeSet<NodeId> {
         self.net.silent.lock().unwrap().clone()
+    }
+
+    fn lapse(&self) -> Duration {
+        if self.net.busy.lock().unwrap().contains(&self.me) { PATIENCE } else { Duration::ZERO }
     }
 
     fn disconnect(&self, node: NodeId) {
@@ -175,6 +180,26 @@ async fn rule_6_a_silent_node_is_suspected_and_welcomed_back() {
     a.sees(2, "that b is silent", |b| matches!(b.liveness, Liveness::Suspect { .. })).await;
     net.cut_off.lock().unwrap().clear();
     a.sees(2, "b again", NodeView::is_alive).await;
+}
+
+#[tokio::test]
+async fn rule_6_a_node_that_has_no_time_to_listen_declares_nobody_lost() {
+    let (net, dir) = (Arc::new(Net::default()), tempfile::tempdir().unwrap());
+    let mut a = Node::start(&net, &dir, 1, 1).await;
+    let _b = Node::start(&net, &dir, 2, 1).await;
+    let mut c = Node::start(&net, &dir, 3, 1).await;
+    a.sees(2, "b", NodeView::is_alive).await;
+    c.sees(2, "b", NodeView::is_alive).await;
+    let is_lost = |b: &NodeView| matches!(b.liveness, Liveness::Suspect { .. });
+    net.busy.lock().unwrap().insert(id(1));
+    let cut = Instant::now();
+    net.cut_off.lock().unwrap().insert(id(2));
+    c.sees(2, "that b is silent", is_lost).await;
+    // As long again as it took one that listens.
+    tokio::time::sleep(cut.elapsed()).await;
+    assert!(!is_lost(&a.view.borrow().nodes[&id(2)]));
+    net.busy.lock().unwrap().clear();
+    a.sees(2, "that b is silent", is_lost).await;
 }
 
 #[tokio::test]

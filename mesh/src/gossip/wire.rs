@@ -34,6 +34,8 @@ pub(crate) trait Link: Send + Sync + 'static {
     /// The connected peers from which nothing has come for `time`, although both ends keep connections alive. To be
     /// asked every round: a packet counts as of the first question after it.
     fn silent_for(&self, time: Duration) -> BTreeSet<NodeId>;
+    /// How long it has had no time to listen.
+    fn lapse(&self) -> Duration;
     /// Closes what connects us with a node that is no longer a member.
     fn disconnect(&self, node: NodeId);
 }
@@ -184,6 +186,10 @@ mod tests {
 
         fn silent_for(&self, _: Duration) -> BTreeSet<NodeId> {
             BTreeSet::new()
+        }
+
+        fn lapse(&self) -> Duration {
+            Duration::ZERO
         }
 
         fn disconnect(&self, _: NodeId) {}

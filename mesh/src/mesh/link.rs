@@ -22,6 +22,10 @@ impl Link for TransportLink {
         self.0.silent_for(time)
     }
 
+    fn lapse(&self) -> Duration {
+        self.0.lapse()
+    }
+
     fn disconnect(&self, node: NodeId) {
         self.0.disconnect(node);
     }

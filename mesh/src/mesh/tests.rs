@@ -5,10 +5,14 @@ mod publish;
 
 use shoal_types::{Claim, ClaimId, Hlc, Liveness, NodeView, ReplicaState, Revision};
 use tempfile::TempDir;
+use tokio::{
+    runtime::Builder,
+    time::{Instant, sleep},
+};
 
 use super::*;
 use crate::{
-    fixture::{endpoint, eventually, facts, first_node, joined_node},
+    fixture::{PATIENCE, endpoint, eventually, facts, first_node, joined_node},
     identity::{NODE_LIFE, testing::limits},
     remember_peers,
     store::{StoreError, tests::age},
@@ -43,13 +47,18 @@ impl Host {
 
     /// Starts it with a round of gossip every `interval`.
     async fn start_every(&self, interval: Duration) -> Member {
+        self.start_with(interval, Handle::current()).await
+    }
+
+    /// And with its connections on the threads of `connections`.
+    async fn start_with(&self, interval: Duration, connections: Handle) -> Member {
         let config = MeshConfig {
             state_dir: self.dir.path().to_owned(),
             listen: "127.0.0.1:0".parse().unwrap(),
             advertise: Vec::new(),
             gossip_interval: interval,
             certificate_life: NODE_LIFE,
-            connections: Handle::current(),
+            connections,
         };
         let (mesh, streams) = Mesh::start(config, self.identity.clone(), facts("test")).await.unwrap();
         Member { view: mesh.view(), mesh, streams }
@@ -129,6 +138,20 @@ async fn what_is_claimed_and_applied_on_one_node_is_on_all() {
             view.nodes.values().map(|node| &node.specs).collect::<std::collections::BTreeSet<_>>().len() == 1
         };
         eventually(&mut member.view, "one digest everywhere", same).await;
+    }
+}
+
+#[tokio::test]
+async fn connections_are_driven_and_streams_handed_out_on_the_threads_that_are_given() {
+    let threads = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let host = Host::first();
+    let Member { mesh, mut streams, .. } = host.start_with(INTERVAL, threads.handle().clone()).await;
+    threads.shutdown_background();
+    assert!(timeout(PATIENCE, streams.recv()).await.unwrap().is_none(), "no stream is handed out any more");
+    let ended = Instant::now();
+    while mesh.transport.lapse() < Duration::from_secs(1) {
+        assert!(ended.elapsed() < PATIENCE, "something else drives connections");
+        sleep(Duration::from_millis(20)).await;
     }
 }
 

@@ -71,6 +71,10 @@ impl Transport {
         let (sender, receiver) = inbound();
         let pool = Arc::new(Pool::new(identity, admission, endpoint, (setup, client), sender, config.certificate_life));
         pool.spawn(accept::run(pool.clone()));
+        let attentive = pool.clone();
+        pool.spawn(async move {
+            attentive.stop.run_until_cancelled(attentive.attention.pay()).await;
+        });
         pool.spawn(renewal::run(pool.clone()));
         Ok((Self { pool, address }, receiver))
     }
@@ -135,6 +139,11 @@ impl Transport {
     /// as of the first question after it.
     pub fn silent_for(&self, time: Duration) -> BTreeSet<NodeId> {
         self.pool.silent_for(time, Instant::now())
+    }
+
+    /// How long what drives connections has had no time for them: what nothing has come from may have sent something.
+    pub fn lapse(&self) -> Duration {
+        self.pool.attention.lapse(Instant::now())
     }
 
     /// Hangs up on a peer that is revoked, breaking what is in flight, and forgets it. Whether it may come back is for

@@ -24,6 +24,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     OpenError, TransportError,
+    attention::Attention,
     dial::dial,
     error::CloseCode,
     gossip::GOSSIP_MAX,
@@ -119,6 +120,7 @@ pub(super) struct Pool {
     pub(super) tasks: TaskTracker,
     /// Where connections are driven, whoever asked for them.
     runtime: Handle,
+    pub(super) attention: Attention,
     pub(super) stop: CancellationToken,
     setup: TlsSetup,
     pub(super) client: ArcSwap<ClientConfig>,
@@ -161,6 +163,7 @@ impl Pool {
             inbound,
             tasks: TaskTracker::new(),
             runtime: Handle::current(),
+            attention: Attention::new(Instant::now()),
             stop: CancellationToken::new(),
             setup,
             client: ArcSwap::from_pointee(client),

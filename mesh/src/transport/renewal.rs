@@ -6,7 +6,10 @@ use std::{sync::Arc, time::Duration};
 use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 use shoal_types::{NodeId, UnixMillis};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::{
+    task::JoinError,
+    time::{Instant, sleep, timeout},
+};
 
 use super::{
     FrameError, RenewError, Stream,
@@ -16,7 +19,7 @@ use super::{
 };
 use crate::{
     clock,
-    identity::{Issuer, NodeCertificate},
+    identity::{IdentityError, Issuer, NodeCertificate},
 };
 
 /// How often the certificate's age is looked at, at least; also the pause after a failure.
@@ -88,19 +91,29 @@ pub(super) async fn renew(pool: &Arc<Pool>) -> Result<UnixMillis, RenewError> {
     let own = pool.identity.issuer();
     // What an issuer signs ends with its own certificate: in its last days others do better.
     let lasts = |issuer: &Issuer| clock::now().plus(pool.certificate_life / 2) <= issuer.validity().until;
-    if let Some(Ok(not_after)) = own.as_ref().filter(|issuer| lasts(issuer)).map(|issuer| renew_own(pool, issuer)) {
+    if let Some(issuer) = own.as_ref().filter(|issuer| lasts(issuer))
+        && let Ok(not_after) = renew_own(pool, issuer).await
+    {
         return Ok(not_after);
     }
     match (renew_elsewhere(pool).await, own) {
-        (Err(_), Some(issuer)) => renew_own(pool, &issuer),
+        (Err(_), Some(issuer)) => renew_own(pool, &issuer).await,
         (renewed, _) => renewed,
     }
 }
 
-fn renew_own(pool: &Pool, issuer: &Issuer) -> Result<UnixMillis, RenewError> {
-    let now = clock::now();
-    let chain = issuer.renew(&pool.identity.certificate(), pool.certificate_life, now)?;
-    pool.identity.replace_chain(chain, now)?;
+async fn renew_own(pool: &Pool, issuer: &Issuer) -> Result<UnixMillis, RenewError> {
+    let chain = issuer.renew(&pool.identity.certificate(), pool.certificate_life, clock::now())?;
+    take(pool, chain).await
+}
+
+/// Goes on with `chain`. On a thread that may wait for the disk: connections are driven on this one.
+async fn take(pool: &Pool, chain: Vec<CertificateDer<'static>>) -> Result<UnixMillis, RenewError> {
+    let identity = Arc::clone(&pool.identity);
+    let taken = pool.tasks.spawn_blocking(move || identity.replace_chain(chain, clock::now())).await;
+    let cut_short =
+        |error: JoinError| IdentityError::Making { what: "the node's certificate", reason: error.to_string() };
+    taken.map_err(cut_short)??;
     Ok(pool.identity.not_after())
 }
 
@@ -109,11 +122,12 @@ async fn renew_elsewhere(pool: &Arc<Pool>) -> Result<UnixMillis, RenewError> {
     for issuer in pool.issuers().into_iter().take(ISSUERS_ASKED) {
         let answer = timeout(DEADLINE, ask(pool, issuer)).await;
         let answer = answer.unwrap_or_else(|_| Err(format!("no answer within {} s", DEADLINE.as_secs())));
-        let renewed = answer
-            .map_err(|reason| RenewError::Refused { issuer, reason })
-            .and_then(|chain| Ok(pool.identity.replace_chain(chain, clock::now())?));
+        let renewed = match answer {
+            Ok(chain) => take(pool, chain).await,
+            Err(reason) => Err(RenewError::Refused { issuer, reason }),
+        };
         match renewed {
-            Ok(()) => return Ok(pool.identity.not_after()),
+            Ok(not_after) => return Ok(not_after),
             // The next may do better: what this one signs may be of a root that counts no more.
             Err(error) => last = error,
         }
