@@ -1,5 +1,5 @@
-//! What the ingress reads of a request body: model and stream, how long the answer may be, and where the prompt is. The body
-//! itself goes to the engine as it came.
+//! What the ingress reads of a request body: model and stream, how long the answer may be and how many there are, whose
+//! session it is of, and where the prompt is. The body itself goes to the engine as it came.
 
 mod form;
 
@@ -38,7 +38,8 @@ pub(crate) struct Head<'a> {
     /// Tokens that the answer may have, if the request says so. Of several limits the largest: engines do not agree on which
     /// one counts.
     pub(crate) longest: Option<u32>,
-    /// Answers that are computed for one prompt, at least 1.
+    /// Answers that are computed for one prompt, at least 1: of several counts the largest, and of one that cannot be read the
+    /// largest that there is, so that nobody is better off by writing it in another way.
     pub(crate) choices: u32,
     pub(crate) prompt: Prompt<'a>,
 }
@@ -143,10 +144,11 @@ impl<'a> Head<'a> {
                 name => match PARTS.iter().position(|part| *part == name) {
                     None => {
                         longest = longest.max(count(&LIMITS, name, value));
-                        choices = choices.max(count(&CHOICES, name, value));
+                        choices = choices.max(self::choices(name, value));
                         false
                     }
-                    Some(_) if value == b"null" => return None,
+                    // As if it were not there, but not twice.
+                    Some(part) if value == b"null" => parts[part].replace((&value[..0], turns)).is_some(),
                     Some(part) => parts[part].replace((value, turns)).is_some(),
                 },
             };
@@ -154,7 +156,8 @@ impl<'a> Head<'a> {
                 return None;
             }
         }
-        let [messages, prompt, input, tools, system, instructions, salt, session] = parts;
+        let [messages, prompt, input, tools, system, instructions, salt, session] =
+            parts.map(|part| part.filter(|(text, _)| !text.is_empty()));
         let (body, turns) = messages.or(prompt).or(input).unwrap_or_default();
         let preamble = [tools, system, instructions].map(|part| part.unwrap_or_default().0);
         let [salt, session] = [salt, session].map(|part| part.map(|(text, _)| text));
@@ -171,12 +174,19 @@ impl<'a> Head<'a> {
         let fields: Fields<'a> = serde_json::from_slice(body)?;
         let prompt = fields.prompt();
         let Name(model) = fields.model.ok_or(HeadError::NoModel)?;
-        let most = |names: &[&[u8]]| {
-            let members = members(body).map_while(Result::ok);
-            members.filter_map(|Member { name, value, .. }| count(names, name, &body[value])).max()
-        };
-        let choices = most(&CHOICES).unwrap_or(1).max(1);
-        Ok(Self { model, stream: fields.stream.unwrap_or(false), longest: most(&LIMITS), choices, prompt })
+        let (mut longest, mut choices) = (None, None);
+        for member in members(body) {
+            match member {
+                Ok(Member { name, value, .. }) => {
+                    longest = longest.max(count(&LIMITS, name, &body[value.clone()]));
+                    choices = choices.max(self::choices(name, &body[value]));
+                }
+                // What follows is not looked for.
+                Err(_) => choices = Some(u32::MAX),
+            }
+        }
+        let choices = choices.unwrap_or(1).max(1);
+        Ok(Self { model, stream: fields.stream.unwrap_or(false), longest, choices, prompt })
     }
 
     fn of_form(headers: &HeaderMap, body: &'a [u8]) -> Result<Self, HeadError> {
@@ -196,6 +206,12 @@ fn count(names: &[&[u8]], name: &[u8], value: &[u8]) -> Option<u32> {
     }
     let count: u64 = str::from_utf8(value).ok()?.parse().ok()?;
     Some(u32::try_from(count).unwrap_or(u32::MAX))
+}
+
+/// The answers that a member says are computed. Engines read a count that is written in another way, too.
+fn choices(name: &[u8], value: &[u8]) -> Option<u32> {
+    let is_said = CHOICES.contains(&name) && value != b"null";
+    is_said.then(|| count(&CHOICES, name, value).unwrap_or(u32::MAX))
 }
 
 /// The text of a JSON string without escapes.
@@ -282,6 +298,13 @@ mod tests {
         }
         assert_eq!(Head::parse(br#"{"model":"a","prompt":"x"}"#).unwrap().prompt.body, b"\"x\"");
         assert_eq!(Head::parse(br#"{"model":"a","messages":null}"#).unwrap().prompt, Prompt::default());
+        let without = br#"{"model":"a","messages":null,"prompt":"x","prompt_cache_key":null,"cache_salt":null}"#;
+        assert_eq!(Head::parse(without).unwrap().prompt, Prompt::of_body(b"\"x\""));
+        assert!(
+            Head::skim(without).is_some(),
+            "serde is not needed where clients say of what they do not use that it is null"
+        );
+        assert!(Head::parse(br#"{"model":"a","messages":null,"messages":[]}"#).is_err());
     }
 
     #[test]
@@ -333,14 +356,19 @@ mod tests {
             (r#""n":2,"best_of":8"#, 8),
             (r#""n":0"#, 1),
             (r#""n":null"#, 1),
-            (r#""n":-3"#, 1),
             (r#""n":99999999999"#, u32::MAX),
+            (r#""n":"64""#, u32::MAX),
+            (r#""n":64.0"#, u32::MAX),
         ] {
             // Also where the head is written in an unusual way.
             for model in ["llama", r"\u006clama"] {
                 let body = format!(r#"{{"model":"{model}",{members},"messages":[]}}"#);
                 assert_eq!(Head::parse(body.as_bytes()).unwrap().choices, choices, "{body}");
             }
+        }
+        for hidden in [r#""\u006e":64"#, r#""\u0078":1,"n":64"#] {
+            let body = format!(r#"{{"model":"llama",{hidden},"messages":[]}}"#);
+            assert_eq!(Head::parse(body.as_bytes()).unwrap().choices, u32::MAX, "{body}");
         }
     }
 

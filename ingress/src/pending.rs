@@ -21,8 +21,6 @@ const BYTES_PER_TOKEN: usize = 4;
 /// What an answer is taken for, in tokens, unless the request says that it will be shorter. What clients allow is mostly far more
 /// than what comes, and some APIs make them say it.
 const ANSWER: u32 = 256;
-/// Answers that are counted at most: more are allowed by no API, and refused by the engine.
-const CHOICES_MAX: u32 = 128;
 
 /// A client's request that has no answer yet, and all that is needed to get it one.
 #[derive(Debug)]
@@ -68,7 +66,7 @@ impl Pending {
 fn cost(body: usize, longest: Option<u32>, choices: u32) -> u32 {
     let prompt = u32::try_from(body / BYTES_PER_TOKEN).unwrap_or(u32::MAX);
     let answer = longest.map_or(ANSWER, |longest| longest.min(ANSWER));
-    prompt.saturating_add(answer * choices.min(CHOICES_MAX))
+    prompt.saturating_add(answer.saturating_mul(choices))
 }
 
 #[cfg(test)]
@@ -87,6 +85,6 @@ mod tests {
     fn each_answer_that_is_computed_costs() {
         assert_eq!(cost(4_000, None, 4), 1_000 + 4 * 256);
         assert_eq!(cost(4_000, Some(16), 8), 1_000 + 8 * 16);
-        assert_eq!(cost(0, None, u32::MAX), CHOICES_MAX * ANSWER);
+        assert_eq!(cost(4_000, None, u32::MAX), u32::MAX);
     }
 }

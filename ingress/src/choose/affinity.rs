@@ -50,11 +50,11 @@ impl Affinity {
     }
 }
 
-/// Which session a request is of, by its headers, else by its body: what is in quotes there is the same as without in a header.
+/// Which session a request is of, by its headers, else by its body, without the quotes there. What is empty says of none.
 fn session<'a>(headers: &'a HeaderMap, prompt: &Prompt<'a>) -> Option<&'a [u8]> {
-    let said = SESSION.iter().find_map(|name| headers.get(name)).map(HeaderValue::as_bytes);
     let unquoted = |text: &'a [u8]| text.strip_prefix(b"\"").and_then(|text| text.strip_suffix(b"\"")).unwrap_or(text);
-    said.or_else(|| prompt.session.map(unquoted)).filter(|session| !session.is_empty())
+    let of_headers = SESSION.into_iter().filter_map(|name| headers.get(name)).map(HeaderValue::as_bytes);
+    of_headers.chain(prompt.session.map(unquoted)).find(|session| !session.is_empty())
 }
 
 #[cfg(test)]
@@ -71,6 +71,7 @@ mod tests {
         assert_eq!(of(Some("a"), Some("\"b\"")), Some(b"a".to_vec()));
         assert_eq!(of(None, Some("\"b\"")), of(Some("b"), None));
         assert_eq!(of(None, Some("7")), Some(b"7".to_vec()));
+        assert_eq!(of(Some(""), Some("\"b\"")), Some(b"b".to_vec()));
         // What many clients send because they know of none is no session that they all have in common.
         for nothing in [of(None, None), of(Some(""), None), of(None, Some("\"\""))] {
             assert_eq!(nothing, None);

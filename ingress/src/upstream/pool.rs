@@ -57,7 +57,7 @@ type Idle = Mutex<Map<Arc<Backend>, Vec<Connection>>>;
 /// Idle connections by backend, and the tasks that drive all connections.
 #[derive(Debug)]
 pub(crate) struct EnginePool {
-    /// By worker: a connection is used by the one that drives it.
+    /// By worker: a connection is used by the one that drives it. The first are of whoever is no worker.
     idle: Box<[Idle]>,
     idle_max: usize,
     connect_timeout: Duration,
