@@ -1,7 +1,7 @@
 //! What a request costs that is answered on another node: `crossing KEY LOCAL REMOTE PID...` asks two nodes in turn for the
 //! endpoint `whole`, of which the first has the replica. CPU is that of the processes together.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use super::{
     client::{Target, closed},
@@ -17,6 +17,10 @@ pub fn run(mut args: impl Iterator<Item = String>) {
     let nodes = [(); 2].map(|()| args.next().expect("an address").parse().unwrap());
     let targets = nodes.map(|address| Target { address, endpoint: "whole", key: key.clone() });
     let pids: Vec<u32> = args.map(|pid| pid.parse().unwrap()).collect();
+    assert!(
+        !pids.is_empty() && pids.iter().all(|pid| Path::new(&format!("/proc/{pid}")).exists()),
+        "pids of both nodes"
+    );
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut figures = [const { [Vec::new(), Vec::new()] }; 2];
     for round in 1..=ROUNDS {
