@@ -4,6 +4,8 @@
 //!
 //! The ingress runs with keys, metrics, request records and prefix routing to two engines of its node; an access log is the
 //! daemon's, and not in it. nginx does nothing but pass on.
+//!
+//! `ingress/gateway-bench/crossing` runs two daemons, and has this program ask for what one of them has at both.
 
 // A benchmark that cannot be set up has nothing to measure, and counts of requests are small.
 #![allow(
