@@ -308,11 +308,14 @@ impl Actor {
         }
     }
 
-    /// Whether this node was listening all the time is judged by its own rounds.
+    /// Whether this node was listening all the time is judged by its own rounds, and by what drives its connections.
     fn notice_delay(&mut self, now: Instant) {
         let late = now.saturating_duration_since(self.round_due).max(self.link.lapse());
         if late > self.voice.interval * LATE_ROUNDS {
-            warn!(?late, "this node was too busy to listen; it declares nobody lost for a while");
+            // Once, however often it is noticed until that is over.
+            if now >= self.deaf_until {
+                warn!(?late, "this node was too busy to listen; it declares nobody lost for a while");
+            }
             self.round_due = now;
             self.be_deaf();
         }
