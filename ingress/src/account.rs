@@ -7,12 +7,13 @@ use shoal_types::{KeyId, UnixMillis};
 use tokio::time::Instant;
 
 use crate::{
+    Ingress,
     demand::Visit,
     error::RequestError,
     keys::KeyVisit,
-    metrics::{Code, Metrics, Operation, Served, Went},
+    metrics::{Code, Operation, Served, Went},
     pending::Pending,
-    records::{Records, RequestRecord, Trail},
+    records::{RequestRecord, Trail},
     routes::{ReplicaRef, Wanted},
     usage::{Usage, UsageMeter},
 };
@@ -29,8 +30,7 @@ pub(crate) struct Arrival {
 /// The account of one request; it is entered when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Account {
-    metrics: Metrics,
-    records: Arc<Records>,
+    ingress: Arc<Ingress>,
     arrival: Arrival,
     trail: Arc<Trail>,
     wanted: Option<Wanted>,
@@ -72,10 +72,9 @@ enum End {
 
 impl Account {
     /// The account of a request that has just arrived, whose choices are noted in `trail`.
-    pub(crate) fn open(metrics: Metrics, records: Arc<Records>, arrival: Arrival, trail: Arc<Trail>) -> Box<Self> {
+    pub(crate) fn open(ingress: Arc<Ingress>, arrival: Arrival, trail: Arc<Trail>) -> Box<Self> {
         Box::new(Self {
-            metrics,
-            records,
+            ingress,
             arrival,
             trail,
             wanted: None,
@@ -245,7 +244,7 @@ impl Account {
     }
 
     fn record(&mut self, went: &Went) -> RequestRecord {
-        let (decisions, now) = (self.trail.take(), self.records.now());
+        let (decisions, now) = (self.trail.take(), self.ingress.records.now());
         let chosen = decisions.iter().find(|decision| decision.chosen.is_some());
         let admitted = self.admitted.map(|at| micros(at - self.arrival.at));
         let queued = chosen.zip(admitted).map(|(chosen, admitted)| chosen.after_us.saturating_sub(admitted));
@@ -288,15 +287,14 @@ impl Drop for Account {
         let went = self.went(now);
         match &self.visit {
             Some(visit) => visit.series().ended(&went),
-            None => self.metrics.nowhere().ended(&went),
+            None => self.ingress.metrics.nowhere().ended(&went),
         }
         if let Some(key) = self.key.take() {
             let endpoint: Option<Arc<str>> = self.wanted.as_ref().map(|wanted| wanted.endpoint.as_str().into());
             key.end(endpoint.as_ref(), self.usage(), now);
         }
         let record = self.record(&went);
-        let records = Arc::clone(&self.records);
-        records.add(record, now);
+        self.ingress.records.add(record, now);
     }
 }
 

@@ -115,7 +115,7 @@ impl Ingress {
         let Heading { id, client, .. } = &heading;
         let arrival = Arrival { at: started, id: id.clone(), client: *client, uri: request.uri().clone() };
         let trail = Trail::new(started, self.records.trace(request.headers()));
-        let mut account = Account::open(self.metrics.clone(), Arc::clone(&self.records), arrival, trail);
+        let mut account = Account::open(Arc::clone(&self), arrival, trail);
         let begun = match self.take_in(&heading, request, &mut account).await {
             Ok(pending) => self.forward_or_hold(&pending).await.map(|begun| (pending, begun)),
             Err(error) => Err(error),

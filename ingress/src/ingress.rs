@@ -62,7 +62,7 @@ pub struct Ingress {
     /// Room for requests of other nodes.
     pub(crate) tunnels: Arc<Semaphore>,
     pub(crate) metrics: Metrics,
-    pub(crate) records: Arc<Records>,
+    pub(crate) records: Records,
     pub(crate) listening: AtomicBool,
     /// Nothing new is taken.
     pub(crate) stopping: CancellationToken,
@@ -107,7 +107,7 @@ impl Ingress {
             admission: Admission::new(&config.limits, config.timeouts.body),
             tunnels: Arc::new(Semaphore::new(config.limits.tunnels)),
             metrics,
-            records: Arc::new(Records::new(config.telling.clone())),
+            records: Records::new(config.telling.clone()),
             listening: AtomicBool::new(false),
             stopping: CancellationToken::new(),
             cut_off: CancellationToken::new(),
@@ -118,8 +118,9 @@ impl Ingress {
     /// Routes new requests by `table` from now on, and held ones that it has a replica for. Running ones stay where they
     /// are.
     pub fn set_routes(&self, table: RoutingTable) {
-        let table = Arc::new(table.with_known(&self.knowledge, Instant::now()));
-        let before = self.routes.swap(Arc::clone(&table));
+        let before = self.routes.load_full();
+        let table = Arc::new(table.after(&before, &self.knowledge, Instant::now()));
+        self.routes.store(Arc::clone(&table));
         self.engines.retain(&table.backends().collect());
         self.circuits.retain(&table.claims().collect());
         let endpoints: HashSet<_> = table.routes().map(|route| &route.endpoint).collect();

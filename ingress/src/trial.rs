@@ -85,7 +85,7 @@ impl Trial {
             max_inflight: None,
             queue: QueueBounds::default(),
         };
-        self.routes = RoutingTable::new([route]).with_known(&self.knowledge, now);
+        self.routes = RoutingTable::new([route]).after(&self.routes, &self.knowledge, now);
     }
 
     /// Reads the request with this body as far as choosing needs it: how many blocks its prefix has. `None` if it is none.

@@ -4,6 +4,8 @@
 //! nothing of a request is handed from one core to another, nor waits for one to wake up. That is worth a third of what a
 //! request costs.
 
+mod per_worker;
+
 use std::{
     cell::Cell,
     future::Future,
@@ -18,6 +20,8 @@ use std::{
 
 use tokio::runtime::{Builder, Handle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub(crate) use per_worker::PerWorker;
 
 thread_local! {
     static CURRENT: Cell<usize> = const { Cell::new(0) };

@@ -163,8 +163,7 @@ impl Ingress {
 
     /// The answer of a replica; `None` if none is ready, and one may come, or none has room.
     async fn try_forward(&self, pending: &Pending, hold: &mut Hold) -> Result<Option<Box<Opened>>, RequestError> {
-        // Before asking, so that a change in between is not missed.
-        let rerouted = self.rerouted.subscribe();
+        let asked_by = self.routes.load().number();
         let queued = hold.queued();
         match self.forward(pending, hold.called.take(), queued, std::mem::take(&mut hold.lost)).await {
             Err(RequestError::NoReadyReplica { .. }) if pending.may_wake => Ok(None),
@@ -183,7 +182,7 @@ impl Ingress {
                     && !self.stopping.is_cancelled()
                     && hold.awaits_news(Instant::now()) =>
             {
-                (hold.stale, hold.lost) = (Some(rerouted), tried.lost());
+                (hold.stale, hold.lost) = (Some(self.rerouted_since(asked_by)), tried.lost());
                 Ok(None)
             }
             // The last one has just gone to sleep, and this node has not heard of it.
@@ -193,11 +192,21 @@ impl Ingress {
                     && !self.stopping.is_cancelled()
                     && hold.awaits_news(Instant::now()) =>
             {
-                hold.stale = Some(rerouted);
+                hold.stale = Some(self.rerouted_since(asked_by));
                 Ok(None)
             }
             done => done.map(Some),
         }
+    }
+
+    /// Changes when other routes come than those with this `number`, or has changed if they have come.
+    fn rerouted_since(&self, number: u64) -> watch::Receiver<()> {
+        // In this order, so that a change in between is not missed.
+        let mut rerouted = self.rerouted.subscribe();
+        if self.routes.load().number() != number {
+            rerouted.mark_changed();
+        }
+        rerouted
     }
 
     /// Until a replica can be asked. Cancel safe: its seat and its place in the line stay with `hold`.

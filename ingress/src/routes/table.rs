@@ -23,6 +23,8 @@ pub struct RoutingTable {
     /// What the ingress that uses the table knows of its replicas.
     known: Map<EndpointName, KnownRoute>,
     complete: bool,
+    /// How many tables the ingress had before it.
+    number: u64,
 }
 
 /// Longest timeout that is given: a deadline must be a point in time.
@@ -36,7 +38,7 @@ impl RoutingTable {
         let bounded = |route: Route| Arc::new(Route { timeout: route.timeout.min(TIMEOUT_MAX), ..route });
         let mut routes: Vec<Arc<Route>> = routes.into_iter().map(bounded).collect();
         routes.sort_by(|a, b| a.endpoint.cmp(&b.endpoint));
-        Self { by_name: by_name(&routes), local: local(&routes), routes, known: Map::default(), complete: true }
+        Self { by_name: by_name(&routes), local: local(&routes), routes, known: Map::default(), complete: true, number: 0 }
     }
 
     /// The same table of a node that may not have heard of all endpoints yet: what it does not know may exist, so it
@@ -45,9 +47,14 @@ impl RoutingTable {
         Self { complete: false, ..self }
     }
 
-    /// The same table with what `knowledge` has of its replicas at `now`.
-    pub(crate) fn with_known(self, knowledge: &Knowledge, now: Instant) -> Self {
-        Self { known: knowledge.bind(self.routes.iter(), now), ..self }
+    /// The same table for an ingress that had `before`, with what `knowledge` has of its replicas at `now`.
+    pub(crate) fn after(self, before: &Self, knowledge: &Knowledge, now: Instant) -> Self {
+        Self { known: knowledge.bind(self.routes.iter(), now), number: before.number + 1, ..self }
+    }
+
+    /// By which it is told from those that the ingress had before.
+    pub(crate) const fn number(&self) -> u64 {
+        self.number
     }
 
     /// What is known of the replicas of `endpoint`.

@@ -117,11 +117,12 @@ impl Ingress {
             async move { Ok::<_, Infallible>(ingress.respond(request, client).await) }
         });
         let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
+        let stopping = self.stopping.child_token(); // its own, as it is locked each time that a byte comes
         tokio::select! {
             // Whose turn it is need not be drawn each time that a byte comes.
             biased;
             served = connection.as_mut() => served,
-            () = self.stopping.cancelled() => {
+            () = stopping.cancelled() => {
                 connection.as_mut().graceful_shutdown();
                 self.cut_off.run_until_cancelled(connection).await.unwrap_or(Ok(()))
             }
@@ -142,9 +143,10 @@ impl Ingress {
         });
         let http = http2(streams.clone(), limits, timeouts);
         let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
+        let stopping = self.stopping.child_token();
         tokio::select! {
             served = connection.as_mut() => served,
-            () = self.stopping.cancelled() => {
+            () = stopping.cancelled() => {
                 connection.as_mut().graceful_shutdown();
                 self.cut_off.run_until_cancelled(connection).await.unwrap_or(Ok(()))
             }

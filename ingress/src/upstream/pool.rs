@@ -24,7 +24,7 @@ use tokio_rustls::rustls::ClientConfig;
 use tokio_util::task::TaskTracker;
 
 use super::{body::RequestBody, local::EngineError, service};
-use crate::{map::Map, within::within, workers};
+use crate::{map::Map, within::within, workers::PerWorker};
 
 /// How long an idle connection may take to get ready. It is ready once the end of the last answer has been seen, so this
 /// is for those whose engine answered before it had read the request.
@@ -58,7 +58,7 @@ type Idle = Mutex<Map<Arc<Backend>, Vec<Connection>>>;
 #[derive(Debug)]
 pub(crate) struct EnginePool {
     /// By worker: a connection is used by the one that drives it. The first are of whoever is no worker.
-    idle: Box<[Idle]>,
+    idle: PerWorker<Idle>,
     idle_max: usize,
     connect_timeout: Duration,
     tls: Option<Arc<ClientConfig>>,
@@ -73,8 +73,7 @@ impl EnginePool {
         connect_timeout: Duration,
         tls: Option<Arc<ClientConfig>>,
     ) -> Self {
-        let idle = (0..=workers).map(|_| Idle::default()).collect();
-        Self { idle, idle_max, connect_timeout, tls, tasks: TaskTracker::new() }
+        Self { idle: PerWorker::new(workers, Idle::default), idle_max, connect_timeout, tls, tasks: TaskTracker::new() }
     }
 
     /// A kept connection to `backend` that is still open; the one used last, as it is the least likely to be stale.
@@ -147,19 +146,19 @@ impl EnginePool {
 
     /// Forgets backends that are not in `in_use`.
     pub(crate) fn retain(&self, in_use: &HashSet<&Backend>) {
-        self.idle.iter().for_each(|idle| lock(idle).retain(|backend, _| in_use.contains(&**backend)));
+        self.idle.all().for_each(|idle| lock(idle).retain(|backend, _| in_use.contains(&**backend)));
     }
 
     /// Closes what is idle and waits until no connection is left.
     pub(crate) async fn close(&self) {
         self.tasks.close();
-        self.idle.iter().for_each(|idle| lock(idle).clear());
+        self.idle.all().for_each(|idle| lock(idle).clear());
         self.tasks.wait().await;
     }
 
     /// Those of the worker whose thread this is.
     fn mine(&self) -> MutexGuard<'_, Map<Arc<Backend>, Vec<Connection>>> {
-        lock(self.idle.get(workers::current()).unwrap_or(&self.idle[0]))
+        lock(self.idle.mine())
     }
 }
 
