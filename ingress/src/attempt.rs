@@ -152,7 +152,7 @@ impl Ingress {
     }
 
     async fn send_here(&self, claim: ClaimId, request: &Outgoing) -> Result<(Head, UpstreamBody), Failure> {
-        // After entering, see `InFlight::enter`.
+        // After entering, see `Count::enter`.
         let backend = match self.routes.load().local(claim) {
             Some(local) => local.takes(&request.headers).map(|()| Arc::clone(&local.backend)),
             None => Err(NotServing::NoSuchReplica),

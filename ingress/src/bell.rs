@@ -1,6 +1,6 @@
 //! Tells that a replica may have room again, where anybody waits for that. Where nobody does, it costs one atomic read.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering, fence};
 
 use tokio::sync::Notify;
 
@@ -15,12 +15,15 @@ impl Bell {
     /// One more request waits, unless `limit` do.
     pub(crate) fn enter(&self, limit: u32) -> bool {
         let one_more = |waiting: u32| (waiting < limit).then(|| waiting + 1);
-        self.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok()
+        let may = self.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok();
+        before_looking();
+        may
     }
 
     /// One that has waited before waits again, whatever the limit.
     pub(crate) fn come_back(&self) {
         self.waiting.fetch_add(1, Ordering::Relaxed);
+        before_looking();
     }
 
     /// One waits no longer.
@@ -38,8 +41,9 @@ impl Bell {
         self.rung.notify_one();
     }
 
-    /// A replica may have room again.
+    /// A replica may have room again: it has been counted that it has.
     pub(crate) fn freed(&self) {
+        before_looking();
         if self.anybody_waits() {
             self.ring();
         }
@@ -49,4 +53,10 @@ impl Bell {
     pub(crate) async fn rung(&self) {
         self.rung.notified().await;
     }
+}
+
+/// Whoever waits says so, and then looks for room; whoever makes room counts it, and then looks whether anybody waits. One of the two
+/// sees the other, if neither looks before its word is out.
+fn before_looking() {
+    fence(Ordering::SeqCst);
 }

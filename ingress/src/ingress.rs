@@ -129,6 +129,7 @@ impl Ingress {
         }
         self.tallies.retain(&endpoints);
         self.waiting.retain(&endpoints);
+        self.inflight.tidy();
         self.rerouted.send_replace(());
     }
 

@@ -14,7 +14,7 @@ use crate::{
     circuits::Circuits,
     head::{Head, HeadError},
     headroom::SaidFull,
-    inflight::{InFlight, Serving},
+    inflight::Serving,
     routes::Wanted,
 };
 
@@ -23,7 +23,6 @@ const MODEL: &str = "llama";
 /// An ingress with one route, to replicas of other nodes.
 #[derive(Debug)]
 pub struct Trial {
-    inflight: Arc<InFlight>,
     circuits: Circuits,
     said_full: SaidFull,
     knowledge: Knowledge,
@@ -43,12 +42,10 @@ pub struct Sent {
 impl Trial {
     /// One that draws its random numbers by `seed`, without a route.
     pub fn new(seed: u64) -> Self {
-        let inflight = Arc::new(InFlight::default());
         Self {
             circuits: Circuits::default(),
             said_full: SaidFull::default(),
-            knowledge: Knowledge::new(Arc::clone(&inflight)),
-            inflight,
+            knowledge: Knowledge::new(Arc::default()),
             routes: RoutingTable::default(),
             random: StdRng::seed_from_u64(seed),
         }
@@ -96,12 +93,7 @@ impl Trial {
     /// Sends the request with this body, at `now`. `None` if it is none, or if there is no replica.
     pub fn send(&mut self, body: &[u8], now: Instant) -> Option<Sent> {
         let (wanted, affinity) = self.affinity(body).ok()?;
-        let chooser = Chooser {
-            routes: &self.routes,
-            inflight: &self.inflight,
-            circuits: &self.circuits,
-            said_full: &self.said_full,
-        };
+        let chooser = Chooser { routes: &self.routes, circuits: &self.circuits, said_full: &self.said_full };
         let tried = Tried::default();
         let quest = Quest { wanted: &wanted, affinity: &affinity, tried: &tried, rest_of: None, but: None };
         let (chosen, choice) = chooser.choose(quest, self.random.random(), now, &mut Vec::new()).ok()?;

@@ -1,6 +1,10 @@
 //! What a replica is believed to have in its prefix cache: the blocks of the prompts that this ingress has sent it, as
 //! far as they are not too long ago. Nothing is asked of engines, and nothing is told to other ingresses.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+
 use super::blocks::Blocks;
 
 /// Blocks that are remembered of one replica at most, in both generations: 2 M tokens, more than the KV cache of any
@@ -11,33 +15,54 @@ const BLOCKS_MAX: usize = 32_768;
 /// when that is full, it becomes the older one, whose blocks are forgotten.
 ///
 /// Prompts are entered whole, so that each generation that has a block has all that come before it.
+///
+/// Every choice reads it, of every replica, and most prompts are known where they go: reading takes no lock and writes nothing.
 #[derive(Debug, Default)]
 pub(super) struct Belief {
-    young: Blocks,
-    old: Blocks,
+    kept: ArcSwap<Generations>,
+    /// Held by whoever enters a prompt.
+    entering: Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct Generations {
+    young: Arc<Blocks>,
+    old: Arc<Blocks>,
 }
 
 impl Belief {
     /// Enters the prompt of these blocks.
-    pub(super) fn enter(&mut self, blocks: &[u64]) {
-        if self.young.len() + blocks.len() > BLOCKS_MAX / 2 {
-            std::mem::swap(&mut self.young, &mut self.old);
-            self.young.clear();
+    pub(super) fn enter(&self, blocks: &[u64]) {
+        if self.kept.load().young.leading(blocks) == blocks.len() {
+            return;
         }
-        blocks.iter().for_each(|block| self.young.insert(*block));
-    }
-
-    /// Whether it has the block that hashes to `block`, and hence all before that.
-    pub(super) fn has(&self, block: u64) -> bool {
-        self.young.contains(block) || self.old.contains(block)
+        let _entering = self.entering.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = self.kept.load_full();
+        let known = kept.young.leading(blocks);
+        if kept.young.len() + (blocks.len() - known) > BLOCKS_MAX / 2 {
+            let young = Arc::new(Blocks::with_room_for(blocks.len()));
+            young.insert(blocks);
+            self.kept.store(Arc::new(Generations { young, old: Arc::clone(&kept.young) }));
+        } else if let Some(larger) = kept.young.grown_for(blocks.len() - known) {
+            larger.insert(&blocks[known..]);
+            self.kept.store(Arc::new(Generations { young: Arc::new(larger), old: Arc::clone(&kept.old) }));
+        } else {
+            kept.young.insert(&blocks[known..]);
+        }
     }
 
     /// How many of `blocks` it has. Of most prompts, most replicas have nothing.
     pub(super) fn held(&self, blocks: &[u64]) -> usize {
-        if !blocks.first().is_some_and(|&first| self.has(first)) {
+        if blocks.is_empty() {
             return 0;
         }
-        blocks.partition_point(|&block| self.has(block))
+        self.kept.load().held(blocks)
+    }
+}
+
+impl Generations {
+    fn held(&self, blocks: &[u64]) -> usize {
+        self.young.leading(blocks).max(self.old.leading(blocks))
     }
 }
 
@@ -53,24 +78,24 @@ mod tests {
 
     #[test]
     fn what_was_entered_is_held_up_to_where_it_differs() {
-        let mut belief = Belief::default();
+        let belief = Belief::default();
         belief.enter(&prompt(1, 10));
         assert_eq!(belief.held(&prompt(1, 20)), 10);
         assert_eq!(belief.held(&prompt(1, 5)), 5);
         assert_eq!(belief.held(&prompt(2, 20)), 1);
-        assert!(belief.has(prompt(1, 10)[9]) && !belief.has(prompt(2, 10)[9]));
     }
 
     /// Rule 9: and what is forgotten is what was not used.
     #[test]
     fn rule_9_what_is_not_used_is_forgotten() {
-        let mut belief = Belief::default();
+        let belief = Belief::default();
         let (used, unused) = (prompt(0, 100), prompt(1, 100));
         belief.enter(&unused);
         for number in 2..1_000 {
             belief.enter(&used);
             belief.enter(&prompt(number, 100));
-            assert!(belief.young.len() + belief.old.len() <= BLOCKS_MAX);
+            let kept = belief.kept.load();
+            assert!(kept.young.len() + kept.old.len() <= BLOCKS_MAX);
             assert_eq!(belief.held(&used), 100);
         }
         assert_eq!(belief.held(&unused), 1, "but for what all have");

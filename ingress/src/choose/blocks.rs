@@ -1,9 +1,13 @@
 //! A set of hashes, for hundreds of them at once: a prompt of 100,000 tokens has 1,600.
 //!
 //! std's set touches two lines of memory for each that is entered, and waits for both. This one touches one, and the next does
-//! not wait for it.
+//! not wait for it. It is read while it is written: whoever reads may miss what is being entered.
 
-use std::hash::{BuildHasher as _, RandomState};
+use std::{
+    hash::{BuildHasher as _, RandomState},
+    iter::repeat_with,
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+};
 
 use super::hash::fold;
 
@@ -13,61 +17,88 @@ const PLACES_MIN: usize = 64;
 /// A set of hashes. Where they stand is kept from clients, who choose prompts, and could choose such as fall on one another.
 #[derive(Debug)]
 pub(super) struct Blocks {
-    /// A power of two of them, half of them free; a free one is 0.
-    places: Box<[u64]>,
-    len: usize,
+    /// A power of two of them, at least half of them free; a free one is 0.
+    places: Box<[AtomicU64]>,
+    len: AtomicUsize,
     key: u64,
 }
 
 impl Default for Blocks {
     fn default() -> Self {
-        Self { places: Box::default(), len: 0, key: RandomState::new().hash_one(0) }
+        Self::with_places(0, RandomState::new().hash_one(0))
     }
 }
 
 impl Blocks {
-    pub(super) const fn len(&self) -> usize {
-        self.len
+    /// None yet, and room for `count`.
+    pub(super) fn with_room_for(count: usize) -> Self {
+        Self::with_places(places_for(count), RandomState::new().hash_one(0))
+    }
+
+    fn with_places(places: usize, key: u64) -> Self {
+        let places = repeat_with(AtomicU64::default).take(places).collect();
+        Self { places, len: AtomicUsize::new(0), key }
+    }
+
+    /// What is in it, and room for `more`, if there is none in it.
+    pub(super) fn grown_for(&self, more: usize) -> Option<Self> {
+        let places = places_for(self.len() + more);
+        (places > self.places.len()).then(|| {
+            let grown = Self::with_places(places, self.key);
+            let blocks = self.places.iter().map(|place| place.load(Relaxed));
+            blocks.filter(|block| *block != 0).for_each(|block| grown.enter(block));
+            grown
+        })
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len.load(Relaxed)
+    }
+
+    /// How many of the first of `blocks` it has, of which none is in it without those before.
+    pub(super) fn leading(&self, blocks: &[u64]) -> usize {
+        if blocks.first().is_some_and(|&first| self.contains(first)) {
+            blocks.partition_point(|&block| self.contains(block))
+        } else {
+            0
+        }
     }
 
     pub(super) fn contains(&self, block: u64) -> bool {
-        !self.places.is_empty() && self.places[self.place(block)] != 0
+        !self.places.is_empty() && self.place(block).load(Relaxed) != 0
     }
 
-    pub(super) fn insert(&mut self, block: u64) {
-        if (self.len + 1) * 2 > self.places.len() {
-            self.grow();
-        }
+    /// Enters `blocks`, for which there must be room. Of two that enter at once, one may lose what it enters.
+    pub(super) fn insert(&self, blocks: &[u64]) {
+        blocks.iter().for_each(|block| self.enter(*block));
+    }
+
+    fn enter(&self, block: u64) {
         let place = self.place(block);
-        self.len += usize::from(self.places[place] == 0);
-        self.places[place] = stored(block);
-    }
-
-    /// Forgets all; the places stay.
-    pub(super) fn clear(&mut self) {
-        self.places.fill(0);
-        self.len = 0;
+        if place.load(Relaxed) == 0 {
+            place.store(stored(block), Relaxed);
+            self.len.store(self.len() + 1, Relaxed);
+        }
     }
 
     /// Where `block` is, or would be. There must be places.
-    fn place(&self, block: u64) -> usize {
+    fn place(&self, block: u64) -> &AtomicU64 {
         let (block, last) = (stored(block), self.places.len() - 1);
         #[allow(clippy::cast_possible_truncation)] // any bits of it will do
         let mut place = fold(block, self.key) as usize & last;
-        while self.places[place] != 0 && self.places[place] != block {
+        loop {
+            let found = self.places[place].load(Relaxed);
+            if found == 0 || found == block {
+                return &self.places[place];
+            }
             place = (place + 1) & last;
         }
-        place
     }
+}
 
-    fn grow(&mut self) {
-        let places = vec![0; (self.places.len() * 2).max(PLACES_MIN)].into_boxed_slice();
-        let before = std::mem::replace(&mut self.places, places);
-        for block in before.into_iter().filter(|block| *block != 0) {
-            let place = self.place(block);
-            self.places[place] = block;
-        }
-    }
+/// Twice as many as `count` at least.
+fn places_for(count: usize) -> usize {
+    (count * 2).next_power_of_two().max(PLACES_MIN)
 }
 
 /// 0 stands for none, and its block for another one: that is wrong once in 10^19.
@@ -85,22 +116,25 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_has_what_stds_set_would_have(rounds in prop::collection::vec(prop::collection::vec(0..300_u64, 0..200), 1..4)) {
-            let mut blocks = Blocks::default();
+        fn it_has_what_stds_set_would_have(rounds in prop::collection::vec(prop::collection::vec(1..300_u64, 0..200), 1..4)) {
+            let (mut blocks, mut expected) = (Blocks::default(), HashSet::new());
             for round in rounds {
-                let mut expected = HashSet::new();
-                for block in round {
-                    // 0 and 1 are one.
-                    blocks.insert(block + 1);
-                    expected.insert(block + 1);
-                    prop_assert_eq!(blocks.len(), expected.len());
-                }
+                blocks = blocks.grown_for(round.len()).unwrap_or(blocks);
+                blocks.insert(&round);
+                expected.extend(round);
+                prop_assert_eq!(blocks.len(), expected.len());
                 for block in 1..302 {
                     prop_assert_eq!(blocks.contains(block), expected.contains(&block));
                 }
-                blocks.clear();
-                prop_assert!(blocks.len() == 0 && (1..302).all(|block| !blocks.contains(block)));
             }
         }
+    }
+
+    #[test]
+    fn what_leads_is_counted_up_to_what_is_not_there() {
+        let blocks = Blocks::with_room_for(3);
+        assert_eq!((Blocks::default().leading(&[1]), blocks.leading(&[])), (0, 0));
+        blocks.insert(&[1, 2, 3]);
+        assert_eq!((blocks.leading(&[1, 2, 3, 4, 5]), blocks.leading(&[1]), blocks.leading(&[4])), (3, 1, 0));
     }
 }

@@ -68,7 +68,7 @@ impl Knowledge {
             kept.turns.insert(route.endpoint.clone(), Arc::clone(&turn));
             let known = route.replicas.iter().map(|replica| {
                 let known = before.replicas.get(&replica.claim).cloned();
-                let known = known.unwrap_or_else(|| Arc::new(Known::new(replica.claim, Arc::clone(&self.inflight))));
+                let known = known.unwrap_or_else(|| Arc::new(Known::new(replica.claim, &self.inflight)));
                 known.hear(replica.load, now);
                 kept.replicas.insert(replica.claim, Arc::clone(&known));
                 known

@@ -1,7 +1,10 @@
 //! What this ingress knows of one replica by its own requests.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -16,17 +19,26 @@ use super::{
     heard::{Heard, burden, own_burden},
 };
 use crate::{
-    inflight::InFlight,
+    inflight::{Count, InFlight, Serving},
     routes::{Place, Replica},
 };
 
 /// What this ingress knows of one replica; it stays while routes come and go.
+///
+/// Every choice reads that of every replica, and writes that of one. What is written each time comes first: it is on one line of
+/// memory with the number of references.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Known {
-    claim: ClaimId,
+    /// Bytes of prompts that it was sent from here and that it has not begun to answer.
+    computing: AtomicUsize,
+    /// When it will have computed them, if it computes as fast as is usual: in nanoseconds after `since`, 0 if it has none.
+    busy_until: AtomicU64,
+    since: Instant,
     key: u64,
-    inflight: Arc<InFlight>,
-    state: Mutex<State>,
+    count: Arc<Count>,
+    belief: Belief,
+    said: Mutex<Said>,
 }
 
 /// What a replica has to do, and how much of a prompt.
@@ -39,23 +51,27 @@ pub(super) struct Outlook {
     pub(super) held: usize,
 }
 
+/// What a replica of another node said of its load.
 #[derive(Debug, Default)]
-struct State {
+struct Said {
     /// What came with its latest answer.
     rode: Option<Heard>,
     gossip: Option<Heard>,
-    /// Bytes of prompts that it was sent from here and that it has not begun to answer.
-    computing: usize,
-    /// When it will have computed them, if it computes as fast as is usual.
-    busy_until: Option<Instant>,
-    belief: Belief,
 }
 
 impl Known {
-    pub(super) fn new(claim: ClaimId, inflight: Arc<InFlight>) -> Self {
+    pub(super) fn new(claim: ClaimId, inflight: &InFlight) -> Self {
         let ClaimId { node, generation, counter } = claim;
         let key = seed(&[node.as_bytes(), &generation.as_millis().to_le_bytes(), &counter.to_le_bytes()]);
-        Self { claim, key, inflight, state: Mutex::default() }
+        Self {
+            computing: AtomicUsize::new(0),
+            busy_until: AtomicU64::new(0),
+            since: Instant::now(),
+            key,
+            count: inflight.of(claim),
+            belief: Belief::default(),
+            said: Mutex::default(),
+        }
     }
 
     /// By which it is a prompt's home or not: the same on all nodes.
@@ -63,65 +79,83 @@ impl Known {
         self.key
     }
 
+    /// Requests that it has from here.
+    pub(super) fn own(&self) -> u32 {
+        self.count.get()
+    }
+
+    /// One more request for it, unless it has `limit`.
+    pub(super) fn enter_within(&self, limit: u32) -> Option<Serving> {
+        self.count.enter_within(limit)
+    }
+
     /// Notes the `load` that came with an answer: what it has beside that request, which is still counted here.
     pub(crate) fn note(&self, load: Load, now: Instant) {
-        let own = self.inflight.count(self.claim).saturating_sub(1);
-        self.lock().rode = Some(Heard::new(load, own, now));
+        let own = self.own().saturating_sub(1);
+        self.said().rode = Some(Heard::new(load, own, now));
     }
 
     /// Notes what gossip says of it. What it has said before is as old as it was.
     pub(super) fn hear(&self, load: Option<Load>, now: Instant) {
-        let own = self.inflight.count(self.claim);
-        let mut state = self.lock();
-        if let Some(load) = load.filter(|load| !state.gossip.is_some_and(|heard| heard.says(*load))) {
-            state.gossip = Some(Heard::new(load, own, now));
+        let own = self.own();
+        let mut said = self.said();
+        if let Some(load) = load.filter(|load| !said.gossip.is_some_and(|heard| heard.says(*load))) {
+            said.gossip = Some(Heard::new(load, own, now));
         }
     }
 
     /// What it has to do; `own` requests it has from here.
     pub(super) fn burden(&self, replica: &Replica, own: u32, now: Instant) -> Burden {
-        self.lock().burden(replica, own, now)
+        match replica.place {
+            Place::Local(_) => own_burden(replica.load.as_ref(), own),
+            Place::Remote => {
+                let said = self.said();
+                burden(said.rode, said.gossip, own, now)
+            }
+        }
     }
 
     /// The same, and what it is to a prompt of these `blocks`.
     pub(super) fn outlook(&self, replica: &Replica, own: u32, blocks: &[u64], now: Instant) -> Outlook {
-        let state = self.lock();
-        Outlook {
-            burden: state.burden(replica, own, now),
-            backlog: state.backlog(now),
-            held: state.belief.held(blocks),
+        Outlook { burden: self.burden(replica, own, now), backlog: self.backlog(now), held: self.belief.held(blocks) }
+    }
+
+    /// How long it will be busy with prompts from here. By what it has not begun to answer, which is too much where answers
+    /// come whole; and by the time that has passed, which is wrong where an engine is slower or faster than is usual.
+    fn backlog(&self, now: Instant) -> Duration {
+        match self.busy_until.load(Ordering::Relaxed) {
+            0 => Duration::ZERO,
+            until => {
+                let left = until.saturating_sub(self.age(now));
+                Duration::from_nanos(left).min(prefill(self.computing.load(Ordering::Relaxed)))
+            }
         }
     }
 
     /// Notes that it is sent a prompt of these `blocks`, of which `uncached` bytes are not in its cache; it has them before
     /// it until what is returned is dropped.
     pub(super) fn give(self: &Arc<Self>, blocks: &[u64], uncached: usize, now: Instant) -> Computing {
-        let mut state = self.lock();
-        state.belief.enter(blocks);
-        state.computing += uncached;
-        state.busy_until = Some(state.busy_until.map_or(now, |until| until.max(now)) + prefill(uncached));
+        self.belief.enter(blocks);
+        // In this order, see `Computing`.
+        self.computing.fetch_add(uncached, Ordering::AcqRel);
+        let (now, takes) = (self.age(now), nanoseconds(prefill(uncached)));
+        let later = |until: u64| Some(until.max(now).saturating_add(takes));
+        let _ = self.busy_until.fetch_update(Ordering::AcqRel, Ordering::Acquire, later);
         Computing { known: Arc::clone(self), bytes: uncached }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn age(&self, now: Instant) -> u64 {
+        nanoseconds(now.saturating_duration_since(self.since))
+    }
+
+    fn said(&self) -> MutexGuard<'_, Said> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
-    fn burden(&self, replica: &Replica, own: u32, now: Instant) -> Burden {
-        match replica.place {
-            Place::Local(_) => own_burden(replica.load.as_ref(), own),
-            Place::Remote => burden(self.rode, self.gossip, own, now),
-        }
-    }
-
-    /// How long it will be busy with prompts from here. By what it has not begun to answer, which is too much where answers
-    /// come whole; and by the time that has passed, which is wrong where an engine is slower or faster than is usual.
-    fn backlog(&self, now: Instant) -> Duration {
-        let left = self.busy_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
-        left.min(prefill(self.computing))
-    }
+/// Wraps after 584 years.
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// A prompt that a replica has before it. Dropped when the answer begins, or when there is none.
@@ -133,10 +167,11 @@ pub(crate) struct Computing {
 
 impl Drop for Computing {
     fn drop(&mut self) {
-        let mut state = self.known.lock();
-        state.computing -= self.bytes;
-        if state.computing == 0 {
-            state.busy_until = None;
+        let Known { computing, busy_until, .. } = &*self.known;
+        let until = busy_until.load(Ordering::Acquire);
+        if computing.fetch_sub(self.bytes, Ordering::AcqRel) == self.bytes {
+            // It has none left. Whoever gives it one meanwhile has either been counted before, or writes another time here.
+            let _ = busy_until.compare_exchange(until, 0, Ordering::AcqRel, Ordering::Relaxed);
         }
     }
 }
@@ -149,20 +184,20 @@ mod tests {
 
     fn known() -> Arc<Known> {
         let claim = ClaimId { node: NodeId::from_bytes([1; 16]), generation: UnixMillis::from_millis(1), counter: 1 };
-        Arc::new(Known::new(claim, Arc::default()))
+        Arc::new(Known::new(claim, &InFlight::default()))
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_replica_is_busy_until_it_has_computed_or_answered() {
         let (known, now) = (known(), Instant::now());
         let (first, second) = (known.give(&[1], 10_000, now), known.give(&[1, 2], 30_000, now));
-        assert_eq!(known.lock().backlog(now), prefill(40_000));
-        assert_eq!(known.lock().backlog(now + prefill(15_000)), prefill(25_000));
+        assert_eq!(known.backlog(now), prefill(40_000));
+        assert_eq!(known.backlog(now + prefill(15_000)), prefill(25_000));
         drop(first);
-        assert_eq!(known.lock().backlog(now), prefill(30_000));
+        assert_eq!(known.backlog(now), prefill(30_000));
         drop(second);
-        assert_eq!(known.lock().backlog(now), Duration::ZERO);
-        assert_eq!(known.lock().belief.held(&[1, 2, 3]), 2);
+        assert_eq!(known.backlog(now), Duration::ZERO);
+        assert_eq!(known.belief.held(&[1, 2, 3]), 2);
     }
 
     /// Rule 1: what a replica has said is as old as it is, however often it is repeated.
@@ -174,7 +209,7 @@ mod tests {
         known.hear(Some(load), now);
         known.hear(Some(load), later);
         known.hear(None, later);
-        let age = |known: &Known| match burden(None, known.lock().gossip, 0, later) {
+        let age = |known: &Known| match burden(None, known.said().gossip, 0, later) {
             Burden::Stale(_, age) => age,
             other => panic!("{other:?}"),
         };

@@ -11,7 +11,7 @@ use crate::{
     attempt::{Begun, Errand, Tried},
     circuits::Circuits,
     headroom::SaidFull,
-    inflight::{InFlight, Serving},
+    inflight::Serving,
     routes::{Place, Replica, ReplicaRef, Route, Wanted},
     traces::TraceContext,
 };
@@ -79,7 +79,6 @@ impl<'a> Quest<'a> {
 /// What a choice is made by.
 pub(crate) struct Chooser<'a> {
     pub(crate) routes: &'a RoutingTable,
-    pub(crate) inflight: &'a Arc<InFlight>,
     pub(crate) circuits: &'a Circuits,
     pub(crate) said_full: &'a SaidFull,
 }
@@ -115,7 +114,7 @@ impl Ingress {
 
     /// What chooses by `routes` here.
     pub(crate) fn chooser<'a>(&'a self, routes: &'a RoutingTable) -> Chooser<'a> {
-        Chooser { routes, inflight: &self.inflight, circuits: &self.circuits, said_full: &self.said_full }
+        Chooser { routes, circuits: &self.circuits, said_full: &self.said_full }
     }
 }
 
@@ -142,8 +141,9 @@ impl Chooser<'_> {
             let choice = choice.ok_or(NotChosen::NoneLeft)?;
             let chosen = candidates.iter().find(|candidate| candidate.position == choice.position);
             let (replica, limit) = (&route.replicas[choice.position], chosen.and_then(|chosen| chosen.limit));
+            let known = &known.replicas[choice.position].known;
             // Others look for room at the same time. Each time that one is faster there is less of it.
-            let Some(serving) = self.inflight.enter_within(replica.claim, limit.unwrap_or(u32::MAX)) else { continue };
+            let Some(serving) = known.enter_within(limit.unwrap_or(u32::MAX)) else { continue };
             // Where all are avoided, the least bad is asked all the same.
             if self.avoids(replica, &refused, now) || self.circuits.enter(replica.node, replica.claim, now) {
                 break (choice, serving);
@@ -170,13 +170,12 @@ impl Chooser<'_> {
         refused: &[ClaimId],
         now: Instant,
     ) -> Vec<Candidate> {
-        let counts = self.inflight.counts();
-        let mean = LazyCell::new(|| self.mean(route, known, &counts, now));
+        let mean = LazyCell::new(|| self.mean(route, known, now));
         let (blocks, _) = quest.affinity.prompt();
         let mut candidates = Vec::with_capacity(route.replicas.len());
         for (position, revision, replica) in quest.replicas(route) {
             let known = &known.replicas[position];
-            let own = counts.of(replica.claim);
+            let own = known.known.own();
             let Outlook { burden, backlog, held } = known.known.outlook(replica, own, blocks, now);
             let room = self.occupancy(replica, burden, own, now).room(route.max_inflight, || *mean);
             candidates.push(Candidate {

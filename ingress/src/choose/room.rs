@@ -7,7 +7,6 @@ use tokio::time::Instant;
 use super::{Burden, Chooser, KnownRoute};
 use crate::{
     headroom::{Occupancy, Rooms},
-    inflight::Counts,
     routes::{Place, Replica, Route},
 };
 
@@ -28,9 +27,9 @@ impl Chooser<'_> {
     }
 
     /// What the replicas of `route` have to do on average, as far as they have said.
-    pub(super) fn mean(&self, route: &Route, known: &KnownRoute, counts: &Counts<'_>, now: Instant) -> u32 {
+    pub(super) fn mean(&self, route: &Route, known: &KnownRoute, now: Instant) -> u32 {
         let loads = route.replicas.iter().zip(&known.replicas).filter_map(|(replica, known)| {
-            let own = counts.of(replica.claim);
+            let own = known.known.own();
             let burden = known.known.burden(replica, own, now);
             let Occupancy { own, told, .. } = self.occupancy(replica, burden, own, now);
             told.map(|told| u64::from(own.max(told)))
@@ -42,10 +41,9 @@ impl Chooser<'_> {
     /// The room of all replicas of `route`, which is one of those that are chosen by.
     pub(crate) fn rooms(&self, route: &Route, now: Instant) -> Rooms {
         let Some(known) = self.routes.known(&route.endpoint) else { return Rooms::of([]) };
-        let counts = self.inflight.counts();
-        let mean = self.mean(route, known, &counts, now);
+        let mean = self.mean(route, known, now);
         let room = |(replica, known): (&Replica, &super::knowledge::KnownReplica)| {
-            let own = counts.of(replica.claim);
+            let own = known.known.own();
             let burden = known.known.burden(replica, own, now);
             (replica.claim, self.occupancy(replica, burden, own, now).room(route.max_inflight, || mean))
         };

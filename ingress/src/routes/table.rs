@@ -38,7 +38,14 @@ impl RoutingTable {
         let bounded = |route: Route| Arc::new(Route { timeout: route.timeout.min(TIMEOUT_MAX), ..route });
         let mut routes: Vec<Arc<Route>> = routes.into_iter().map(bounded).collect();
         routes.sort_by(|a, b| a.endpoint.cmp(&b.endpoint));
-        Self { by_name: by_name(&routes), local: local(&routes), routes, known: Map::default(), complete: true, number: 0 }
+        Self {
+            by_name: by_name(&routes),
+            local: local(&routes),
+            routes,
+            known: Map::default(),
+            complete: true,
+            number: 0,
+        }
     }
 
     /// The same table of a node that may not have heard of all endpoints yet: what it does not know may exist, so it

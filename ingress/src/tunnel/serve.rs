@@ -135,13 +135,15 @@ impl Ingress {
         let api = Api::of(target.path()).filter(|_| head.method == Method::POST.as_str());
         let api = api.ok_or(NotServing::NotInference)?;
         let slot = self.tunnels.clone().try_acquire_owned().map_err(|_| NotServing::Full)?;
-        let serving = self.inflight.enter(head.claim);
-        // After entering, see `InFlight::enter`.
+        // What was never here is not counted either.
+        self.routes.load().local(head.claim).ok_or(NotServing::NoSuchReplica)?;
+        let serving = self.inflight.of(head.claim).enter();
+        // After entering, see `Count::enter`.
         let routes = self.routes.load();
         let replica = routes.local(head.claim).ok_or(NotServing::NoSuchReplica)?;
         let headers = for_engine(headers);
         replica.takes(&headers)?;
-        if replica.max_inflight.is_some_and(|limit| self.inflight.count(head.claim) > limit + slack(limit)) {
+        if replica.max_inflight.is_some_and(|limit| serving.requests() > limit + slack(limit)) {
             return Err(NotServing::Full);
         }
         Ok(Accepted {
@@ -211,7 +213,7 @@ impl Ingress {
 
     /// What the replica has to do beside this request.
     fn load_beside(&self, accepted: &Accepted) -> Load {
-        let inflight = self.inflight.count(accepted.serving.claim()).saturating_sub(1);
+        let inflight = accepted.serving.requests().saturating_sub(1);
         Load { inflight, ..accepted.load.unwrap_or_default() }
     }
 }
