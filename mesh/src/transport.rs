@@ -8,6 +8,7 @@ mod attention;
 mod config;
 mod dial;
 mod error;
+mod gathering;
 mod gossip;
 mod handle;
 mod inbound;

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use quinn::{Endpoint, TokioRuntime};
+use quinn::Endpoint;
 use shoal_types::{MeshId, NodeId, UnixMillis};
 use tokio::{
     sync::watch,
@@ -20,6 +20,7 @@ use super::{
     Admission, Inbound, OpenError, PeerStatus, RenewError, Stream, StreamKind, TransportConfig, TransportError, accept,
     config::{EndpointKeys, bind},
     error::CloseCode,
+    gathering::Gathering,
     inbound::inbound,
     link::Use,
     pool::Pool,
@@ -64,7 +65,7 @@ impl Transport {
         let setup = TlsSetup { keys: EndpointKeys::of(&identity)?, transport: config.quinn()? };
         let (server, client) = setup.configs(&identity)?;
         let listening = bind(config.listen).and_then(|socket| {
-            let endpoint = Endpoint::new(setup.keys.endpoint_config(), Some(server), socket, Arc::new(TokioRuntime))?;
+            let endpoint = Endpoint::new(setup.keys.endpoint_config(), Some(server), socket, Arc::new(Gathering))?;
             Ok((endpoint.local_addr()?, endpoint))
         });
         let (address, endpoint) = listening.map_err(|source| TransportError::Bind { listen: config.listen, source })?;
