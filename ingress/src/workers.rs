@@ -16,12 +16,19 @@ use std::{
         mpsc,
     },
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
-use tokio::runtime::{Builder, Handle};
+use tokio::{
+    runtime::{Builder, Handle},
+    time::sleep,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub(crate) use per_worker::PerWorker;
+
+/// Less than any time that a client is given.
+const BEAT: Duration = Duration::from_secs(1);
 
 thread_local! {
     static CURRENT: Cell<usize> = const { Cell::new(0) };
@@ -96,7 +103,7 @@ impl Worker {
             match Builder::new_current_thread().enable_all().build() {
                 Ok(runtime) => {
                     let _ = told.send(Ok(runtime.handle().clone()));
-                    runtime.block_on(stop.cancelled());
+                    runtime.block_on(stop.run_until_cancelled(beat()));
                     // A name that is still being looked up is not waited for.
                     runtime.shutdown_background();
                 }
@@ -114,6 +121,15 @@ impl Worker {
         if self.thread.join().is_err() {
             tracing::error!("a thread that served clients has panicked");
         }
+    }
+}
+
+/// A timer that is nearer than those that a request sets. Where one is set that is nearer than all that there were when the thread
+/// went to sleep, tokio wakes up what sleeps until then, which is the thread itself, by a call of the kernel: where all clients
+/// of a worker wait for their answers, that would be each request.
+async fn beat() {
+    loop {
+        sleep(BEAT).await;
     }
 }
 
