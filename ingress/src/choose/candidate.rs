@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::cost::Cost;
+
 /// What is known of a replica at the moment of choosing.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Candidate {
@@ -22,13 +24,13 @@ pub(crate) struct Candidate {
     /// How many requests it may have from here, if that is more than it has.
     pub(crate) limit: Option<u32>,
     /// How long it will be busy with prompts that this ingress has sent it.
-    pub(crate) backlog: Duration,
+    pub(crate) backlog: Cost,
     /// How many of the prompt's blocks it is believed to have.
     pub(crate) held: usize,
     /// What the way to it costs.
-    pub(crate) distance: Duration,
+    pub(crate) distance: Cost,
     /// What it costs to be there rather than at the cheapest, as time.
-    pub(crate) price: Duration,
+    pub(crate) price: Cost,
     /// By which it is a prompt's home or not.
     pub(crate) key: u64,
 }
@@ -65,10 +67,10 @@ impl Default for Candidate {
             own: 0,
             burden: Burden::Unknown(0),
             limit: Some(u32::MAX),
-            backlog: Duration::ZERO,
+            backlog: Cost::ZERO,
             held: 0,
-            distance: Duration::ZERO,
-            price: Duration::ZERO,
+            distance: Cost::ZERO,
+            price: Cost::ZERO,
             key: 0,
         }
     }

@@ -1,6 +1,6 @@
 //! What was decided, and why.
 
-use std::time::Duration;
+use super::cost::Cost;
 
 /// Most candidates that are compared for one request: two that are taken for its home, two near ones, two far ones, one
 /// of this node.
@@ -20,7 +20,7 @@ pub(crate) struct Choice {
 /// Who was compared: positions among the replicas of the route, each with its cost as time until the first token.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Compared {
-    noted: [(usize, Duration); COMPARED_MAX],
+    noted: [(usize, Cost); COMPARED_MAX],
     count: usize,
 }
 
@@ -64,7 +64,7 @@ impl Choice {
 
 impl Compared {
     /// Notes that the replica at `position` was looked at, and what it would cost. The first word stands.
-    pub(super) fn note(&mut self, position: usize, cost: Duration) {
+    pub(super) fn note(&mut self, position: usize, cost: Cost) {
         let is_noted = self.as_slice().iter().any(|(noted, _)| *noted == position);
         if let Some(place) = self.noted.get_mut(self.count).filter(|_| !is_noted) {
             *place = (position, cost);
@@ -73,7 +73,7 @@ impl Compared {
     }
 
     /// In the order in which they were looked at.
-    pub(crate) fn as_slice(&self) -> &[(usize, Duration)] {
+    pub(crate) fn as_slice(&self) -> &[(usize, Cost)] {
         &self.noted[..self.count]
     }
 }

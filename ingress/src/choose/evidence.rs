@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Burden, Candidate, Choice, Chooser, Quest};
+use super::{Burden, Candidate, Choice, Chooser, Quest, cost::Cost};
 use crate::records::{Considered, Evidence};
 
 /// Most replicas that are noted of one choice: all that were compared, and the first of the others.
@@ -13,8 +13,7 @@ impl Chooser<'_> {
     pub(super) fn evidence(&self, quest: Quest<'_>, candidates: &[Candidate], choice: Option<&Choice>) -> Evidence {
         let mut evidence = Evidence::default();
         let endpoint = &quest.wanted.endpoint;
-        let (route, known) = (self.routes.route(endpoint.as_str()), self.routes.known(endpoint));
-        let Some((route, known)) = route.zip(known) else { return evidence };
+        let Some(known) = self.routes.known(endpoint) else { return evidence };
         if let Some(choice) = choice {
             (evidence.why, evidence.held) = (choice.reason.word(), choice.held);
         }
@@ -40,7 +39,7 @@ impl Chooser<'_> {
                 Burden::Stale(requests, age) => (Some(requests.all), Some(age)),
                 Burden::Unknown(_) => (None, None),
             };
-            let replica = &route.replicas[candidate.position];
+            let replica = &known.route.replicas[candidate.position];
             evidence.considered.push(Considered {
                 claim: replica.claim,
                 revision: replica.revision,
@@ -51,7 +50,7 @@ impl Chooser<'_> {
                 own: candidate.own,
                 load,
                 load_age_us: age.map(micros),
-                cost_us: cost.map(micros),
+                cost_us: cost.map(Cost::as_micros),
             });
         }
         evidence

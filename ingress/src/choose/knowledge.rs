@@ -6,13 +6,15 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 use shoal_types::{ClaimId, EndpointName};
 use tokio::time::Instant;
 
-use super::{Known, cost::price};
+use super::{
+    Known,
+    cost::{Cost, price},
+};
 use crate::{
     inflight::InFlight,
     map::Map,
@@ -32,9 +34,10 @@ struct Kept {
     turns: HashMap<EndpointName, Arc<AtomicU64>>,
 }
 
-/// What choosing needs of a route beside the route itself.
+/// A route, and what choosing needs beside it.
 #[derive(Debug)]
 pub(crate) struct KnownRoute {
+    pub(super) route: Arc<Route>,
     /// In the order of the route's replicas.
     pub(super) replicas: Vec<KnownReplica>,
     /// Those of the route's revisions.
@@ -45,8 +48,8 @@ pub(crate) struct KnownRoute {
 #[derive(Debug)]
 pub(super) struct KnownReplica {
     pub(super) known: Arc<Known>,
-    pub(super) distance: Duration,
-    pub(super) price: Duration,
+    pub(super) distance: Cost,
+    pub(super) price: Cost,
 }
 
 impl Knowledge {
@@ -75,7 +78,7 @@ impl Knowledge {
             });
             let replicas = with_costs(&route.replicas, known.collect());
             let weights = route.revisions.iter().map(|revision| revision.weight).collect();
-            bound.insert(route.endpoint.clone(), KnownRoute { replicas, weights, turn });
+            bound.insert(route.endpoint.clone(), KnownRoute { route: Arc::clone(route), replicas, weights, turn });
         }
         bound
     }

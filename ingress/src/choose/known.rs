@@ -1,11 +1,8 @@
 //! What this ingress knows of one replica by its own requests.
 
-use std::{
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
 use shoal_types::{ClaimId, Load};
@@ -14,7 +11,7 @@ use tokio::time::Instant;
 use super::{
     Burden,
     belief::Belief,
-    cost::prefill,
+    cost::{Cost, prefill},
     hash::seed,
     heard::{Heard, burden, own_burden},
 };
@@ -46,7 +43,7 @@ pub(crate) struct Known {
 pub(super) struct Outlook {
     pub(super) burden: Burden,
     /// How long it will be busy with prompts from here.
-    pub(super) backlog: Duration,
+    pub(super) backlog: Cost,
     /// How many of the prompt's blocks it is believed to have.
     pub(super) held: usize,
 }
@@ -122,12 +119,12 @@ impl Known {
 
     /// How long it will be busy with prompts from here. By what it has not begun to answer, which is too much where answers
     /// come whole; and by the time that has passed, which is wrong where an engine is slower or faster than is usual.
-    fn backlog(&self, now: Instant) -> Duration {
+    fn backlog(&self, now: Instant) -> Cost {
         match self.busy_until.load(Ordering::Relaxed) {
-            0 => Duration::ZERO,
+            0 => Cost::ZERO,
             until => {
                 let left = until.saturating_sub(self.age(now));
-                Duration::from_nanos(left).min(prefill(self.computing.load(Ordering::Relaxed)))
+                Cost::from_nanos(left).min(prefill(self.computing.load(Ordering::Relaxed)))
             }
         }
     }
@@ -138,24 +135,19 @@ impl Known {
         self.belief.enter(blocks);
         // In this order, see `Computing`.
         self.computing.fetch_add(uncached, Ordering::AcqRel);
-        let (now, takes) = (self.age(now), nanoseconds(prefill(uncached)));
+        let (now, takes) = (self.age(now), prefill(uncached).as_nanos());
         let later = |until: u64| Some(until.max(now).saturating_add(takes));
         let _ = self.busy_until.fetch_update(Ordering::AcqRel, Ordering::Acquire, later);
         Computing { known: Arc::clone(self), bytes: uncached }
     }
 
     fn age(&self, now: Instant) -> u64 {
-        nanoseconds(now.saturating_duration_since(self.since))
+        Cost::from(now.saturating_duration_since(self.since)).as_nanos()
     }
 
     fn said(&self) -> MutexGuard<'_, Said> {
         self.said.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Wraps after 584 years.
-fn nanoseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// A prompt that a replica has before it. Dropped when the answer begins, or when there is none.
@@ -178,6 +170,8 @@ impl Drop for Computing {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use shoal_types::{NodeId, UnixMillis};
 
     use super::*;
@@ -192,11 +186,11 @@ mod tests {
         let (known, now) = (known(), Instant::now());
         let (first, second) = (known.give(&[1], 10_000, now), known.give(&[1, 2], 30_000, now));
         assert_eq!(known.backlog(now), prefill(40_000));
-        assert_eq!(known.backlog(now + prefill(15_000)), prefill(25_000));
+        assert_eq!(known.backlog(now + Duration::from_nanos(prefill(15_000).as_nanos())), prefill(25_000));
         drop(first);
         assert_eq!(known.backlog(now), prefill(30_000));
         drop(second);
-        assert_eq!(known.backlog(now), Duration::ZERO);
+        assert_eq!(known.backlog(now), Cost::ZERO);
         assert_eq!(known.belief.held(&[1, 2, 3]), 2);
     }
 

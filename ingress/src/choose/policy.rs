@@ -1,10 +1,8 @@
 //! The decision. Pure: what is known, the time and the randomness are arguments.
 
-use std::time::Duration;
-
 use super::{
     Affinity, Candidate, Choice, Compared, Reason,
-    cost::{Scale, prefill},
+    cost::{Cost, Scale, prefill},
     eligible::bring_eligible,
     hash::fold,
     holders::bring_holders,
@@ -88,13 +86,13 @@ struct Bid<'a> {
     /// Bytes of the prompt that it is believed to have.
     held: usize,
     /// Until it comes to the prompt, the way included.
-    wait: Duration,
+    wait: Cost,
     /// Computing what it has not of the prompt.
-    prefill: Duration,
+    prefill: Cost,
 }
 
 impl Bid<'_> {
-    fn cost(&self) -> Duration {
+    fn cost(&self) -> Cost {
         self.wait + self.prefill
     }
 
@@ -128,7 +126,7 @@ impl Field<'_> {
     /// What its home costs. Another ingress may have sent the prompt there before: then all of it is there.
     fn at_home(&self, prefix: &Prefix) -> Option<Bid<'_>> {
         let home = home(self.candidates, prefix.shared_root().unwrap_or_else(|| prefix.root()))?;
-        Some(Bid { prefill: Duration::ZERO, ..self.bid(home) })
+        Some(Bid { prefill: Cost::ZERO, ..self.bid(home) })
     }
 
     /// The one that costs the least of two near ones, two far ones, and the best of this node: its load is known exactly,
@@ -159,7 +157,7 @@ impl Field<'_> {
         Bid { candidate, held, wait: self.wait(candidate), prefill: prefill(bytes - held) }
     }
 
-    fn wait(&self, candidate: &Candidate) -> Duration {
+    fn wait(&self, candidate: &Candidate) -> Cost {
         self.scale.wait(candidate) + candidate.distance + candidate.price
     }
 }

@@ -129,8 +129,8 @@ impl Chooser<'_> {
         candidates: &mut Vec<Candidate>,
     ) -> Result<(Box<Chosen>, Choice), NotChosen> {
         let endpoint = &quest.wanted.endpoint;
-        let route = self.routes.route(endpoint.as_str()).ok_or(NotChosen::NoneLeft)?;
         let known = self.routes.known(endpoint).ok_or(NotChosen::NoneLeft)?;
+        let route = &known.route;
         let is_turn = matches!(quest.affinity, Affinity::Turn);
         let dice = Dice::new(random, if is_turn { known.turn() } else { 0 });
         let mut refused = Vec::new();

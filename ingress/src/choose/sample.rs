@@ -1,8 +1,9 @@
 //! Picking some of many.
 
-use std::time::Duration;
-
-use super::{Candidate, cost::NEAR};
+use super::{
+    Candidate,
+    cost::{Cost, NEAR},
+};
 
 /// Two different ones of those that `keep` keeps, as far as there are two: the better of two random ones is nearly as
 /// good as the best (Mitzenmacher 2001), and nodes with the same stale picture do not all run to the same replica.
@@ -32,6 +33,6 @@ fn below(random: u64, bound: usize) -> usize {
 }
 
 /// Up to which distance a replica is as near as the nearest.
-pub(super) fn nearest(candidates: &[Candidate]) -> Duration {
+pub(super) fn nearest(candidates: &[Candidate]) -> Cost {
     candidates.iter().map(|candidate| candidate.distance).min().unwrap_or_default() + NEAR
 }

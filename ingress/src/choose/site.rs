@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::cost::{TO_CLUSTER, TO_NODE, TO_SERVICE, UNMEASURED};
+use super::cost::{Cost, TO_CLUSTER, TO_NODE, TO_SERVICE, UNMEASURED};
 use crate::routes::Place;
 
 /// Where a replica is, seen from this node.
@@ -20,11 +20,11 @@ pub struct Site {
 
 impl Site {
     /// What the way to it costs.
-    pub(super) fn distance(&self, place: &Place) -> Duration {
-        let service = if self.service { TO_SERVICE } else { Duration::ZERO };
+    pub(super) fn distance(&self, place: &Place) -> Cost {
+        let service = if self.service { TO_SERVICE } else { Cost::ZERO };
         let node = match place {
-            Place::Local(_) => Duration::ZERO,
-            Place::Remote if self.other_cluster => TO_CLUSTER + self.round_trip.unwrap_or(UNMEASURED),
+            Place::Local(_) => Cost::ZERO,
+            Place::Remote if self.other_cluster => TO_CLUSTER + self.round_trip.map_or(UNMEASURED, Cost::from),
             Place::Remote => TO_NODE,
         };
         node + service

@@ -121,17 +121,17 @@ fn a_local_replica_wins_ties_and_loses_otherwise() {
 /// A nearby busy replica is weighed against a far idle one in milliseconds.
 #[test]
 fn a_far_replica_is_chosen_once_waiting_nearby_takes_longer_than_the_way() {
-    let far = Candidate { distance: Duration::from_millis(70), ..known(0) };
+    let far = Candidate { distance: Cost::from_millis(70), ..known(0) };
     assert_eq!(draws(&[known(13), far])[0], 10_000);
     assert_eq!(draws(&[known(15), far])[1], 10_000);
-    let dear = Candidate { price: Duration::from_millis(20), ..known(0) };
+    let dear = Candidate { price: Cost::from_millis(20), ..known(0) };
     assert_eq!([draws(&[known(3), dear])[0], draws(&[known(5), dear])[1]], [10_000; 2]);
 }
 
 /// Many far ones do not keep a request from being compared with the few near ones.
 #[test]
 fn near_and_far_ones_are_compared_however_many_there_are() {
-    let far = Candidate { distance: Duration::from_millis(70), ..known(0) };
+    let far = Candidate { distance: Cost::from_millis(70), ..known(0) };
     let mut candidates = vec![far; 50];
     candidates.push(known(10));
     assert_eq!(draws(&candidates)[50], 10_000);
@@ -175,7 +175,7 @@ fn who_has_the_prompt_gets_it_until_its_queue_costs_more_than_computing_it_twice
 
 #[test]
 fn who_has_it_far_away_is_weighed_against_computing_it_here() {
-    let far = Candidate { distance: Duration::from_millis(70), ..known(0) };
+    let far = Candidate { distance: Cost::from_millis(70), ..known(0) };
     assert_eq!(Asked::new(0, 8, &[0, 8]).always(&[known(0), far]), (0, Reason::Saturated));
     assert_eq!(Asked::new(0, 80, &[0, 80]).always(&[known(0), far]), (1, Reason::Holds));
 }
@@ -213,7 +213,7 @@ fn a_home_is_left_when_waiting_there_takes_longer_than_computing_elsewhere() {
 /// The replicas of a far cluster are nobody's home as long as there are near ones.
 #[test]
 fn homes_are_near() {
-    let far = Candidate { distance: Duration::from_millis(70), ..known(0) };
+    let far = Candidate { distance: Cost::from_millis(70), ..known(0) };
     for number in 0..26 {
         assert!(Asked::new(number, 400, &[]).always(&[far, far, known(1), known(1), far]).0 / 2 == 1);
     }
@@ -252,7 +252,7 @@ fn candidates() -> impl Strategy<Value = Vec<Candidate>> {
         tried,
         suspect,
         local,
-        distance: Duration::from_millis(millis.into()),
+        distance: Cost::from_millis(millis.into()),
         ..load.map_or_else(unknown, known)
     });
     prop::collection::vec(candidate, 0..12)
