@@ -195,6 +195,7 @@ impl Ingress {
             may_wake: route.may_wake,
             outgoing,
             affinity,
+            since: now,
             timeout: route.timeout,
             deadline: account.started() + route.timeout,
             route,

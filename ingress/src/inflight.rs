@@ -168,4 +168,28 @@ mod tests {
         inflight.bell.rung().await;
         inflight.all_drained().await;
     }
+
+    /// Rule 9: a limit holds however many look for room at once.
+    #[tokio::test]
+    async fn rule_9_of_those_that_enter_at_once_no_more_get_in_than_may() {
+        let inflight = InFlight::default();
+        let count = inflight.of(claim(1));
+        std::thread::scope(|threads| {
+            for _ in 0..4 {
+                threads.spawn(|| {
+                    for _ in 0..10_000 {
+                        let serving = count.enter_within(3);
+                        assert!(count.get() <= 3);
+                        drop(serving);
+                    }
+                });
+            }
+        });
+        inflight.drained(claim(1)).await;
+        inflight.tidy();
+        assert_eq!(inflight.lock().len(), 1, "it is still used");
+        drop(count);
+        inflight.tidy();
+        assert!(inflight.lock().is_empty());
+    }
 }

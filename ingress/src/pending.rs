@@ -41,6 +41,8 @@ pub(crate) struct Pending {
     pub(crate) outgoing: Outgoing,
     /// What draws it to a replica.
     pub(crate) affinity: Affinity,
+    /// When it had been read.
+    pub(crate) since: Instant,
     /// The endpoint's timeout, and when it has passed.
     pub(crate) timeout: Duration,
     pub(crate) deadline: Instant,

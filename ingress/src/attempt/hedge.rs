@@ -19,7 +19,7 @@ impl Ingress {
         chosen: Box<Chosen>,
         course: &mut Course,
     ) -> Option<Box<Opened>> {
-        let (sent, replica) = (Instant::now(), chosen.replica);
+        let (sent, replica) = (chosen.at, chosen.replica);
         let Some(patience) = self.hedge_after(errand) else {
             let outcome = self.attempt(chosen, errand).await;
             return self.settle(errand, replica, outcome, sent, course);
@@ -57,7 +57,7 @@ impl Ingress {
         second: Box<Chosen>,
         course: &mut Course,
     ) -> Option<Box<Opened>> {
-        let sent = Instant::now();
+        let sent = second.at;
         let (second, mut second_attempt): (_, Attempt<'a>) = (second.replica, Box::pin(self.attempt(second, errand)));
         let (outcome, by_second) = tokio::select! {
             outcome = first_attempt.as_mut() => (outcome, false),

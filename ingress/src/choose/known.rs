@@ -194,6 +194,26 @@ mod tests {
         assert_eq!(known.belief.held(&[1, 2, 3]), 2);
     }
 
+    #[test]
+    fn prompts_that_come_and_go_at_once_leave_nothing() {
+        let (known, now) = (known(), Instant::now());
+        std::thread::scope(|threads| {
+            for thread in 0..4_u64 {
+                let known = &known;
+                threads.spawn(move || {
+                    for prompt in 0..2_000 {
+                        let blocks = [thread, prompt].map(|block| block + 1);
+                        let computing = known.give(&blocks, 1_000, now);
+                        assert!(known.backlog(now) <= prefill(4_000) && known.belief.held(&blocks) <= 2);
+                        drop(computing);
+                    }
+                });
+            }
+        });
+        assert_eq!(known.backlog(now), Cost::ZERO);
+        assert_eq!(known.belief.held(&[4, 2_000]), 2);
+    }
+
     /// Rule 1: what a replica has said is as old as it is, however often it is repeated.
     #[tokio::test(start_paused = true)]
     async fn rule_1_gossip_grows_old() {

@@ -20,6 +20,8 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Chosen {
     pub(crate) replica: ReplicaRef,
+    /// When it was chosen.
+    pub(crate) at: Instant,
     pub(crate) known: Arc<Known>,
     /// Held until it begins to answer.
     pub(crate) computing: Computing,
@@ -107,7 +109,7 @@ impl Ingress {
             pending.tally.series().retried();
         }
         chosen.map(|(mut chosen, _)| {
-            chosen.trace = trace;
+            (chosen.trace, chosen.at) = (trace, now);
             chosen
         })
     }
@@ -154,7 +156,7 @@ impl Chooser<'_> {
         let known = Arc::clone(&known.replicas[choice.position].known);
         let computing = known.give(blocks, bytes - choice.held, now);
         let replica = route.replicas[choice.position].named();
-        Ok((Box::new(Chosen { replica, known, computing, serving, trace: None }), choice))
+        Ok((Box::new(Chosen { replica, at: now, known, computing, serving, trace: None }), choice))
     }
 
     /// Whether `replica` failed a moment ago, or is being tried after that by somebody else.

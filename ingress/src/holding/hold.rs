@@ -123,7 +123,7 @@ impl Ingress {
     ///
     /// Dropping the future, or what it gives back, gives the request up.
     pub(crate) async fn forward_or_hold(&self, pending: &Pending) -> Result<Begun, RequestError> {
-        let since = Instant::now();
+        let since = pending.since;
         let mut hold = Hold::new(since, pending.deadline.min(since + self.config.timeouts.hold));
         // Nobody that waits is overtaken.
         if !self.waiting.is_passed_by_newcomers(&pending.wanted.endpoint)
