@@ -5,6 +5,9 @@ use std::sync::atomic::{AtomicU32, Ordering, fence};
 use tokio::sync::Notify;
 
 /// How many requests wait at this ingress, and the call to look after them.
+///
+/// Whoever waits says so, and then looks for room; whoever makes room counts it, and then looks whether anybody waits. By the fences
+/// between the two, one of them sees the other.
 #[derive(Debug, Default)]
 pub(crate) struct Bell {
     waiting: AtomicU32,
@@ -16,14 +19,14 @@ impl Bell {
     pub(crate) fn enter(&self, limit: u32) -> bool {
         let one_more = |waiting: u32| (waiting < limit).then(|| waiting + 1);
         let may = self.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok();
-        before_looking();
+        fence(Ordering::SeqCst);
         may
     }
 
     /// One that has waited before waits again, whatever the limit.
     pub(crate) fn come_back(&self) {
         self.waiting.fetch_add(1, Ordering::Relaxed);
-        before_looking();
+        fence(Ordering::SeqCst);
     }
 
     /// One waits no longer.
@@ -43,7 +46,7 @@ impl Bell {
 
     /// A replica may have room again: it has been counted that it has.
     pub(crate) fn freed(&self) {
-        before_looking();
+        fence(Ordering::SeqCst);
         if self.anybody_waits() {
             self.ring();
         }
@@ -53,10 +56,4 @@ impl Bell {
     pub(crate) async fn rung(&self) {
         self.rung.notified().await;
     }
-}
-
-/// Whoever waits says so, and then looks for room; whoever makes room counts it, and then looks whether anybody waits. One of the two
-/// sees the other, if neither looks before its word is out.
-fn before_looking() {
-    fence(Ordering::SeqCst);
 }

@@ -19,7 +19,7 @@ pub(crate) struct InFlight {
     pub(crate) bell: Arc<Bell>,
 }
 
-/// Requests of one replica. Counted without a lock, by all workers, so what it refers to stands behind what is counted.
+/// Requests of one replica. All workers count them, without a lock: beside the number of references, which they write as well.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Count {
@@ -62,6 +62,11 @@ impl InFlight {
     /// Until no replica has a request. Cancel safe.
     pub(crate) async fn all_drained(&self) {
         self.until(|counts| counts.values().all(|count| count.get() == 0)).await;
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().is_empty()
     }
 
     async fn until(&self, reached: impl Fn(&Map<ClaimId, Arc<Count>>) -> bool) {
@@ -190,6 +195,6 @@ mod tests {
         assert_eq!(inflight.lock().len(), 1, "it is still used");
         drop(count);
         inflight.tidy();
-        assert!(inflight.lock().is_empty());
+        assert!(inflight.is_empty());
     }
 }

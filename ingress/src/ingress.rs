@@ -116,7 +116,7 @@ impl Ingress {
     }
 
     /// Routes new requests by `table` from now on, and held ones that it has a replica for. Running ones stay where they
-    /// are.
+    /// are. To be called by one caller.
     pub fn set_routes(&self, table: RoutingTable) {
         let before = self.routes.load_full();
         let table = Arc::new(table.after(&before, &self.knowledge, Instant::now()));
@@ -129,6 +129,7 @@ impl Ingress {
         }
         self.tallies.retain(&endpoints);
         self.waiting.retain(&endpoints);
+        drop(before); // it has counts of replicas that are gone
         self.inflight.tidy();
         self.rerouted.send_replace(());
     }

@@ -11,6 +11,8 @@ mod frames;
 mod golden;
 mod headers;
 mod load;
+#[cfg(test)]
+mod nobody;
 mod reader;
 mod serve;
 
@@ -23,6 +25,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 pub(crate) use decode::{ChunkDecoder, Piece};
 pub(crate) use frames::{HOPS, NotServing, Outcome, RequestHead, Trailer, Verdict, head};
 pub(crate) use load::{put_load, take_load};
+#[cfg(test)]
+pub(crate) use nobody::Nobody;
 pub(crate) use reader::{FrameError, FrameReader, FrameWriter, frame_writer, write_frame};
 
 /// Opens streams to other nodes.

@@ -27,7 +27,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub(crate) use per_worker::PerWorker;
 
-/// Less than any time that a client is given.
+/// Less than any time that is given to every client.
 const BEAT: Duration = Duration::from_secs(1);
 
 thread_local! {
@@ -124,7 +124,7 @@ impl Worker {
     }
 }
 
-/// A timer that is nearer than those that a request sets. Where one is set that is nearer than all that there were when the thread
+/// A timer that is nearer than those that every request sets. Where one is set that is nearer than all that there were when the thread
 /// went to sleep, tokio wakes up what sleeps until then, which is the thread itself, by a call of the kernel: where all clients
 /// of a worker wait for their answers, that would be each request.
 async fn beat() {

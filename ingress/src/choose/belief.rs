@@ -40,7 +40,9 @@ impl Belief {
         let kept = self.kept.load_full();
         let known = kept.young.leading(blocks);
         if kept.young.len() + (blocks.len() - known) > BLOCKS_MAX / 2 {
-            let young = Arc::new(Blocks::with_room_for(blocks.len()));
+            // The places of what is forgotten are used again: whoever reads them just now finds less than there was.
+            let is_empty = kept.old.empty_for(blocks.len());
+            let young = if is_empty { Arc::clone(&kept.old) } else { Arc::new(kept.young.anew_for(blocks.len())) };
             young.insert(blocks);
             self.kept.store(Arc::new(Generations { young, old: Arc::clone(&kept.young) }));
         } else if let Some(larger) = kept.young.grown_for(blocks.len() - known) {

@@ -30,9 +30,19 @@ impl Default for Blocks {
 }
 
 impl Blocks {
-    /// None yet, and room for `count`.
-    pub(super) fn with_room_for(count: usize) -> Self {
-        Self::with_places(places_for(count), RandomState::new().hash_one(0))
+    /// None yet, and as many places, or room for `count`.
+    pub(super) fn anew_for(&self, count: usize) -> Self {
+        Self::with_places(self.places.len().max(places_for(count)), self.key)
+    }
+
+    /// Forgets all, if there is room for `count` then.
+    pub(super) fn empty_for(&self, count: usize) -> bool {
+        let has_room = places_for(count) <= self.places.len();
+        if has_room {
+            self.places.iter().for_each(|place| place.store(0, Relaxed));
+            self.len.store(0, Relaxed);
+        }
+        has_room
     }
 
     fn with_places(places: usize, key: u64) -> Self {
@@ -127,12 +137,16 @@ mod tests {
                     prop_assert_eq!(blocks.contains(block), expected.contains(&block));
                 }
             }
+            let places = blocks.places.len();
+            prop_assert!(!blocks.empty_for(places + 1) && blocks.len() == expected.len());
+            prop_assert!(blocks.empty_for(places / 2) == (places >= PLACES_MIN));
+            prop_assert!(places == 0 || blocks.len() == 0 && (1..302).all(|block| !blocks.contains(block)));
         }
     }
 
     #[test]
     fn what_leads_is_counted_up_to_what_is_not_there() {
-        let blocks = Blocks::with_room_for(3);
+        let blocks = Blocks::default().grown_for(3).unwrap();
         assert_eq!((Blocks::default().leading(&[1]), blocks.leading(&[])), (0, 0));
         blocks.insert(&[1, 2, 3]);
         assert_eq!((blocks.leading(&[1, 2, 3, 4, 5]), blocks.leading(&[1]), blocks.leading(&[4])), (3, 1, 0));

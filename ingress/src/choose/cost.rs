@@ -165,6 +165,14 @@ mod tests {
     }
 
     #[test]
+    fn what_is_too_large_is_the_largest() {
+        let most = Cost(u64::MAX);
+        assert_eq!([most + most, most * 2, Cost::from(Duration::MAX)], [most; 3]);
+        let all = Requests { all: u32::MAX, waiting: u32::MAX };
+        assert!(wait(Burden::Stale(all, Duration::MAX), &[u32::MAX; 100]) > prefill(usize::MAX));
+    }
+
+    #[test]
     fn waiting_requests_weigh_more_than_running_ones() {
         let waiting = Burden::Fresh(Requests { all: 3, waiting: 1 });
         assert_eq!(wait(waiting, &[]), PER_RUNNING * 2 + PER_WAITING);

@@ -1,10 +1,11 @@
 //! What this ingress knows of one replica by its own requests.
 
 use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
+    Arc,
     atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
+use arc_swap::ArcSwap;
 use shoal_types::{ClaimId, Load};
 use tokio::time::Instant;
 
@@ -22,8 +23,8 @@ use crate::{
 
 /// What this ingress knows of one replica; it stays while routes come and go.
 ///
-/// Every choice reads that of every replica, and writes that of one. What is written each time comes first: it is on one line of
-/// memory with the number of references.
+/// Every choice reads that of every replica, and writes that of one, without a lock. What is written each time comes first, beside the
+/// number of references.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Known {
@@ -35,7 +36,7 @@ pub(crate) struct Known {
     key: u64,
     count: Arc<Count>,
     belief: Belief,
-    said: Mutex<Said>,
+    said: ArcSwap<Said>,
 }
 
 /// What a replica has to do, and how much of a prompt.
@@ -49,7 +50,7 @@ pub(super) struct Outlook {
 }
 
 /// What a replica of another node said of its load.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone, Copy)]
 struct Said {
     /// What came with its latest answer.
     rode: Option<Heard>,
@@ -67,7 +68,7 @@ impl Known {
             key,
             count: inflight.of(claim),
             belief: Belief::default(),
-            said: Mutex::default(),
+            said: ArcSwap::default(),
         }
     }
 
@@ -88,16 +89,17 @@ impl Known {
 
     /// Notes the `load` that came with an answer: what it has beside that request, which is still counted here.
     pub(crate) fn note(&self, load: Load, now: Instant) {
-        let own = self.own().saturating_sub(1);
-        self.said().rode = Some(Heard::new(load, own, now));
+        let rode = Some(Heard::new(load, self.own().saturating_sub(1), now));
+        self.said.rcu(|said| Said { rode, ..**said });
     }
 
     /// Notes what gossip says of it. What it has said before is as old as it was.
     pub(super) fn hear(&self, load: Option<Load>, now: Instant) {
         let own = self.own();
-        let mut said = self.said();
-        if let Some(load) = load.filter(|load| !said.gossip.is_some_and(|heard| heard.says(*load))) {
-            said.gossip = Some(Heard::new(load, own, now));
+        let is_news = |load: &Load| !self.said.load().gossip.is_some_and(|heard| heard.says(*load));
+        if let Some(load) = load.filter(is_news) {
+            let gossip = Some(Heard::new(load, own, now));
+            self.said.rcu(|said| Said { gossip, ..**said });
         }
     }
 
@@ -106,7 +108,7 @@ impl Known {
         match replica.place {
             Place::Local(_) => own_burden(replica.load.as_ref(), own),
             Place::Remote => {
-                let said = self.said();
+                let said = self.said.load();
                 burden(said.rode, said.gossip, own, now)
             }
         }
@@ -144,10 +146,6 @@ impl Known {
     fn age(&self, now: Instant) -> u64 {
         Cost::from(now.saturating_duration_since(self.since)).as_nanos()
     }
-
-    fn said(&self) -> MutexGuard<'_, Said> {
-        self.said.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// A prompt that a replica has before it. Dropped when the answer begins, or when there is none.
@@ -162,7 +160,8 @@ impl Drop for Computing {
         let Known { computing, busy_until, .. } = &*self.known;
         let until = busy_until.load(Ordering::Acquire);
         if computing.fetch_sub(self.bytes, Ordering::AcqRel) == self.bytes {
-            // It has none left. Whoever gives it one meanwhile has either been counted before, or writes another time here.
+            // It has none left. Whoever gives it one meanwhile has either been counted before, or writes another time here; then
+            // what is left of the old one is taken for some that it has, for no longer than it would have been.
             let _ = busy_until.compare_exchange(until, 0, Ordering::AcqRel, Ordering::Relaxed);
         }
     }
@@ -223,7 +222,7 @@ mod tests {
         known.hear(Some(load), now);
         known.hear(Some(load), later);
         known.hear(None, later);
-        let age = |known: &Known| match burden(None, known.said().gossip, 0, later) {
+        let age = |known: &Known| match burden(None, known.said.load().gossip, 0, later) {
             Burden::Stale(_, age) => age,
             other => panic!("{other:?}"),
         };

@@ -109,7 +109,7 @@ impl Ingress {
             pending.tally.series().retried();
         }
         chosen.map(|(mut chosen, _)| {
-            (chosen.trace, chosen.at) = (trace, now);
+            chosen.trace = trace;
             chosen
         })
     }

@@ -320,3 +320,22 @@ pub(super) fn prospect(routes: &RoutingTable, wanted: &Wanted) -> Result<Prospec
         Some(_) => Ok(Prospect::Cold),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use shoal_types::NodeId;
+
+    use super::*;
+    use crate::{IngressConfig, tunnel::Nobody};
+
+    #[tokio::test]
+    async fn routes_that_came_while_a_replica_was_asked_are_news() {
+        let ingress = Ingress::new(IngressConfig::default(), NodeId::from_bytes([1; 16]), Arc::new(Nobody));
+        let asked_by = ingress.routes.load().number();
+        let rerouted = ingress.rerouted_since(asked_by);
+        assert!(!rerouted.has_changed().unwrap());
+        ingress.set_routes(RoutingTable::new([]));
+        assert!(rerouted.has_changed().unwrap() && ingress.rerouted_since(asked_by).has_changed().unwrap());
+        assert!(!ingress.rerouted_since(ingress.routes.load().number()).has_changed().unwrap());
+    }
+}

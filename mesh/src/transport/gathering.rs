@@ -1,15 +1,17 @@
 //! Connections that are driven after what writes to them.
 
 use std::{
-    fmt, io,
+    future::{Future, poll_fn},
+    io,
     net::UdpSocket,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::Poll,
     time::Instant,
 };
 
 use quinn::{AsyncTimer, AsyncUdpSocket, Runtime, TokioRuntime};
+use tokio::task::yield_now;
 
 /// tokio's runtime, in which what has been woken up to drive a connection lets all others have their turn that are due.
 ///
@@ -19,19 +21,13 @@ use quinn::{AsyncTimer, AsyncUdpSocket, Runtime, TokioRuntime};
 #[derive(Debug)]
 pub(super) struct Gathering;
 
-/// A task that is polled behind what is due when it is woken up.
-struct Behind<F> {
-    task: F,
-    has_stood_back: bool,
-}
-
 impl Runtime for Gathering {
     fn new_timer(&self, at: Instant) -> Pin<Box<dyn AsyncTimer>> {
         TokioRuntime.new_timer(at)
     }
 
     fn spawn(&self, task: Pin<Box<dyn Future<Output = ()> + Send>>) {
-        TokioRuntime.spawn(Box::pin(Behind { task, has_stood_back: false }));
+        TokioRuntime.spawn(Box::pin(behind(task)));
     }
 
     fn wrap_udp_socket(&self, socket: UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
@@ -43,24 +39,22 @@ impl Runtime for Gathering {
     }
 }
 
-impl<F: Future + Unpin> Future for Behind<F> {
-    type Output = F::Output;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        self.has_stood_back = !self.has_stood_back;
-        if self.has_stood_back {
-            // A task that wakes itself up goes to the end of the queue.
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
+/// `task`, polled behind what is due when it is woken up. tokio puts off what yields until it has nothing else to do, for 61 turns at
+/// most, and wakes no other thread up for it.
+async fn behind<T>(mut task: Pin<Box<dyn Future<Output = T> + Send>>) -> T {
+    loop {
+        yield_now().await;
+        if let Poll::Ready(output) = poll_fn(|cx| Poll::Ready(task.as_mut().poll(cx))).await {
+            return output;
         }
-        Pin::new(&mut self.task).poll(cx)
+        woken_up().await;
     }
 }
 
-impl<F> fmt::Debug for Behind<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Behind").field("has_stood_back", &self.has_stood_back).finish_non_exhaustive()
-    }
+/// Until the task that awaits it is polled again.
+async fn woken_up() {
+    let mut is_polled_again = false;
+    poll_fn(|_| if std::mem::replace(&mut is_polled_again, true) { Poll::Ready(()) } else { Poll::Pending }).await;
 }
 
 #[cfg(test)]
