@@ -141,7 +141,9 @@ async fn a_client_that_takes_nothing_is_given_up() {
 #[tokio::test]
 async fn a_new_certificate_is_shown_without_a_restart_and_old_connections_stay() {
     let (files, first) = Files::new();
-    let node = Node::start_with(files.config(Timeouts::default()).await, []).await;
+    // The connection says nothing for as many looks as it takes.
+    let timeouts = Timeouts { head: Duration::from_secs(3_600), ..Timeouts::default() };
+    let node = Node::start_with(files.config(timeouts).await, []).await;
     let client = Http2Client::over(connect(node.address, trusting(&first, &["h2"])).await.unwrap()).await;
     fs::write(files.paths().key, "broken").unwrap();
     pass(Duration::from_secs(6)).await;
