@@ -11,7 +11,7 @@ use shoal_types::{EndpointName, KEY_PREFIX, KeyGrant, KeyHash, KeyId, KeyRecord,
 use tokio::time::Instant;
 
 use super::{KeyMetrics, KeyUsage, KeyVisit, limit::Excess, meter::Meter};
-use crate::{caller::Caller, config::Auth};
+use crate::{caller::Caller, config::Auth, map::Map};
 
 /// One key, as this ingress goes by it.
 #[derive(Debug)]
@@ -74,7 +74,7 @@ impl Key {
 /// An immutable snapshot of all keys that are good.
 #[derive(Debug, Default)]
 pub(crate) struct KeyRing {
-    keys: HashMap<KeyId, Arc<Key>>,
+    keys: Map<KeyId, Arc<Key>>,
     /// Keys that are gone, until what they used has been taken.
     retired: Mutex<Vec<Arc<Key>>>,
 }

@@ -102,8 +102,9 @@ macro_rules! key_hash_id {
                 if text.len() != ID_TEXT_LEN {
                     return Err(not_base32());
                 }
-                let bytes = base32().decode(text.as_bytes()).map_err(|_| not_base32())?;
-                Ok(Self(bytes.try_into().map_err(|_| not_base32())?))
+                let mut id = Self(Default::default());
+                base32().decode_mut(text.as_bytes(), &mut id.0).map_err(|_| not_base32())?;
+                Ok(id)
             }
         }
 

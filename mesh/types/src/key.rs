@@ -48,9 +48,10 @@ impl FromStr for KeyId {
     type Err = ParseIdError;
 
     fn from_str(text: &str) -> Result<Self, ParseIdError> {
-        let bytes = base32().decode(text.as_bytes()).ok();
-        let id = bytes.and_then(|bytes| bytes.try_into().ok()).map(Self);
-        id.ok_or_else(|| ParseIdError::NotAKey(text.to_owned()))
+        let mut id = Self(Default::default());
+        let fits = base32().decode_len(text.len()).is_ok_and(|length| length == id.0.len());
+        let is_read = fits && base32().decode_mut(text.as_bytes(), &mut id.0).is_ok();
+        if is_read { Ok(id) } else { Err(ParseIdError::NotAKey(text.to_owned())) }
     }
 }
 
