@@ -59,7 +59,7 @@ impl Present {
 
 /// Whether `header` concerns one connection only (RFC 9110 section 7.6.1); `Keep-Alive` and `Proxy-Connection` are older than
 /// that rule.
-fn is_hop_by_hop(header: &str) -> bool {
+pub(crate) fn is_hop_by_hop(header: &str) -> bool {
     matches!(
         header,
         "connection"
@@ -104,12 +104,6 @@ fn is_from_services(header: &str) -> bool {
     !matches!(header, "set-cookie" | "www-authenticate" | "alt-svc" | "strict-transport-security")
 }
 
-/// Removes what concerns one connection only, including what `Connection` names.
-pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    remove_named_by_connection(headers);
-    keep(headers, |header| !is_hop_by_hop(header));
-}
-
 /// What an engine is sent of a request's headers, and whom it is sent to.
 pub(crate) fn for_engine(mut headers: HeaderMap) -> HeaderMap {
     remove_named_by_connection(&mut headers);
@@ -118,7 +112,8 @@ pub(crate) fn for_engine(mut headers: HeaderMap) -> HeaderMap {
     headers
 }
 
-fn remove_named_by_connection(headers: &mut HeaderMap) {
+/// Removes what `Connection` names.
+pub(crate) fn remove_named_by_connection(headers: &mut HeaderMap) {
     if !headers.contains_key(header::CONNECTION) {
         return;
     }

@@ -26,7 +26,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 impl Ingress {
     /// Serves the clients of `listener` until `stop`, then lets running requests finish within `timeouts.stop`, those of
-    /// other nodes included, cuts off the rest and closes all connections to engines. When it returns, nothing of this
+    /// other nodes included, cuts off the rest and closes idle connections to engines. When it returns, nothing of this
     /// ingress runs any more but what [`Ingress::serve_tunnel`] has not yet returned from. Serves once.
     pub async fn serve(self: Arc<Self>, listener: TcpListener, stop: CancellationToken) {
         // Its own future, so that clients are called whatever the one that accepts them waits for.
@@ -41,7 +41,9 @@ impl Ingress {
         let workers = self.workers();
         let door = Arc::new(Door::new(&self.config, connections.clone()));
         self.listening.store(true, Ordering::Relaxed);
-        let clients = async { tokio::join!(self.accept_clients(&listener, &door, &workers), self.keep_certificate()) };
+        let clients = async {
+            tokio::join!(self.accept_clients(&listener, &door, &workers), self.keep_certificate(), self.engines.sweep())
+        };
         stop.run_until_cancelled(clients).await;
         drop(listener);
         self.stopping.cancel();
@@ -55,7 +57,7 @@ impl Ingress {
         }
         self.cut_off.cancel();
         connections.wait().await;
-        self.engines.close().await;
+        self.engines.close();
         workers.end().await;
     }
 

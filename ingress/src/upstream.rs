@@ -1,6 +1,7 @@
 //! Where answers come from: an engine on this node, the service of a gateway, or the far end of a tunnel.
 
 mod body;
+mod http1;
 mod local;
 mod pool;
 mod remote;
@@ -17,6 +18,7 @@ use http::{HeaderMap, StatusCode, uri::PathAndQuery};
 
 use crate::traces::TraceContext;
 
+pub(crate) use http1::Http1Error;
 pub(crate) use local::{EngineBody, EngineError, send as send_local};
 pub(crate) use pool::EnginePool;
 pub(crate) use remote::{RemoteBody, RemoteCall};
@@ -66,8 +68,8 @@ pub(crate) enum UpstreamBody {
 /// Why a body ended before its end.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BrokenBody {
-    #[error("the engine broke off: {0}")]
-    Engine(#[from] hyper::Error),
+    #[error("the engine's answer broke off: {0}")]
+    Engine(#[from] Http1Error),
     #[error("the stream from its node broke: {0}")]
     Tunnel(#[from] crate::tunnel::FrameError),
 }

@@ -1,18 +1,12 @@
 //! The body of a request on its way out, in pieces that are never joined: to change a name copies nothing else.
 
-use std::{
-    convert::Infallible,
-    mem,
-    pin::Pin,
-    task::{Context, Poll},
-};
+use std::io::IoSlice;
 
-use bytes::Bytes;
-use http_body::{Body, Frame, SizeHint};
+use bytes::{Buf, Bytes};
 
-/// Pieces that are sent one after the other: what is left of `first`, then what follows. Small, as requests are copied about,
-/// and nearly all are of one piece.
-#[derive(Debug, Default)]
+/// Pieces that are sent one after the other: `first`, then `rest`. Small, as requests are copied about, and nearly all are of one
+/// piece.
+#[derive(Debug, Default, Clone)]
 pub(crate) struct RequestBody {
     first: Bytes,
     rest: Option<Box<[Bytes; 2]>>,
@@ -34,22 +28,28 @@ impl RequestBody {
     }
 }
 
-impl Body for RequestBody {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let Self { first, rest } = &mut *self;
-        let mut pieces = std::iter::once(first).chain(rest.iter_mut().flat_map(|rest| rest.iter_mut()));
-        let piece = pieces.find(|piece| !piece.is_empty());
-        Poll::Ready(piece.map(|piece| Ok(Frame::data(mem::take(piece)))))
+impl Buf for RequestBody {
+    fn remaining(&self) -> usize {
+        self.pieces().map(Bytes::len).sum()
     }
 
-    fn is_end_stream(&self) -> bool {
-        self.pieces().all(Bytes::is_empty)
+    fn chunk(&self) -> &[u8] {
+        self.pieces().find(|piece| !piece.is_empty()).map_or(&[], |piece| piece)
     }
 
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.pieces().map(|piece| piece.len() as u64).sum())
+    fn chunks_vectored<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        let filled = self.pieces().filter(|piece| !piece.is_empty()).zip(slices);
+        filled.map(|(piece, slice)| *slice = IoSlice::new(piece)).count()
+    }
+
+    fn advance(&mut self, mut count: usize) {
+        let Self { first, rest } = self;
+        for piece in std::iter::once(first).chain(rest.iter_mut().flat_map(|rest| rest.iter_mut())) {
+            let here = count.min(piece.len());
+            count -= here;
+            // An empty end of what is written would still hold all of its memory.
+            if here == piece.len() { *piece = Bytes::new() } else { piece.advance(here) }
+        }
+        assert_eq!(count, 0, "more than there is");
     }
 }

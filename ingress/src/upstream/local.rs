@@ -1,27 +1,25 @@
 //! Requests to engines on this node and to the services of its gateways, over HTTP/1.1.
 
 use std::{
-    fmt, io,
-    pin::Pin,
+    fmt,
+    future::poll_fn,
+    io,
     sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::Bytes;
-use futures_util::TryFutureExt as _;
-use http::{Request, StatusCode};
-use http_body::Body as _;
-use hyper::body::Incoming;
+use http::StatusCode;
 use shoal_types::Backend;
 
 use super::{
     Head, Outgoing,
-    body::RequestBody,
-    pool::{Connection, EnginePool},
-    request::{RewriteError, request_for},
+    http1::{Answer, Connection, Framing, Http1Error},
+    pool::EnginePool,
+    request::{BackendRequest, RewriteError, request_for},
 };
-use crate::headers::{strip_hop_by_hop, strip_service};
+use crate::headers::strip_service;
 
 /// Why a backend gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -30,8 +28,8 @@ pub(crate) enum EngineError {
     Connect { backend: Backend, source: io::Error },
     #[error("{} took no connection within {within:?}", Named(.backend))]
     ConnectTimeout { backend: Backend, within: Duration },
-    #[error("{} broke off before it answered: {source}", Named(.backend))]
-    Http { backend: Backend, source: hyper::Error },
+    #[error("{} gave no answer: {source}", Named(.backend))]
+    Http { backend: Backend, source: Http1Error },
     #[error("the request cannot be sent to {}: {source}", Named(.backend))]
     Rewrite { backend: Backend, source: RewriteError },
     #[error("{} does not accept this node's key and answers {status}", Named(.backend))]
@@ -61,41 +59,32 @@ pub(crate) async fn send(
     backend: &Arc<Backend>,
     request: &Outgoing,
 ) -> Result<(Head, EngineBody), EngineError> {
-    if let Some(kept) = pool.take(backend).await
-        && let Ok((head, body)) = exchange(pool, backend, kept, prepared(backend, request)?).await
-    {
-        return answer_of(backend, head).map(|head| (head, body));
+    let request = request_for(backend, request)
+        .map_err(|source| EngineError::Rewrite { backend: Backend::clone(backend), source })?;
+    if let Some(kept) = pool.take(backend) {
+        match exchange(pool, backend, kept, &request).await {
+            Err(EngineError::Http { source: Http1Error::NothingCame(_), .. }) => {}
+            outcome => return outcome,
+        }
     }
     // In a box, as all that is seldom done on the way of a request: its future is copied about, and whole.
     let connection = Box::pin(pool.connect(backend)).await?;
-    let (head, body) = exchange(pool, backend, connection, prepared(backend, request)?)
-        .await
-        .map_err(|source| EngineError::Http { backend: Backend::clone(backend), source })?;
-    answer_of(backend, head).map(|head| (head, body))
+    exchange(pool, backend, connection, &request).await
 }
 
-fn prepared(backend: &Backend, request: &Outgoing) -> Result<Request<RequestBody>, EngineError> {
-    request_for(backend, request).map_err(|source| EngineError::Rewrite { backend: backend.clone(), source })
-}
-
-/// Sends `request` at once; what is waited for is only the answer.
-fn exchange(
+async fn exchange(
     pool: &Arc<EnginePool>,
     backend: &Arc<Backend>,
-    mut connection: Connection,
-    request: Request<RequestBody>,
-) -> impl Future<Output = hyper::Result<(Head, EngineBody)>> {
-    connection.send(request).map_ok(|answer| {
-        let (parts, incoming) = answer.into_parts();
-        let lease = Lease { connection, pool: Arc::clone(pool), backend: Arc::clone(backend) };
-        (head(parts), EngineBody { incoming, lease: Some(lease) })
-    })
-}
-
-fn head(parts: http::response::Parts) -> Head {
-    let mut headers = parts.headers;
-    strip_hop_by_hop(&mut headers);
-    Head::new(parts.status, headers)
+    mut connection: Box<Connection>,
+    request: &BackendRequest<'_>,
+) -> Result<(Head, EngineBody), EngineError> {
+    connection.send(request);
+    let Answer { head, framing, persists } = poll_fn(|cx| connection.poll_answer(cx))
+        .await
+        .map_err(|source| EngineError::Http { backend: Backend::clone(backend), source })?;
+    let head = answer_of(backend, head)?;
+    let lease = Lease { connection, pool: Arc::clone(pool), backend: Arc::clone(backend), persists };
+    Ok((head, EngineBody { framing, lease: Some(lease) }))
 }
 
 /// `head` if it answers the client. What a service says of this node's key, or of where it has moved, does not: the
@@ -116,38 +105,31 @@ fn answer_of(backend: &Backend, mut head: Head) -> Result<Head, EngineError> {
 /// The body of a backend's answer. At its end the connection goes back to the pool; dropped before, it is closed.
 #[derive(Debug)]
 pub(crate) struct EngineBody {
-    incoming: Incoming,
+    framing: Framing,
+    /// `None` once it has come to an end, or broken off.
     lease: Option<Lease>,
 }
 
 #[derive(Debug)]
 struct Lease {
-    connection: Connection,
+    connection: Box<Connection>,
     pool: Arc<EnginePool>,
     backend: Arc<Backend>,
+    /// The backend takes another request on it.
+    persists: bool,
 }
 
 impl EngineBody {
-    pub(crate) fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Bytes>>> {
-        loop {
-            match ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
-                Some(Ok(frame)) => {
-                    // Trailers of an engine are not part of OpenAI's API.
-                    if let Ok(data) = frame.into_data() {
-                        return Poll::Ready(Some(Ok(data)));
-                    }
-                }
-                Some(Err(error)) => {
-                    self.lease = None;
-                    return Poll::Ready(Some(Err(error)));
-                }
-                None => {
-                    if let Some(Lease { connection, pool, backend }) = self.lease.take() {
-                        pool.put(&backend, connection);
-                    }
-                    return Poll::Ready(None);
-                }
-            }
+    pub(crate) fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Http1Error>>> {
+        let Some(lease) = &mut self.lease else { return Poll::Ready(None) };
+        let chunk = ready!(lease.connection.poll_chunk(&mut self.framing, cx)).transpose();
+        if !matches!(chunk, Some(Ok(_)))
+            && let Some(Lease { connection, pool, backend, persists }) = self.lease.take()
+            && chunk.is_none()
+            && persists
+        {
+            pool.put(&backend, connection);
         }
+        Poll::Ready(chunk)
     }
 }

@@ -1,7 +1,9 @@
 //! A request as its backend gets it.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, header, uri::PathAndQuery};
+use http::{HeaderMap, HeaderValue, header, uri::PathAndQuery};
 use shoal_types::{Backend, GatewayTarget};
 
 use super::{Outgoing, body::RequestBody};
@@ -26,27 +28,32 @@ pub(crate) enum RewriteError {
     Header(#[from] header::InvalidHeaderValue),
 }
 
+/// A POST as its backend gets it, whose length is that of its body.
+#[derive(Debug)]
+pub(super) struct BackendRequest<'a> {
+    pub(super) target: Cow<'a, PathAndQuery>,
+    pub(super) headers: Cow<'a, HeaderMap>,
+    pub(super) body: RequestBody,
+}
+
 /// `request` for `backend`. An engine gets it as it came. A service gets it below its own path, with its own key, and
 /// with its own name of the model; what it calls the model in its answer stays.
-pub(super) fn request_for(backend: &Backend, request: &Outgoing) -> Result<Request<RequestBody>, RewriteError> {
+pub(super) fn request_for<'a>(backend: &Backend, request: &'a Outgoing) -> Result<BackendRequest<'a>, RewriteError> {
     match backend {
-        Backend::Engine(_) => Ok(engine_request(request)),
+        Backend::Engine(_) => Ok(BackendRequest {
+            target: Cow::Borrowed(&request.target),
+            headers: Cow::Borrowed(&request.headers),
+            body: RequestBody::whole(request.body.clone()),
+        }),
         Backend::Gateway(target) => service_request(target, request),
     }
 }
 
-fn engine_request(request: &Outgoing) -> Request<RequestBody> {
-    let mut outgoing = post(request.target.clone(), RequestBody::whole(request.body.clone()));
-    *outgoing.headers_mut() = request.headers.clone();
-    outgoing
-}
-
-fn service_request(target: &GatewayTarget, request: &Outgoing) -> Result<Request<RequestBody>, RewriteError> {
+fn service_request<'a>(target: &GatewayTarget, request: &'a Outgoing) -> Result<BackendRequest<'a>, RewriteError> {
     let path = match target.base.as_str() {
-        "" => request.target.clone(),
-        base => PathAndQuery::try_from(format!("{base}{}", request.target))?,
+        "" => Cow::Borrowed(&request.target),
+        base => Cow::Owned(PathAndQuery::try_from(format!("{base}{}", request.target))?),
     };
-    let mut outgoing = post(path, with_model(request, &target.model)?);
     let mut headers = for_service(request.headers.clone());
     headers.insert(header::HOST, HeaderValue::try_from(authority(target))?);
     if let Some(key) = &target.key {
@@ -54,15 +61,7 @@ fn service_request(target: &GatewayTarget, request: &Outgoing) -> Result<Request
         bearer.set_sensitive(true);
         headers.insert(header::AUTHORIZATION, bearer);
     }
-    *outgoing.headers_mut() = headers;
-    Ok(outgoing)
-}
-
-fn post(path: PathAndQuery, body: RequestBody) -> Request<RequestBody> {
-    let mut request = Request::new(body);
-    *request.method_mut() = Method::POST;
-    *request.uri_mut() = path.into();
-    request
+    Ok(BackendRequest { target: path, headers: Cow::Owned(headers), body: with_model(request, &target.model)? })
 }
 
 /// Host and port as `Host` has them: without the port that the scheme implies.
@@ -96,21 +95,15 @@ fn with_model(request: &Outgoing, model: &str) -> Result<RequestBody, RewriteErr
 mod tests {
     use std::sync::Arc;
 
-    use futures_util::FutureExt as _;
-    use http::HeaderMap;
-    use http_body::Body as _;
-    use http_body_util::BodyExt as _;
+    use bytes::Buf as _;
     use proptest::{collection::vec, prelude::*};
     use serde_json::Value;
 
     use super::*;
     use crate::{api::Api, members::tests::json};
 
-    fn sent(body: RequestBody) -> Bytes {
-        let announced = body.size_hint().exact();
-        let bytes = body.collect().now_or_never().unwrap().unwrap_or_else(|never| match never {}).to_bytes();
-        assert_eq!(announced, Some(bytes.len() as u64));
-        bytes
+    fn sent(mut body: RequestBody) -> Bytes {
+        body.copy_to_bytes(body.remaining())
     }
 
     fn renamed(body: &str, model: &str) -> String {
@@ -140,18 +133,19 @@ mod tests {
 
     #[test]
     fn a_service_is_asked_below_its_path_with_its_key_and_its_name() {
-        let request = request_for(&Backend::Gateway(Arc::new(target())), &outgoing()).unwrap();
-        assert_eq!(request.uri(), "/openai/v1/completions?x=1");
-        assert_eq!(request.headers()[header::HOST], "api.example.com");
-        assert_eq!(request.headers()[header::AUTHORIZATION], "Bearer secret");
+        let asked = outgoing();
+        let request = request_for(&Backend::Gateway(Arc::new(target())), &asked).unwrap();
+        assert_eq!(*request.target, "/openai/v1/completions?x=1");
+        assert_eq!(request.headers[header::HOST], "api.example.com");
+        assert_eq!(request.headers[header::AUTHORIZATION], "Bearer secret");
         assert!(!format!("{request:?}").contains("secret"));
-        assert_eq!(sent(request.into_body()), r#"{"model":"big"}"#);
+        assert_eq!(sent(request.body), r#"{"model":"big"}"#);
 
         let elsewhere = GatewayTarget { tls: false, port: 8080, base: String::new(), key: None, ..target() };
-        let request = request_for(&Backend::Gateway(Arc::new(elsewhere)), &outgoing()).unwrap();
-        assert_eq!(request.uri(), "/v1/completions?x=1");
-        assert_eq!(request.headers()[header::HOST], "api.example.com:8080");
-        assert!(!request.headers().contains_key(header::AUTHORIZATION));
+        let request = request_for(&Backend::Gateway(Arc::new(elsewhere)), &asked).unwrap();
+        assert_eq!(*request.target, "/v1/completions?x=1");
+        assert_eq!(request.headers[header::HOST], "api.example.com:8080");
+        assert!(!request.headers.contains_key(header::AUTHORIZATION));
     }
 
     #[test]

@@ -164,8 +164,12 @@ async fn a_kept_connection_that_breaks_is_replaced_by_a_new_one_to_the_same_engi
     let respond = async { engine.call().await.answer(200, "application/json", "{}") };
     tokio::join!(client.chat(), respond).0.rest().await;
     let respond = async {
-        drop(engine.call().await);
-        engine.call().await.answer(200, "application/json", "{}");
+        let first = engine.call().await;
+        let (sent, body) = (first.request.headers().clone(), first.request.body().clone());
+        drop(first);
+        let again = engine.call().await;
+        assert_eq!((again.request.headers(), again.request.body()), (&sent, &body));
+        again.answer(200, "application/json", "{}");
     };
     assert_eq!(tokio::join!(client.chat(), respond).0.status, 200);
     assert_eq!(engine.connections(), 2);
