@@ -3,7 +3,7 @@
 use std::{pin::pin, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
-use http::{Request, header, request::Parts};
+use http::{Request, header};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -67,16 +67,15 @@ impl Admission {
         self.timeout
     }
 
-    /// Reads the whole body of a client's request.
-    pub(crate) async fn read(&self, request: Request<Incoming>) -> Result<(Parts, Admitted), RequestError> {
-        let (parts, mut body) = request.into_parts();
-        let read = within(self.timeout, pin!(self.read_frames(&mut body))).await;
+    /// Reads the whole body of a client's `request`.
+    pub(crate) async fn read(&self, request: &mut Request<Incoming>) -> Result<Admitted, RequestError> {
+        let read = within(self.timeout, pin!(self.read_frames(request.body_mut()))).await;
         let result = read.unwrap_or(Err(RequestError::BodyTimeout { within: self.timeout }));
         // One that expects 100 (Continue) sends nothing before it has been asked to.
-        if matches!(result, Err(RequestError::BodyTooLarge { .. })) && !parts.headers.contains_key(header::EXPECT) {
-            let _ = timeout(DISCARD_FOR, discard(&mut body, self.limit)).await;
+        if matches!(result, Err(RequestError::BodyTooLarge { .. })) && !request.headers().contains_key(header::EXPECT) {
+            let _ = timeout(DISCARD_FOR, discard(request.body_mut(), self.limit)).await;
         }
-        result.map(|admitted| (parts, admitted))
+        result
     }
 
     async fn read_frames(&self, body: &mut Incoming) -> Result<Admitted, RequestError> {
@@ -94,9 +93,9 @@ impl Admission {
     }
 
     /// Throws the body of a request away that is refused whatever is in it.
-    pub(crate) async fn throw_away(&self, request: Request<Incoming>) {
+    pub(crate) async fn throw_away(&self, mut request: Box<Request<Incoming>>) {
         if !request.headers().contains_key(header::EXPECT) {
-            let _ = timeout(DISCARD_FOR, discard(&mut request.into_body(), self.limit)).await;
+            let _ = timeout(DISCARD_FOR, discard(request.body_mut(), self.limit)).await;
         }
     }
 

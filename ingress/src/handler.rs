@@ -48,8 +48,12 @@ enum Wish {
 }
 
 impl Ingress {
-    /// The answer to `request` of `client`.
-    pub(crate) async fn respond(self: Arc<Self>, request: Request<Incoming>, client: IpAddr) -> Response<ReplyBody> {
+    /// The answer to `request` of `client`. In a box, as futures have what they are given twice: as given, and as it is used.
+    pub(crate) async fn respond(
+        self: Arc<Self>,
+        request: Box<Request<Incoming>>,
+        client: IpAddr,
+    ) -> Response<ReplyBody> {
         let present = Present::of(request.headers());
         let id = request_id(present.request_id.then(|| request.headers()), rand::random());
         let (api, is_head) = (Api::of(request.uri().path()), request.method() == Method::HEAD);
@@ -109,7 +113,7 @@ impl Ingress {
     async fn infer(
         self: Arc<Self>,
         heading: Heading,
-        request: Request<Incoming>,
+        request: Box<Request<Incoming>>,
     ) -> Result<Response<ReplyBody>, RequestError> {
         let started = Instant::now();
         let Heading { id, client, .. } = &heading;
@@ -133,7 +137,9 @@ impl Ingress {
                 return Err(error);
             }
         };
-        response.headers_mut().extend(limits);
+        if !limits.is_empty() {
+            response.headers_mut().extend(limits);
+        }
         Ok(response)
     }
 
@@ -141,7 +147,7 @@ impl Ingress {
     async fn take_in(
         &self,
         heading: &Heading,
-        request: Request<Incoming>,
+        mut request: Box<Request<Incoming>>,
         account: &mut Box<Account>,
     ) -> Result<Box<Pending>, RequestError> {
         if let Some(key) = &heading.key {
@@ -153,9 +159,9 @@ impl Ingress {
                 }
             }
         }
-        let read = self.admission.read(request).await?;
+        let admitted = self.admission.read(&mut request).await?;
         let now = Instant::now();
-        let pending = self.admit(heading, read, account, now)?;
+        let pending = self.admit(heading, request.into_parts().0, admitted, account, now)?;
         account.routed(&pending, now);
         Ok(pending)
     }
@@ -163,7 +169,8 @@ impl Ingress {
     fn admit(
         &self,
         heading: &Heading,
-        (mut parts, admitted): (Parts, Admitted),
+        mut parts: Parts,
+        admitted: Admitted,
         account: &Account,
         now: Instant,
     ) -> Result<Box<Pending>, RequestError> {

@@ -64,8 +64,10 @@ pub struct Ingress {
     pub(crate) metrics: Metrics,
     pub(crate) records: Records,
     pub(crate) listening: AtomicBool,
-    /// Nothing new is taken.
+    /// Nothing new is taken. Cancelled by [`Self::stop`].
     pub(crate) stopping: CancellationToken,
+    /// The same for whoever looks each time that a byte comes: a token is locked for it.
+    is_stopping: AtomicBool,
     /// What still runs is ended now.
     pub(crate) cut_off: CancellationToken,
 }
@@ -110,6 +112,7 @@ impl Ingress {
             records: Records::new(config.telling.clone()),
             listening: AtomicBool::new(false),
             stopping: CancellationToken::new(),
+            is_stopping: AtomicBool::new(false),
             cut_off: CancellationToken::new(),
             config,
         })
@@ -209,9 +212,20 @@ impl Ingress {
         }
     }
 
+    /// From now on nothing new is taken.
+    pub(crate) fn stop(&self) {
+        // First, so that whoever is told by the token sees it.
+        self.is_stopping.store(true, Ordering::Release);
+        self.stopping.cancel();
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.is_stopping.load(Ordering::Acquire)
+    }
+
     /// Whether clients are listened to. Says nothing about replicas or other nodes: a node that is cut off from all
     /// others still serves what it has.
     pub(crate) fn is_ready(&self) -> bool {
-        self.listening.load(Ordering::Relaxed) && !self.stopping.is_cancelled()
+        self.listening.load(Ordering::Relaxed) && !self.is_stopping()
     }
 }

@@ -46,7 +46,7 @@ impl Ingress {
         };
         stop.run_until_cancelled(clients).await;
         drop(listener);
-        self.stopping.cancel();
+        self.stop();
         connections.close();
         let finished = async {
             connections.wait().await;

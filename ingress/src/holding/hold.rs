@@ -177,20 +177,14 @@ impl Ingress {
             }
             // The host of the last one has just died, and this node has not heard of it.
             Err(RequestError::Failed { tried, .. })
-                if pending.may_wake
-                    && tried.all_gone()
-                    && !self.stopping.is_cancelled()
-                    && hold.awaits_news(Instant::now()) =>
+                if pending.may_wake && tried.all_gone() && !self.is_stopping() && hold.awaits_news(Instant::now()) =>
             {
                 (hold.stale, hold.lost) = (Some(self.rerouted_since(asked_by)), tried.lost());
                 Ok(None)
             }
             // The last one has just gone to sleep, and this node has not heard of it.
             Err(RequestError::Busy { tried, .. })
-                if pending.may_wake
-                    && tried.all_gone()
-                    && !self.stopping.is_cancelled()
-                    && hold.awaits_news(Instant::now()) =>
+                if pending.may_wake && tried.all_gone() && !self.is_stopping() && hold.awaits_news(Instant::now()) =>
             {
                 hold.stale = Some(self.rerouted_since(asked_by));
                 Ok(None)

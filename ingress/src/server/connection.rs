@@ -1,6 +1,6 @@
 //! One client's connection: which protocol it speaks, and its end.
 
-use std::{convert::Infallible, net::IpAddr, pin::pin, sync::Arc};
+use std::{convert::Infallible, future::poll_fn, net::IpAddr, pin::pin, sync::Arc, task::Poll};
 
 use hyper::{
     server::conn::{http1, http2},
@@ -113,20 +113,28 @@ impl Ingress {
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let service = service_fn(|request| {
-            let ingress = Arc::clone(&self);
+            let (ingress, request) = (Arc::clone(&self), Box::new(request));
             async move { Ok::<_, Infallible>(ingress.respond(request, client).await) }
         });
         let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
-        let stopping = self.stopping.child_token(); // its own, as it is locked each time that a byte comes
-        tokio::select! {
-            // Whose turn it is need not be drawn each time that a byte comes.
-            biased;
-            served = connection.as_mut() => served,
-            () = stopping.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                self.cut_off.run_until_cancelled(connection).await.unwrap_or(Ok(()))
+        let mut stopping = pin!(self.stopping.cancelled());
+        let mut will_be_told = false;
+        let served = poll_fn(|cx| {
+            if let Poll::Ready(served) = connection.as_mut().poll(cx) {
+                return Poll::Ready(Some(served));
             }
+            // To ask it each time that a byte comes is a lock.
+            if will_be_told && !self.is_stopping() {
+                return Poll::Pending;
+            }
+            will_be_told = true;
+            stopping.as_mut().poll(cx).map(|()| None)
+        });
+        if let Some(served) = served.await {
+            return served;
         }
+        connection.as_mut().graceful_shutdown();
+        self.cut_off.run_until_cancelled(connection).await.unwrap_or(Ok(()))
     }
 
     /// As over HTTP/1.1, each request in a task of its own. A connection without any is closed: it takes up room.
@@ -138,7 +146,7 @@ impl Ingress {
         let streams = Streams::new(tasks, timeouts.stall);
         let ingress = Arc::clone(&self);
         let service = service_fn(move |request| {
-            let ingress = Arc::clone(&ingress);
+            let (ingress, request) = (Arc::clone(&ingress), Box::new(request));
             async move { Ok::<_, Infallible>(ingress.respond(request, client).await.map(StreamBody::new)) }
         });
         let http = http2(streams.clone(), limits, timeouts);

@@ -128,7 +128,7 @@ impl Ingress {
         if head.hop != HOPS {
             return Err(NotServing::Hops);
         }
-        if self.stopping.is_cancelled() {
+        if self.is_stopping() {
             return Err(NotServing::Stopping);
         }
         let target: PathAndQuery = head.target.parse().map_err(|_| NotServing::NotInference)?;
@@ -294,7 +294,7 @@ mod tests {
             assert_eq!(refusal(&ingress, head), Some(NotServing::NotInference), "{target}");
         }
         assert!(ingress.inflight.is_empty(), "what is not here is not remembered either");
-        ingress.stopping.cancel();
+        ingress.stop();
         assert_eq!(refusal(&ingress, head()), Some(NotServing::Stopping));
     }
 }

@@ -2,15 +2,15 @@
 
 use std::{
     fmt,
-    future::{Future as _, poll_fn},
+    future::Future as _,
     io,
     pin::{Pin, pin},
     task::{Context, Poll, Waker, ready},
 };
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use tokio::{
-    io::{AsyncRead as _, AsyncWrite as _, ReadBuf},
+    io::{AsyncReadExt, AsyncWrite as _},
     net::{TcpStream, UnixStream},
     task::coop::unconstrained,
 };
@@ -155,9 +155,19 @@ impl Connection {
     /// call of the kernel.
     pub(in super::super) fn is_open(&mut self) -> bool {
         let mut byte = [0];
-        let read = poll_fn(|cx| Pin::new(&mut self.stream).poll_read(cx, &mut ReadBuf::new(&mut byte)));
-        // Or else nothing would be looked at by a task that has done much.
-        pin!(unconstrained(read)).poll(&mut Context::from_waker(Waker::noop())).is_pending()
+        let read = match &mut self.stream {
+            Either::Left(tcp) => tcp.try_read(&mut byte),
+            Either::Right(Either::Left(unix)) => unix.try_read(&mut byte),
+            // What has come may be TLS's own.
+            Either::Right(Either::Right(tls)) => {
+                let mut read = pin!(unconstrained(AsyncReadExt::read(tls, &mut byte)));
+                match read.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                    Poll::Ready(read) => read,
+                    Poll::Pending => return true,
+                }
+            }
+        };
+        read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 
     /// Bytes that there is memory for.
@@ -222,7 +232,7 @@ impl Sending {
             let written = match (head.len(), self.body.remaining()) {
                 (0, 0) => return Pin::new(stream).poll_flush(cx),
                 (_, 0) => ready!(Pin::new(&mut *stream).poll_write(cx, head))?,
-                _ => ready!(poll_write_buf(Pin::new(&mut *stream), cx, &mut head.chain(&mut self.body)))?,
+                _ => ready!(poll_write_buf(Pin::new(&mut *stream), cx, &mut Buf::chain(head, &mut self.body)))?,
             };
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
