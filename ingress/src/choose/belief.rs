@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use super::blocks::Blocks;
 
 /// Blocks that are remembered of one replica at most, in both generations: 2 M tokens, more than the KV cache of any
-/// engine of today holds, and 0.5 MB here.
+/// engine of today holds, and 0.25 MB here.
 const BLOCKS_MAX: usize = 32_768;
 
 /// The latest blocks of one replica. Two generations stand for an order of use: what is used is in the younger one, and

@@ -6,7 +6,7 @@
 use std::{
     hash::{BuildHasher as _, RandomState},
     iter::repeat_with,
-    sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed},
 };
 
 use super::hash::fold;
@@ -15,10 +15,12 @@ use super::hash::fold;
 const PLACES_MIN: usize = 64;
 
 /// A set of hashes. Where they stand is kept from clients, who choose prompts, and could choose such as fall on one another.
+///
+/// Of each it keeps 32 bits, so that twice as many are in the second cache: of those that are not in a full one, it has one in 260,000.
 #[derive(Debug)]
 pub(super) struct Blocks {
-    /// A power of two of them, at least half of them free; a free one is 0.
-    places: Box<[AtomicU64]>,
+    /// Tags. A power of two of places, at least half of them free; a free one is 0.
+    places: Box<[AtomicU32]>,
     len: AtomicUsize,
     key: u64,
 }
@@ -46,7 +48,7 @@ impl Blocks {
     }
 
     fn with_places(places: usize, key: u64) -> Self {
-        let places = repeat_with(AtomicU64::default).take(places).collect();
+        let places = repeat_with(AtomicU32::default).take(places).collect();
         Self { places, len: AtomicUsize::new(0), key }
     }
 
@@ -55,8 +57,8 @@ impl Blocks {
         let places = places_for(self.len() + more);
         (places > self.places.len()).then(|| {
             let grown = Self::with_places(places, self.key);
-            let blocks = self.places.iter().map(|place| place.load(Relaxed));
-            blocks.filter(|block| *block != 0).for_each(|block| grown.enter(block));
+            let tags = self.places.iter().map(|place| place.load(Relaxed));
+            tags.filter(|tag| *tag != 0).for_each(|tag| grown.enter(tag));
             grown
         })
     }
@@ -75,30 +77,36 @@ impl Blocks {
     }
 
     pub(super) fn contains(&self, block: u64) -> bool {
-        !self.places.is_empty() && self.place(block).load(Relaxed) != 0
+        !self.places.is_empty() && self.place(self.tag(block)).load(Relaxed) != 0
     }
 
     /// Enters `blocks`, for which there must be room. Of two that enter at once, one may lose what it enters.
     pub(super) fn insert(&self, blocks: &[u64]) {
-        blocks.iter().for_each(|block| self.enter(*block));
+        blocks.iter().for_each(|block| self.enter(self.tag(*block)));
     }
 
-    fn enter(&self, block: u64) {
-        let place = self.place(block);
+    fn enter(&self, tag: u32) {
+        let place = self.place(tag);
         if place.load(Relaxed) == 0 {
-            place.store(stored(block), Relaxed);
+            place.store(tag, Relaxed);
             self.len.store(self.len() + 1, Relaxed);
         }
     }
 
-    /// Where `block` is, or would be. There must be places.
-    fn place(&self, block: u64) -> &AtomicU64 {
-        let (block, last) = (stored(block), self.places.len() - 1);
+    /// What stands for `block`; never 0.
+    fn tag(&self, block: u64) -> u32 {
         #[allow(clippy::cast_possible_truncation)] // any bits of it will do
-        let mut place = fold(block, self.key) as usize & last;
+        let tag = fold(block, self.key) as u32;
+        tag.max(1)
+    }
+
+    /// Where `tag` is, or would be. There must be places.
+    fn place(&self, tag: u32) -> &AtomicU32 {
+        let last = self.places.len() - 1;
+        let mut place = tag as usize & last;
         loop {
             let found = self.places[place].load(Relaxed);
-            if found == 0 || found == block {
+            if found == 0 || found == tag {
                 return &self.places[place];
             }
             place = (place + 1) & last;
@@ -109,11 +117,6 @@ impl Blocks {
 /// Twice as many as `count` at least.
 fn places_for(count: usize) -> usize {
     (count * 2).next_power_of_two().max(PLACES_MIN)
-}
-
-/// 0 stands for none, and its block for another one: that is wrong once in 10^19.
-const fn stored(block: u64) -> u64 {
-    if block == 0 { 1 } else { block }
 }
 
 #[cfg(test)]
