@@ -109,7 +109,7 @@ impl Ingress {
             admission: Admission::new(&config.limits, config.timeouts.body),
             tunnels: Arc::new(Semaphore::new(config.limits.tunnels)),
             metrics,
-            records: Records::new(config.telling.clone()),
+            records: Records::new(config.workers, config.telling.clone()),
             listening: AtomicBool::new(false),
             stopping: CancellationToken::new(),
             is_stopping: AtomicBool::new(false),

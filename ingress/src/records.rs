@@ -28,9 +28,9 @@ pub(crate) struct Records {
 }
 
 impl Records {
-    /// None yet; what comes is told as `telling` says.
-    pub(crate) fn new(telling: Telling) -> Self {
-        Self { recent: Recent::default(), telling }
+    /// None yet, of requests that so many workers serve; what comes is told as `telling` says.
+    pub(crate) fn new(workers: usize, telling: Telling) -> Self {
+        Self { recent: Recent::new(workers), telling }
     }
 
     /// What time it is.

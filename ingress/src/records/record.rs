@@ -113,6 +113,14 @@ impl RequestRecord {
         self.decisions.iter().rev().find(|decision| decision.ended_us.is_some() && decision.failed.is_none())
     }
 
+    /// Whether it went as nearly all do: the first replica answered it at once, with success and to the end.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.outcome == Outcome::Finished
+            && self.status.is_some_and(|status| (200..300).contains(&status))
+            && self.decisions.len() == 1
+            && self.resumes == 0
+    }
+
     /// What the client called the model, if an endpoint was found for it.
     pub fn name(&self) -> Option<&str> {
         self.model.as_deref().or_else(|| self.endpoint.as_ref().map(EndpointName::as_str))
