@@ -188,7 +188,7 @@ impl Ingress {
     }
 
     /// The requests of clients with this id that have ended here lately, the newest first: those of the last ten minutes, as
-    /// far as they are among the last 4,096.
+    /// far as they are among the last 4,096 that something happened to, or the last 512 others of a worker.
     pub fn requests(&self, id: &str) -> Vec<Arc<RequestRecord>> {
         self.records.find(id)
     }

@@ -16,7 +16,8 @@ const PLACES_MIN: usize = 64;
 
 /// A set of hashes. Where they stand is kept from clients, who choose prompts, and could choose such as fall on one another.
 ///
-/// Of each it keeps 32 bits, so that twice as many are in the second cache: of those that are not in a full one, it has one in 260,000.
+/// Of each it keeps 32 bits, so that twice as many are in the second cache: of those that are not in a full generation, it has one in
+/// 260,000.
 #[derive(Debug)]
 pub(super) struct Blocks {
     /// Tags. A power of two of places, at least half of them free; a free one is 0.
@@ -130,7 +131,8 @@ mod tests {
     proptest! {
         #[test]
         fn it_has_what_stds_set_would_have(rounds in prop::collection::vec(prop::collection::vec(1..300_u64, 0..200), 1..4)) {
-            let (mut blocks, mut expected) = (Blocks::default(), HashSet::new());
+            // One key, as with others two of them are the same 32 bits once in some hundred runs.
+            let (mut blocks, mut expected) = (Blocks::with_places(0, 7), HashSet::new());
             for round in rounds {
                 blocks = blocks.grown_for(round.len()).unwrap_or(blocks);
                 blocks.insert(&round);

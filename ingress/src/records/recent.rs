@@ -77,7 +77,7 @@ impl Ring {
             records.push_back((now, record));
             let full = records.len() > self.max;
             let old = records.front().is_some_and(|(at, _)| *at + KEPT_FOR < now);
-            // One for one: an idle time leaves old ones behind, which nobody is told of.
+            // One for one: an idle time leaves old ones behind.
             if full || old { records.pop_front() } else { None }
         };
         drop(gone); // it is freed without the lock
@@ -86,9 +86,11 @@ impl Ring {
     /// Those that are not too old, the newest first, at most `limit`.
     fn newest(&self, limit: usize, is_wanted: impl Fn(&RequestRecord) -> bool) -> Vec<(Instant, Arc<RequestRecord>)> {
         let now = Instant::now();
-        let records = self.lock();
-        let young = records.iter().rev().take_while(|(at, _)| *at + KEPT_FOR >= now);
-        young.filter(|(_, record)| is_wanted(record)).take(limit).cloned().collect()
+        let mut records = self.lock();
+        // What comes pushes old ones out, one for one; where nothing comes, whoever asks does.
+        let old = records.partition_point(|(at, _)| *at + KEPT_FOR < now);
+        records.drain(..old);
+        records.iter().rev().filter(|(_, record)| is_wanted(record)).take(limit).cloned().collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<(Instant, Arc<RequestRecord>)>> {
@@ -123,6 +125,7 @@ mod tests {
             assert_eq!(recent.find("same").len(), SAME_ID_MAX);
             tokio::time::advance(KEPT_FOR + Duration::from_secs(1)).await;
             assert!(recent.find("same").is_empty() && recent.latest(1).is_empty());
+            assert!(recent.eventful.lock().is_empty() && recent.plain.mine().lock().is_empty());
         }
     }
 
@@ -150,6 +153,8 @@ mod tests {
             RequestRecord { outcome: Outcome::Broken, ..record("a") },
             RequestRecord { resumes: 1, ..record("a") },
             RequestRecord { decisions: waited, ..record("a") },
+            // It stood in line from the beginning, and was chosen for once.
+            RequestRecord { queued_us: Some(20_000), ..record("a") },
             RequestRecord { decisions: Vec::new(), ..record("a") },
         ] {
             assert!(!eventful.is_plain(), "{eventful:?}");

@@ -66,6 +66,9 @@ pub struct RequestRecord {
     pub trace: Option<TraceContext>,
 }
 
+/// What is sent on sooner, in microseconds, has not waited.
+const WAITED_US: u64 = 10_000;
+
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -113,12 +116,13 @@ impl RequestRecord {
         self.decisions.iter().rev().find(|decision| decision.ended_us.is_some() && decision.failed.is_none())
     }
 
-    /// Whether it went as nearly all do: the first replica answered it at once, with success and to the end.
+    /// Whether it went as nearly all do: it did not wait, and the first replica answered it, with success and to the end.
     pub(crate) fn is_plain(&self) -> bool {
         self.outcome == Outcome::Finished
             && self.status.is_some_and(|status| (200..300).contains(&status))
             && self.decisions.len() == 1
             && self.resumes == 0
+            && self.queued_us.is_none_or(|waited| waited < WAITED_US)
     }
 
     /// What the client called the model, if an endpoint was found for it.

@@ -1,6 +1,13 @@
 //! One client's connection: which protocol it speaks, and its end.
 
-use std::{convert::Infallible, future::poll_fn, net::IpAddr, pin::pin, sync::Arc, task::Poll};
+use std::{
+    convert::Infallible,
+    future::poll_fn,
+    net::IpAddr,
+    pin::pin,
+    sync::Arc,
+    task::{Poll, Waker},
+};
 
 use hyper::{
     server::conn::{http1, http2},
@@ -118,16 +125,16 @@ impl Ingress {
         });
         let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
         let mut stopping = pin!(self.stopping.cancelled());
-        let mut will_be_told = false;
+        let mut told: Option<Waker> = None;
         let served = poll_fn(|cx| {
             if let Poll::Ready(served) = connection.as_mut().poll(cx) {
                 return Poll::Ready(Some(served));
             }
             // To ask it each time that a byte comes is a lock.
-            if will_be_told && !self.is_stopping() {
+            if told.as_ref().is_some_and(|told| told.will_wake(cx.waker())) && !self.is_stopping() {
                 return Poll::Pending;
             }
-            will_be_told = true;
+            told = Some(cx.waker().clone());
             stopping.as_mut().poll(cx).map(|()| None)
         });
         if let Some(served) = served.await {

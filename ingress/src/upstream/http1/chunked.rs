@@ -2,7 +2,7 @@
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use httparse::Status;
-use memchr::memchr;
+use memchr::{memchr, memchr_iter};
 
 use super::Http1Error;
 
@@ -80,7 +80,8 @@ fn size(input: &mut BytesMut) -> Result<Option<u64>, Http1Error> {
 fn size_of(line: &[u8]) -> Option<u64> {
     let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
     let (digits, rest) = line.split_at(digits);
-    let is_sound = matches!(rest.trim_ascii_start().first(), None | Some(b';')) && !rest.contains(&b'\r');
+    let behind = rest.iter().find(|byte| !matches!(byte, b' ' | b'\t'));
+    let is_sound = matches!(behind, None | Some(b';')) && !rest.contains(&b'\r');
     let size = u64::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
     is_sound.then_some(size)
 }
@@ -99,6 +100,11 @@ fn skip_trailers(input: &mut BytesMut) -> Result<bool, Http1Error> {
     if length.unwrap_or(input.len()) > TRAILERS_MAX {
         return Err(Http1Error::TooLarge { what: "trailers", max: TRAILERS_MAX });
     }
-    input.advance(length.unwrap_or(0));
-    Ok(length.is_some())
+    let Some(length) = length else { return Ok(false) };
+    // To httparse a line may end without a CR.
+    if memchr_iter(b'\n', &input[..length]).any(|end| end == 0 || input[end - 1] != b'\r') {
+        return Err(Http1Error::Invalid("a line of its trailers does not end as one"));
+    }
+    input.advance(length);
+    Ok(true)
 }

@@ -52,12 +52,13 @@ pub(in super::super) const fn over_tls(stream: TlsStream<TcpStream>) -> Stream {
 }
 
 /// A connection to a backend. Dropped with an exchange under way it is closed, by which the backend knows that it can stop.
-#[derive(Debug)]
 pub(in super::super) struct Connection {
     stream: Stream,
     outgoing: Sending,
     /// What has been read, and not been passed on.
     input: BytesMut,
+    /// Bytes of the memory that it is a part of.
+    allocated: usize,
     seen: Seen,
     room: usize,
 }
@@ -76,17 +77,23 @@ struct Sending {
     failed: Option<io::Error>,
 }
 
-/// Without what is sent, a service's key and a client's prompt among it.
-impl fmt::Debug for Sending {
+/// Without what is sent and read: a service's key, a client's prompt and its answer.
+impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { is_under_way, failed, .. } = self;
-        f.debug_struct("Sending").field("is_under_way", is_under_way).field("failed", failed).finish_non_exhaustive()
+        f.debug_struct("Connection").field("stream", &self.stream).finish_non_exhaustive()
     }
 }
 
 impl Connection {
     pub(in super::super) fn new(stream: Stream) -> Self {
-        Self { stream, outgoing: Sending::default(), input: BytesMut::new(), seen: Seen::default(), room: ROOM_MIN }
+        Self {
+            stream,
+            outgoing: Sending::default(),
+            input: BytesMut::new(),
+            allocated: 0,
+            seen: Seen::default(),
+            room: ROOM_MIN,
+        }
     }
 
     /// Begins to send `request`; what is left of it goes with the polls for its answer.
@@ -142,13 +149,13 @@ impl Connection {
 
     /// Lets go of the memory that a large exchange has needed.
     pub(in super::super) fn rest(&mut self) {
-        if self.input.capacity() > ROOM_MIN {
-            self.input = BytesMut::new();
+        if self.allocated > ROOM_MIN {
+            (self.input, self.allocated) = (BytesMut::new(), 0);
         }
         self.room = ROOM_MIN;
-        if self.outgoing.head.capacity() > 2 * JOINED_MAX {
-            self.outgoing.head = Vec::new();
-        }
+        // It may have a key in it, and a prompt.
+        self.outgoing.head.clear();
+        self.outgoing.head.shrink_to(2 * JOINED_MAX);
     }
 
     /// Whether the backend has neither closed it nor said what nobody asked for. Where nothing has come since the last read, that is no
@@ -172,8 +179,8 @@ impl Connection {
 
     /// Bytes that there is memory for.
     #[cfg(test)]
-    pub(super) fn room(&self) -> usize {
-        self.input.capacity()
+    pub(super) const fn allocated(&self) -> usize {
+        self.allocated
     }
 
     /// Reads some of what has come; 0 bytes if no more will.
@@ -185,6 +192,7 @@ impl Connection {
             } else {
                 self.input.reserve(self.room);
             }
+            self.allocated = self.input.capacity();
         }
         let room = self.input.capacity() - self.input.len();
         let read = ready!(poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.input))?;

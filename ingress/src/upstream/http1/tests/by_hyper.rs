@@ -73,7 +73,7 @@ fn answer() -> impl Strategy<Value = Vec<u8>> {
         line,
         headers,
         body(),
-        select(vec!["", "", "", ";x=y", ";", "\t; a", " ", " x", ";a\rb", ";a\nb", "\n", "g"]),
+        select(vec!["", "", "", ";x=y", ";", "\t; a", " ", " x", ";a\rb", ";a\nb", "\n", "\u{c}", "g"]),
     )
         .prop_map(|(interim, line, headers, body, extension)| {
             let mut said = format!("{interim}{line}\r\n").into_bytes();

@@ -127,7 +127,7 @@ async fn a_large_answer_is_read_in_large_pieces_and_what_follows_in_small_ones()
         let got = got.unwrap();
         assert!(got.body == body && got.largest > 10 * ROOM_MIN, "{}", got.largest);
         connection.rest();
-        assert!(connection.room() <= ROOM_MIN);
+        assert!(connection.allocated() <= ROOM_MIN);
     }
     // A stream that had much at once goes on in small ones.
     connection.send(&hello());
@@ -147,7 +147,7 @@ async fn a_large_answer_is_read_in_large_pieces_and_what_follows_in_small_ones()
             tokio::join!(say, hear).0.unwrap();
             read += piece;
         }
-        let kept = connection.room();
+        let kept = connection.allocated();
         assert!(kept <= most, "{kept} after {read}");
     }
 }
