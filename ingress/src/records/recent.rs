@@ -86,11 +86,16 @@ impl Ring {
     /// Those that are not too old, the newest first, at most `limit`.
     fn newest(&self, limit: usize, is_wanted: impl Fn(&RequestRecord) -> bool) -> Vec<(Instant, Arc<RequestRecord>)> {
         let now = Instant::now();
-        let mut records = self.lock();
-        // What comes pushes old ones out, one for one; where nothing comes, whoever asks does.
-        let old = records.partition_point(|(at, _)| *at + KEPT_FOR < now);
-        records.drain(..old);
-        records.iter().rev().filter(|(_, record)| is_wanted(record)).take(limit).cloned().collect()
+        let (gone, found): (Vec<_>, Vec<_>) = {
+            let mut records = self.lock();
+            // What comes pushes old ones out, one for one; where nothing comes, whoever asks does.
+            let old = records.partition_point(|(at, _)| *at + KEPT_FOR < now);
+            let gone = records.drain(..old).collect();
+            let wanted = records.iter().rev().filter(|(_, record)| is_wanted(record));
+            (gone, wanted.take(limit).cloned().collect())
+        };
+        drop(gone); // without the lock, as above
+        found
     }
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<(Instant, Arc<RequestRecord>)>> {

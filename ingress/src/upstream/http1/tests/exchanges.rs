@@ -182,3 +182,16 @@ async fn rule_9_what_has_been_sent_is_held_no_longer() {
         assert!(!format!("{connection:?}").contains("120, 120"), "nor told to a log");
     }
 }
+
+#[tokio::test]
+async fn rule_9_what_nobody_takes_is_held_no_longer() {
+    let (mut connection, mut there) = connection();
+    let held = Arc::new(());
+    let body = Bytes::from_owner(Counted(vec![b'x'; 4 << 20], Arc::clone(&held)));
+    // It refuses, and closes.
+    there.write_all(b"HTTP/1.1 413 Too Large\r\ncontent-length: 9\r\n\r\n").await.unwrap();
+    drop(there);
+    connection.send(&request(RequestBody::whole(body)));
+    let answer = soon(poll_fn(|cx| connection.poll_answer(cx))).await.unwrap();
+    assert_eq!((answer.framing, Arc::strong_count(&held)), (Framing::Length(9), 1));
+}
