@@ -73,8 +73,8 @@ fn taken(ingress: NodeId, records: Vec<Arc<RequestRecord>>) -> Vec<TakenRequest>
 
 fn not_found(id: &str, silent: &[MissingNode]) -> Problem {
     let mut why = format!(
-        "no node has taken a request `{id}` lately: each ingress remembers 512 requests of each of its threads, and 4,096 \
-         that did not just go well, for ten minutes, and forgets them when it restarts"
+        "no node has taken a request `{id}` lately: each ingress remembers the last 4,096 to which something happened and \
+         the last 512 others of each of its threads, for ten minutes, and forgets them when it restarts"
     );
     let names = |silent: &[MissingNode]| silent.iter().map(|one| one.node.as_str()).collect::<Vec<_>>().join(", ");
     if !silent.is_empty() {
