@@ -1,6 +1,6 @@
 //! Taking request bodies in, within bounds: each of them, and all of them together.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{future::poll_fn, pin::pin, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http::{Request, header};
@@ -12,7 +12,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{Limits, error::RequestError, within::within};
+use crate::{Limits, error::RequestError, hush::poll_body, within::within};
 
 /// How long the rest of a body that is too large is read and thrown away. A client that is still sending when the
 /// connection closes sees a broken connection instead of the 413.
@@ -84,9 +84,12 @@ impl Admission {
             return Err(self.error(Refused::TooLarge));
         }
         let mut gathering = self.gather(announced);
-        while let Some(frame) = body.frame().await {
+        while let Some(frame) = poll_fn(|cx| poll_body(body, cx)).await {
             if let Ok(data) = frame.map_err(RequestError::BodyBroken)?.into_data() {
                 gathering.push(data).map_err(|refused| self.error(refused))?;
+            }
+            if body.is_end_stream() {
+                break;
             }
         }
         Ok(gathering.finish())

@@ -27,6 +27,7 @@ mod head;
 mod headers;
 mod headroom;
 mod holding;
+mod hush;
 mod inflight;
 mod ingress;
 #[cfg(test)]

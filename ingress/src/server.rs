@@ -1,5 +1,6 @@
 //! Client connections: accepted within a bound, and ended in order.
 
+mod activity;
 mod connection;
 mod protocol;
 mod streams;

@@ -6,7 +6,7 @@ use std::{
     net::IpAddr,
     pin::pin,
     sync::Arc,
-    task::{Poll, Waker},
+    task::{Context, Poll, Waker},
 };
 
 use hyper::{
@@ -23,6 +23,7 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 
 use super::{
+    activity::{Activity, Idle, LiveBody},
     protocol::{Handshakes, Protocol},
     streams::{StreamBody, Streams},
 };
@@ -30,6 +31,7 @@ use crate::{
     Ingress, IngressConfig,
     client_stream::ClientStream,
     config::{Limits, Timeouts},
+    hush::hushed,
 };
 
 /// Enough to take a body in large pieces, and to hold a head.
@@ -50,11 +52,7 @@ impl Door {
     pub(super) fn new(config: &IngressConfig, connections: TaskTracker) -> Self {
         let IngressConfig { limits, timeouts, tls, .. } = config;
         let handshakes = |acceptor| Handshakes::new(acceptor, limits.handshakes, timeouts.handshake, timeouts.stall);
-        Self {
-            http1: http1(limits, timeouts),
-            handshakes: tls.as_ref().map(|tls| handshakes(tls.acceptor())),
-            connections,
-        }
+        Self { http1: http1(limits), handshakes: tls.as_ref().map(|tls| handshakes(tls.acceptor())), connections }
     }
 }
 
@@ -95,7 +93,7 @@ impl Ingress {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let http = http1(&self.config.limits, &self.config.timeouts);
+        let http = http1(&self.config.limits);
         if let Err(error) = self.serve_http1(&http, stream, client).await {
             tracing::debug!(%error, "a connection within this program ended");
         }
@@ -119,22 +117,33 @@ impl Ingress {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
+        let activity = Activity::default();
         let service = service_fn(|request| {
-            let (ingress, request) = (Arc::clone(&self), Box::new(request));
-            async move { Ok::<_, Infallible>(ingress.respond(request, client).await) }
+            let (ingress, request, live) = (Arc::clone(&self), Box::new(request), activity.begin());
+            async move {
+                let answer = ingress.respond(request, client).await;
+                Ok::<_, Infallible>(answer.map(|body| LiveBody::new(body, live)))
+            }
         });
         let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
+        let mut idle = Idle::new(activity.clone(), self.config.timeouts.head);
         let mut stopping = pin!(self.stopping.cancelled());
-        let mut told: Option<Waker> = None;
+        let mut told: Option<[Waker; 2]> = None;
         let served = poll_fn(|cx| {
+            let before = told.take().filter(|[waker, _]| waker.will_wake(cx.waker()));
+            let is_told = before.is_some();
+            let [_, waker] = told.insert(before.unwrap_or_else(|| [cx.waker().clone(), hushed(cx.waker())]));
+            let cx = &mut Context::from_waker(waker);
             if let Poll::Ready(served) = connection.as_mut().poll(cx) {
                 return Poll::Ready(Some(served));
             }
-            // To ask it each time that a byte comes is a lock.
-            if told.as_ref().is_some_and(|told| told.will_wake(cx.waker())) && !self.is_stopping() {
+            // To ask them each time that a byte comes is a lock or two.
+            if !idle.is_due() && is_told && !self.is_stopping() {
                 return Poll::Pending;
             }
-            told = Some(cx.waker().clone());
+            if idle.poll(cx).is_ready() {
+                return Poll::Ready(Some(Ok(())));
+            }
             stopping.as_mut().poll(cx).map(|()| None)
         });
         if let Some(served) = served.await {
@@ -150,13 +159,15 @@ impl Ingress {
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let (limits, timeouts) = (&self.config.limits, &self.config.timeouts);
-        let streams = Streams::new(tasks, timeouts.stall);
+        let activity = Activity::default();
+        let mut idle = Idle::new(activity.clone(), timeouts.head);
+        let streams = Streams::new(tasks, activity, timeouts.stall);
         let ingress = Arc::clone(&self);
         let service = service_fn(move |request| {
             let (ingress, request) = (Arc::clone(&ingress), Box::new(request));
             async move { Ok::<_, Infallible>(ingress.respond(request, client).await.map(StreamBody::new)) }
         });
-        let http = http2(streams.clone(), limits, timeouts);
+        let http = http2(streams, limits, timeouts);
         let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
         let stopping = self.stopping.child_token();
         tokio::select! {
@@ -165,7 +176,7 @@ impl Ingress {
                 connection.as_mut().graceful_shutdown();
                 self.cut_off.run_until_cancelled(connection).await.unwrap_or(Ok(()))
             }
-            () = streams.idle(timeouts.head) => {
+            () = poll_fn(|cx| idle.poll(cx)) => {
                 connection.as_mut().graceful_shutdown();
                 let ended = timeout(timeouts.stall, connection);
                 self.cut_off.run_until_cancelled(ended).await.and_then(Result::ok).unwrap_or(Ok(()))
@@ -174,12 +185,10 @@ impl Ingress {
     }
 }
 
-fn http1(limits: &Limits, timeouts: &Timeouts) -> http1::Builder {
+fn http1(limits: &Limits) -> http1::Builder {
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(timeouts.head)
-        .max_header_size(limits.head)
-        .max_buf_size(limits.head.max(BUFFER));
+    // Whoever serves it sees that a head does not come.
+    http.header_read_timeout(None).max_header_size(limits.head).max_buf_size(limits.head.max(BUFFER));
     http
 }
 

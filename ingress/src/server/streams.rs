@@ -10,7 +10,7 @@ use std::{
     pin::{Pin, pin},
     sync::{
         Arc,
-        atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicU32, Ordering::Relaxed},
     },
     task::{Context, Poll, ready},
     time::Duration,
@@ -22,6 +22,7 @@ use hyper::rt::Executor;
 use tokio::time::{Sleep, sleep};
 use tokio_util::task::TaskTracker;
 
+use super::activity::Activity;
 use crate::reply::{Aborted, ReplyBody};
 
 /// Most that is given to HTTP/2 at once: a client that takes less than this within the patience is given up.
@@ -41,31 +42,13 @@ struct Waiting(Arc<AtomicU32>);
 pub(super) struct Streams {
     tasks: TaskTracker,
     patience: Duration,
-    activity: Arc<Activity>,
-}
-
-#[derive(Debug, Default)]
-struct Activity {
-    live: AtomicUsize,
-    begun: AtomicU64,
+    activity: Activity,
 }
 
 impl Streams {
-    /// Streams in `tasks`, each given up if its client takes nothing for `patience`.
-    pub(super) fn new(tasks: TaskTracker, patience: Duration) -> Self {
-        Self { tasks, patience, activity: Arc::default() }
-    }
-
-    /// Until there has been no stream for `time`, and at most twice that. Cancel safe, but begins anew.
-    pub(super) async fn idle(&self, time: Duration) {
-        loop {
-            let begun = self.activity.begun.load(Relaxed);
-            let was_idle = self.activity.live.load(Relaxed) == 0;
-            sleep(time).await;
-            if was_idle && self.activity.begun.load(Relaxed) == begun {
-                return;
-            }
-        }
+    /// Streams in `tasks`, which are `activity`, each given up if its client takes nothing for `patience`.
+    pub(super) const fn new(tasks: TaskTracker, activity: Activity, patience: Duration) -> Self {
+        Self { tasks, patience, activity }
     }
 }
 
@@ -74,29 +57,12 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     fn execute(&self, stream: F) {
-        let live = Live::new(Arc::clone(&self.activity));
+        let live = self.activity.begin();
         let patience = self.patience;
         self.tasks.spawn(async move {
             let _live = live;
             until_stalled(stream, patience).await;
         });
-    }
-}
-
-/// Counts a stream as long as it lives.
-struct Live(Arc<Activity>);
-
-impl Live {
-    fn new(activity: Arc<Activity>) -> Self {
-        activity.live.fetch_add(1, Relaxed);
-        activity.begun.fetch_add(1, Relaxed);
-        Self(activity)
-    }
-}
-
-impl Drop for Live {
-    fn drop(&mut self) {
-        self.0.live.fetch_sub(1, Relaxed);
     }
 }
 
