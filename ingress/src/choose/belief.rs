@@ -1,70 +1,55 @@
 //! What a replica is believed to have in its prefix cache: the blocks of the prompts that this ingress has sent it, as
 //! far as they are not too long ago. Nothing is asked of engines, and nothing is told to other ingresses.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicUsize, Ordering},
+};
 
-use arc_swap::ArcSwap;
+use super::blocks::{BLOCKS_MAX, Blocks};
 
-use super::blocks::Blocks;
-
-/// Blocks that are remembered of one replica at most, in both generations: 2 M tokens, more than the KV cache of any
-/// engine of today holds, and 0.25 MB here.
-const BLOCKS_MAX: usize = 32_768;
-
-/// The latest blocks of one replica. Two generations stand for an order of use: what is used is in the younger one, and
-/// when that is full, it becomes the older one, whose blocks are forgotten.
+/// The latest blocks of one replica: 2 M tokens in both generations, more than the KV cache of any engine of today holds, and
+/// 0.3 MB here. Two generations stand for an order of use: what is used is in the younger one, and when that is full, it becomes
+/// the older one, whose blocks are forgotten.
 ///
 /// Prompts are entered whole, so that each generation that has a block has all that come before it.
 ///
 /// Every choice reads it, of every replica, and most prompts are known where they go: reading takes no lock and writes nothing.
 #[derive(Debug, Default)]
 pub(super) struct Belief {
-    kept: ArcSwap<Generations>,
+    generations: [Blocks; 2],
+    /// Which of them is the younger one.
+    young: AtomicUsize,
     /// Held by whoever enters a prompt.
     entering: Mutex<()>,
-}
-
-#[derive(Debug, Default)]
-struct Generations {
-    young: Arc<Blocks>,
-    old: Arc<Blocks>,
 }
 
 impl Belief {
     /// Enters the prompt of these blocks.
     pub(super) fn enter(&self, blocks: &[u64]) {
-        if self.kept.load().young.leading(blocks) == blocks.len() {
+        if self.young().leading(blocks) == blocks.len() {
             return;
         }
         let _entering = self.entering.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = self.kept.load_full();
-        let known = kept.young.leading(blocks);
-        if kept.young.len() + (blocks.len() - known) > BLOCKS_MAX / 2 {
-            // The places of what is forgotten are used again: whoever reads them just now finds less than there was.
-            let is_empty = kept.old.empty_for(blocks.len());
-            let young = if is_empty { Arc::clone(&kept.old) } else { Arc::new(kept.young.anew_for(blocks.len())) };
-            young.insert(blocks);
-            self.kept.store(Arc::new(Generations { young, old: Arc::clone(&kept.young) }));
-        } else if let Some(larger) = kept.young.grown_for(blocks.len() - known) {
-            larger.insert(&blocks[known..]);
-            self.kept.store(Arc::new(Generations { young: Arc::new(larger), old: Arc::clone(&kept.old) }));
-        } else {
-            kept.young.insert(&blocks[known..]);
+        let young = self.young();
+        let known = young.leading(blocks);
+        if young.len() + (blocks.len() - known) <= BLOCKS_MAX {
+            return young.insert(&blocks[known..]);
         }
+        let old = 1 - self.young.load(Ordering::Relaxed);
+        self.generations[old].clear();
+        self.generations[old].insert(blocks);
+        self.young.store(old, Ordering::Release);
     }
 
     /// How many of `blocks` it has. Of most prompts, most replicas have nothing.
     pub(super) fn held(&self, blocks: &[u64]) -> usize {
-        if blocks.is_empty() {
-            return 0;
-        }
-        self.kept.load().held(blocks)
+        let [one, other] = &self.generations;
+        one.leading(blocks).max(other.leading(blocks))
     }
-}
 
-impl Generations {
-    fn held(&self, blocks: &[u64]) -> usize {
-        self.young.leading(blocks).max(self.old.leading(blocks))
+    fn young(&self) -> &Blocks {
+        &self.generations[self.young.load(Ordering::Acquire)]
     }
 }
 
@@ -96,8 +81,7 @@ mod tests {
         for number in 2..1_000 {
             belief.enter(&used);
             belief.enter(&prompt(number, 100));
-            let kept = belief.kept.load();
-            assert!(kept.young.len() + kept.old.len() <= BLOCKS_MAX);
+            assert!(belief.generations.iter().all(|generation| generation.len() <= BLOCKS_MAX));
             assert_eq!(belief.held(&used), 100);
         }
         assert_eq!(belief.held(&unused), 1, "but for what all have");

@@ -1,11 +1,10 @@
 //! What this ingress knows of one replica by its own requests.
 
 use std::sync::{
-    Arc,
+    Arc, Mutex, MutexGuard, PoisonError,
     atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
-use arc_swap::ArcSwap;
 use shoal_types::{ClaimId, Load};
 use tokio::time::Instant;
 
@@ -23,8 +22,8 @@ use crate::{
 
 /// What this ingress knows of one replica; it stays while routes come and go.
 ///
-/// Every choice reads that of every replica, and writes that of one, without a lock. What is written each time comes first, beside the
-/// number of references.
+/// Every choice reads that of every replica, and writes that of one, without a lock for those of this node. What is written each time
+/// comes first, beside the number of references.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Known {
@@ -36,7 +35,7 @@ pub(crate) struct Known {
     key: u64,
     count: Arc<Count>,
     belief: Belief,
-    said: ArcSwap<Said>,
+    said: Mutex<Said>,
 }
 
 /// What a replica has to do, and how much of a prompt.
@@ -68,7 +67,7 @@ impl Known {
             key,
             count: inflight.of(claim),
             belief: Belief::default(),
-            said: ArcSwap::default(),
+            said: Mutex::default(),
         }
     }
 
@@ -89,18 +88,22 @@ impl Known {
 
     /// Notes the `load` that came with an answer: what it has beside that request, which is still counted here.
     pub(crate) fn note(&self, load: Load, now: Instant) {
-        let rode = Some(Heard::new(load, self.own().saturating_sub(1), now));
-        self.said.rcu(|said| Said { rode, ..**said });
+        let rode = Heard::new(load, self.own().saturating_sub(1), now);
+        self.said().rode = Some(rode);
     }
 
     /// Notes what gossip says of it. What it has said before is as old as it was.
     pub(super) fn hear(&self, load: Option<Load>, now: Instant) {
-        let own = self.own();
-        let is_news = |load: &Load| !self.said.load().gossip.is_some_and(|heard| heard.says(*load));
+        let (own, mut said) = (self.own(), self.said());
+        let is_news = |load: &Load| !said.gossip.is_some_and(|heard| heard.says(*load));
         if let Some(load) = load.filter(is_news) {
-            let gossip = Some(Heard::new(load, own, now));
-            self.said.rcu(|said| Said { gossip, ..**said });
+            said.gossip = Some(Heard::new(load, own, now));
         }
+    }
+
+    /// Locked no longer than to copy it.
+    fn said(&self) -> MutexGuard<'_, Said> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What it has to do; `own` requests it has from here.
@@ -108,8 +111,8 @@ impl Known {
         match replica.place {
             Place::Local(_) => own_burden(replica.load.as_ref(), own),
             Place::Remote => {
-                let said = self.said.load();
-                burden(said.rode, said.gossip, own, now)
+                let Said { rode, gossip } = *self.said();
+                burden(rode, gossip, own, now)
             }
         }
     }
@@ -222,7 +225,7 @@ mod tests {
         known.hear(Some(load), now);
         known.hear(Some(load), later);
         known.hear(None, later);
-        let age = |known: &Known| match burden(None, known.said.load().gossip, 0, later) {
+        let age = |known: &Known| match burden(None, known.said().gossip, 0, later) {
             Burden::Stale(_, age) => age,
             other => panic!("{other:?}"),
         };
