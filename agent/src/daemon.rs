@@ -66,6 +66,8 @@ use crate::{
 
 /// Commands to the replica loop that may wait.
 const INBOX: usize = 64;
+/// Streams of other nodes that are taken at once.
+const AT_ONCE: usize = 64;
 /// Longest wait for replicas to end their streams and engines to stop, beyond the deadline of the departure.
 const LEAVE_DEADLINE: Duration = Duration::from_secs(45);
 /// Longest wait for the remaining tasks.
@@ -369,19 +371,21 @@ impl Daemon {
         let (tasks, control, stop) = (self.tasks.clone(), self.control.clone(), self.stop.clone());
         let elsewhere = Handle::current();
         async move {
-            while let Some(Some(stream)) = stop.run_until_cancelled(inbound.recv()).await {
-                let stopped = stop.clone();
-                match stream.kind {
-                    StreamKind::Forward => {
-                        let ingress = Arc::clone(&ingress);
-                        // In a box, as a task is moved about before it runs, and this one is large.
-                        let serve =
-                            Box::pin(async move { ingress.serve_tunnel(stream.from, tunnel(stream.stream)).await });
-                        tasks.spawn(async move { stopped.run_until_cancelled(serve).await });
-                    }
-                    StreamKind::Admin | StreamKind::Probe | StreamKind::StoreSync => {
-                        let answer = peer::answer(control.clone(), stream);
-                        tasks.spawn_on(async move { stopped.run_until_cancelled(answer).await }, &elsewhere);
+            let mut streams = Vec::new();
+            while let Some(1..) = stop.run_until_cancelled(inbound.recv_many(&mut streams, AT_ONCE)).await {
+                for stream in streams.drain(..) {
+                    match stream.kind {
+                        StreamKind::Forward => {
+                            let ingress = Arc::clone(&ingress);
+                            let serve = async move { ingress.serve_tunnel(stream.from, tunnel(stream.stream)).await };
+                            // In a box, as a task is moved about before it runs, and this one is large. It ends with the
+                            // connections between nodes, if not before.
+                            tasks.spawn(Box::pin(serve));
+                        }
+                        StreamKind::Admin | StreamKind::Probe | StreamKind::StoreSync => {
+                            let (answer, stopped) = (peer::answer(control.clone(), stream), stop.clone());
+                            tasks.spawn_on(async move { stopped.run_until_cancelled(answer).await }, &elsewhere);
+                        }
                     }
                 }
             }

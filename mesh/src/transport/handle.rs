@@ -64,8 +64,9 @@ impl Transport {
     ) -> Result<(Self, Inbound), TransportError> {
         let setup = TlsSetup { keys: EndpointKeys::of(&identity)?, transport: config.quinn()? };
         let (server, client) = setup.configs(&identity)?;
+        let endpoint_config = setup.keys.endpoint_config()?;
         let listening = bind(config.listen).and_then(|socket| {
-            let endpoint = Endpoint::new(setup.keys.endpoint_config(), Some(server), socket, Arc::new(Gathering))?;
+            let endpoint = Endpoint::new(endpoint_config, Some(server), socket, Arc::new(Gathering))?;
             Ok((endpoint.local_addr()?, endpoint))
         });
         let (address, endpoint) = listening.map_err(|source| TransportError::Bind { listen: config.listen, source })?;
@@ -110,7 +111,7 @@ impl Transport {
     }
 
     /// Opens a stream to a peer, dialling it if need be; callers at the same time share one dial. Takes at most 6 s.
-    /// Cancel-safe.
+    /// Cancel-safe. The peer sees it at once, but one for a request only with what is written to it first.
     ///
     /// # Errors
     /// Why there is no stream; nothing has been sent. For a short while after a failed dial, its error, at once.

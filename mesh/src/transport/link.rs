@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use super::{
-    OpenError, Stream,
+    OpenError, Stream, StreamKind,
     error::CloseCode,
     pulse::Pulse,
     silence::{LOOK, Silence},
@@ -87,8 +87,12 @@ impl LinkUse {
 
 impl Drop for LinkUse {
     fn drop(&mut self) {
-        let what = self.what;
-        self.uses.send_modify(|uses| *uses.of(what) -= 1);
+        // Who waits does so for the last one; to tell of each costs more than to count it.
+        self.uses.send_if_modified(|uses| {
+            let count = uses.of(self.what);
+            *count -= 1;
+            *count == 0
+        });
     }
 }
 
@@ -114,7 +118,12 @@ impl Link {
 
     /// Counts a use in.
     pub(super) fn begin_use(&self, what: Use) -> LinkUse {
-        self.uses.send_modify(|uses| *uses.of(what) += 1);
+        // As above, for the first one.
+        self.uses.send_if_modified(|uses| {
+            let count = uses.of(what);
+            *count += 1;
+            *count == 1
+        });
         LinkUse { uses: self.uses.clone(), what }
     }
 
@@ -148,12 +157,16 @@ impl Link {
         None
     }
 
-    /// Opens a bidirectional stream and says what it is for. Waits while the peer allows no more streams.
+    /// Opens a bidirectional stream and says what it is for: of a request, with its head. Waits while the peer allows no more streams.
     pub(super) async fn open(&self, opening: Opening, link_use: LinkUse) -> Result<Stream, OpenError> {
         let lost = |reason: String| OpenError::Lost { node: self.peer.node, reason };
         let (send, recv) = self.connection.open_bi().await.map_err(|error| lost(error.to_string()))?;
         let mut stream = Stream::new(send, recv, Some(link_use));
-        stream.send.write_all(&[opening.byte()]).await.map_err(|error| lost(error.to_string()))?;
+        if opening == Opening::Stream(StreamKind::Forward) {
+            stream.send.open_with_first_write(opening);
+        } else {
+            stream.send.write_all(&[opening.byte()]).await.map_err(|error| lost(error.to_string()))?;
+        }
         Ok(stream)
     }
 

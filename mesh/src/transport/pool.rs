@@ -326,6 +326,10 @@ impl Pool {
                 return Err(OpenError::Closed);
             }
             let peer = self.known(node).ok_or(OpenError::UnknownAddress { node })?;
+            // As below, and nearly always so.
+            if let Some(link) = peer.state().current() {
+                return Ok((Arc::clone(link), link.begin_use(what)));
+            }
             let mut changed = peer.changed.subscribe();
             {
                 let mut state = peer.state();

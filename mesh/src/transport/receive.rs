@@ -39,14 +39,20 @@ pub(super) async fn run(pool: Arc<Pool>, link: Arc<Link>) {
     let mut given_up = pin!(link.until_given_up());
     let ended = loop {
         tokio::select! {
-            accepted = link.connection.accept_bi(), if openings.len() < OPENING_MAX => match accepted {
-                Ok((send, recv)) => {
+            accepted = link.connection.accept_bi(), if openings.len() < OPENING_MAX => {
+                let mut accepted = Some(accepted);
+                // Several come at once, and to look for the next one costs less than to wait for all that may happen.
+                while let Some(Ok((send, recv))) = accepted {
                     let stream = Stream::new(send, recv, Some(link.begin_use(Use::Stream)));
                     if let Err((stream, byte)) = pass_on(&pool, &link, stream) {
                         openings.spawn(opened(pool.clone(), link.clone(), stream, byte));
                     }
+                    let has_room = openings.len() < OPENING_MAX;
+                    accepted = has_room.then(|| link.connection.accept_bi().now_or_never()).flatten();
                 }
-                Err(error) => break error,
+                if let Some(Err(error)) = accepted {
+                    break error;
+                }
             },
             accepted = link.connection.accept_uni(), if messages.len() < MESSAGES_MAX => match accepted {
                 Ok(recv) => {

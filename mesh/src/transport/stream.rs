@@ -7,18 +7,21 @@ use std::{
     io,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use quinn::VarInt;
 use serde::{Serialize, de::DeserializeOwned};
 use shoal_types::wire;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 
 use super::{FrameError, link::LinkUse};
 
 /// The code of RESET_STREAM and STOP_SENDING frames: whoever sent it has lost interest.
 const ABANDONED: VarInt = VarInt::from_u32(1);
+
+/// Most bytes that are copied to be written along with the one before them.
+const FIRST_MAX: usize = 4 << 10;
 
 /// What a bidirectional stream is for; its first byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -95,13 +98,21 @@ impl Stream {
 #[derive(Debug)]
 pub struct SendStream {
     inner: quinn::SendStream,
+    /// What the stream begins with, until it has been written along with what follows: each write takes the connection's lock, and
+    /// wakes whoever drives it.
+    opening: Option<Opening>,
     finished: bool,
     link: Option<Arc<LinkUse>>,
 }
 
 impl SendStream {
     pub(super) const fn new(inner: quinn::SendStream, link: Option<Arc<LinkUse>>) -> Self {
-        Self { inner, finished: false, link }
+        Self { inner, opening: None, finished: false, link }
+    }
+
+    /// Says what the stream is for once something is written to it.
+    pub(super) const fn open_with_first_write(&mut self, opening: Opening) {
+        self.opening = Some(opening);
     }
 
     /// Resolves when the peer no longer reads (it dropped its [`RecvStream`]) or the connection has died; never once
@@ -122,7 +133,7 @@ impl SendStream {
     /// If the frame is too large or the stream broke.
     pub async fn write_frame<T: Serialize + Sync>(&mut self, frame: &T) -> Result<(), FrameError> {
         let bytes = wire::encode_prefixed(frame)?;
-        Ok(self.inner.write_all(&bytes).await.map_err(io::Error::from)?)
+        Ok(self.write_all(&bytes).await?)
     }
 
     /// Lets small urgent streams pass large ones; 0 is usual.
@@ -141,6 +152,15 @@ impl Drop for SendStream {
 
 impl AsyncWrite for SendStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if let Some(opening) = self.opening {
+            let first = [&[opening.byte()], &bytes[..bytes.len().min(FIRST_MAX)]].concat();
+            let written = AsyncWrite::poll_write(Pin::new(&mut self.inner), cx, &first);
+            let written = ready!(written.map_err(|error| explained(self.link.as_deref(), error)))?;
+            self.opening = None;
+            if written > 1 {
+                return Poll::Ready(Ok(written - 1));
+            }
+        }
         let written = AsyncWrite::poll_write(Pin::new(&mut self.inner), cx, bytes);
         written.map_err(|error| explained(self.link.as_deref(), error))
     }
@@ -150,6 +170,9 @@ impl AsyncWrite for SendStream {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.opening.is_some() {
+            ready!(self.as_mut().poll_write(cx, &[]))?;
+        }
         let done = AsyncWrite::poll_shutdown(Pin::new(&mut self.inner), cx);
         self.finished |= matches!(done, Poll::Ready(Ok(())));
         done

@@ -90,7 +90,7 @@ async fn a_peer_over_a_slow_lossy_path_is_waited_for_until_it_is_gone() {
     let (a, mut b) = (Node::start_patient(first), Node::start_patient(second));
     let path = Path::to(b.address()).await;
     a.transport.learn(b.id, &[path.near]);
-    let mut there = a.transport.open(b.id, StreamKind::Forward).await.unwrap();
+    let mut there = a.transport.open(b.id, StreamKind::Admin).await.unwrap();
     let here = b.next_stream().await;
     path.lose(LOST_PER_CENT);
     assert!(timeout(QUIETLY, there.recv.read_u8()).await.is_err(), "both ends wait: nothing is wrong");

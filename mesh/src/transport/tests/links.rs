@@ -169,7 +169,7 @@ async fn a_peer_that_died_is_missed_by_whoever_waits_for_it() {
     let a = Node::start_patient(first);
     let (runtime, mut b) = mortal(second, Node::start_patient);
     a.knows(&b);
-    let mut there = a.transport.open(b.id, StreamKind::Forward).await.unwrap();
+    let mut there = a.transport.open(b.id, StreamKind::Admin).await.unwrap();
     let here = b.next_stream().await;
     assert!(timeout(QUIETLY, there.recv.read_u8()).await.is_err(), "keep-alives are enough");
 

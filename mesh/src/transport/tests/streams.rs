@@ -9,7 +9,8 @@ use tokio::{
 
 use super::{pair, shut_down, soon};
 use crate::transport::{
-    FrameError, GOSSIP_MAX, OpenError, Stream, StreamKind, gossip, link::Use, pool::MAILBOX, stream::Opening,
+    FrameError, GOSSIP_MAX, OpenError, Stream, StreamKind, config::PACKET_MAX, gossip, link::Use, pool::MAILBOX,
+    stream::Opening,
 };
 
 #[tokio::test]
@@ -35,6 +36,33 @@ async fn two_nodes_exchange_frames_over_one_connection() {
     let status = a.transport.peers().remove(0);
     assert!(status.connected && status.rtt.is_some());
     assert_eq!((status.node, status.address), (b.id, Some(b.address())));
+    shut_down([a, b]).await;
+}
+
+/// What quinn sends in one call is as much as the kernel takes: more would be lost without a word, until packets are small again.
+#[tokio::test]
+async fn packets_become_as_large_as_the_path_carries_and_stay_so() {
+    let (_dir, a, mut b) = pair();
+    let mut there = a.transport.open(b.id, StreamKind::Forward).await.unwrap();
+    there.send.write_frame(&0u64).await.unwrap();
+    let mut here = b.next_stream().await;
+    let packet = || a.transport.peers().remove(0).mtu;
+    while packet() != Some(PACKET_MAX) {
+        there.send.write_frame(&0u64).await.unwrap();
+        soon(here.stream.recv.read_frame::<u64>()).await.unwrap();
+        here.stream.send.write_frame(&0u64).await.unwrap();
+        soon(there.recv.read_frame::<u64>()).await.unwrap();
+    }
+    soon(here.stream.recv.read_frame::<u64>()).await.unwrap();
+    let sent: Vec<u8> = (0..16_u32 << 20).map(|byte| (byte >> 8) as u8).collect();
+    let mut received = Vec::new();
+    let send = async {
+        there.send.write_all(&sent).await.unwrap();
+        there.send.shutdown().await.unwrap();
+    };
+    let (_, length) = tokio::join!(send, soon(here.stream.recv.read_to_end(&mut received)));
+    assert_eq!((length.unwrap(), packet()), (sent.len(), Some(PACKET_MAX)));
+    assert!(received == sent);
     shut_down([a, b]).await;
 }
 
@@ -80,7 +108,7 @@ async fn a_dropped_writer_is_an_error_and_never_an_end() {
 #[tokio::test]
 async fn a_reader_that_leaves_cancels_the_writer() {
     let (_dir, a, mut b) = pair();
-    let stream = a.transport.open(b.id, StreamKind::Forward).await.unwrap();
+    let stream = a.transport.open(b.id, StreamKind::Admin).await.unwrap();
     let mut here = b.next_stream().await;
     here.stream.send.write_all(b"token").await.unwrap();
     let cancelled = here.stream.send.cancelled();
@@ -90,7 +118,7 @@ async fn a_reader_that_leaves_cancels_the_writer() {
     soon(cancelled).await;
 
     // So does a connection that dies.
-    let _stream = a.transport.open(b.id, StreamKind::Forward).await.unwrap();
+    let _stream = a.transport.open(b.id, StreamKind::Admin).await.unwrap();
     let here = b.next_stream().await;
     let cancelled = here.stream.send.cancelled();
     a.transport.shutdown().await;
@@ -101,7 +129,7 @@ async fn a_reader_that_leaves_cancels_the_writer() {
 #[tokio::test]
 async fn what_has_arrived_in_full_is_not_cancelled_afterwards() {
     let (_dir, a, mut b) = pair();
-    let mut stream = a.transport.open(b.id, StreamKind::Forward).await.unwrap();
+    let mut stream = a.transport.open(b.id, StreamKind::Admin).await.unwrap();
     let mut here = b.next_stream().await;
     here.stream.send.write_all(b"all").await.unwrap();
     here.stream.send.shutdown().await.unwrap();
@@ -208,5 +236,23 @@ async fn a_peer_that_is_unknown_or_away_is_reported_as_such() {
     // Of two addresses one answers.
     a.transport.learn(b.id, &[address, b.address()]);
     a.transport.open(b.id, StreamKind::Probe).await.unwrap();
+    shut_down([a, b]).await;
+}
+
+/// What it is for goes with what is written first, of whatever length that is.
+#[tokio::test]
+async fn a_stream_for_a_request_arrives_whole_however_it_begins() {
+    let (_dir, a, mut b) = pair();
+    for length in [0, 1, 4_095, 4_096, 4_097, 100_000] {
+        let mut there = a.transport.open(b.id, StreamKind::Forward).await.unwrap();
+        let sent = vec![7; length];
+        there.send.write_all(&sent).await.unwrap();
+        there.send.shutdown().await.unwrap();
+        let mut here = b.next_stream().await;
+        assert_eq!(here.kind, StreamKind::Forward);
+        let mut received = Vec::new();
+        soon(here.stream.recv.read_to_end(&mut received)).await.unwrap();
+        assert_eq!(received, sent);
+    }
     shut_down([a, b]).await;
 }
