@@ -1,8 +1,8 @@
 //! Requests between nodes: one bidirectional stream each, and nothing but shoal's own frames on it.
 //!
-//! The near end writes a [`RequestHead`] frame and the raw body, then FIN. The far end answers at once with a
-//! [`Verdict`], before it touches an engine; then an [`Outcome`]; then the body in chunks (u32 big endian and that many
-//! bytes, each flushed as it arrives), a chunk of length 0, a [`Trailer`] frame, FIN. A stream that ends otherwise was
+//! The near end writes a [`RequestHead`] frame and the raw body, then FIN. The far end answers with a [`Verdict`]: a refusal at once,
+//! before it touches an engine, and otherwise within 20 ms; then an [`Outcome`]; then the body in chunks (u32 big endian and that
+//! many bytes, each flushed as it arrives), a chunk of length 0, a [`Trailer`] frame, FIN. A stream that ends otherwise was
 //! broken off. Either end gives up by dropping its halves.
 
 mod decode;

@@ -7,13 +7,20 @@ use shoal_types::Load;
 
 const LOAD: HeaderName = HeaderName::from_static("x-shoal-load");
 
+/// Three counts, a percentage, and what is between them.
+const TEXT_MAX: usize = 3 * 10 + 3 + 3;
+
 /// Puts `load` among `headers`, in place of whatever an engine may call so.
 pub(crate) fn put_load(headers: &mut HeaderMap, load: Load) {
     let Load { inflight, running, waiting, kv_cache } = load;
-    let known = |number: Option<u32>| number.map(|number| number.to_string()).unwrap_or_default();
-    let text = format!("{inflight},{},{},{}", known(running), known(waiting), known(kv_cache.map(u32::from)));
+    let (mut text, mut digits) = (String::with_capacity(TEXT_MAX), itoa::Buffer::new());
+    text.push_str(digits.format(inflight));
+    for number in [running, waiting, kv_cache.map(u32::from)] {
+        text.push(',');
+        text.push_str(number.map_or("", |number| digits.format(number)));
+    }
     // Digits and commas are a valid header value.
-    headers.insert(LOAD, HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("")));
+    headers.insert(LOAD, HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("")));
 }
 
 /// Takes the load out of `headers`. `None` if there is none, or none that can be read; what follows it is for later

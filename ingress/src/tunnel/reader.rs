@@ -14,8 +14,9 @@ use tokio_util::io::poll_read_buf;
 
 use super::{ChunkDecoder, Piece, TunnelSend, decode::take_frame};
 
-/// Bytes read at once. Tokens are small and come singly; embeddings and prompts are larger.
-const READ_SIZE: usize = 16 << 10;
+/// Bytes read at once. Tokens are small and come singly; embeddings and prompts are larger. What is larger than 14 KiB, the allocator
+/// makes from whole pages, and one thread frees what another one took.
+const READ_SIZE: usize = 8 << 10;
 /// Below so much free space a new buffer is taken.
 const READ_MIN: usize = 2 << 10;
 

@@ -1,6 +1,15 @@
 //! The far end of a tunnel: another node's request to one of this node's replicas.
 
-use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
+use std::{
+    future::poll_fn,
+    pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::Poll,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{Method, uri::PathAndQuery};
@@ -24,7 +33,33 @@ use crate::{
     inflight::Serving,
     traces::TraceContext,
     upstream::{BrokenBody, EngineBody, Head, Outgoing, UpstreamBody, send_local},
+    within::within,
 };
+
+/// Before that, nothing is done but to get an answer. The other node is not told that its request is accepted, as an answer goes in the
+/// same packet; and nothing is watched that ends it: each of those costs more than this timer, and engines that do not think
+/// answer sooner. Far less than what the other node waits for.
+const LATE_AFTER: Duration = Duration::from_millis(20);
+
+/// Whether an answer takes longer than [`LATE_AFTER`]. Whoever sets it polls those who wait for it.
+#[derive(Debug, Default)]
+struct Late(AtomicBool);
+
+impl Late {
+    fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// What comes of `future`, or `None` once it is late.
+    async fn before<T>(&self, mut future: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+        poll_fn(|cx| match future.as_mut().poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending if self.0.load(Ordering::Relaxed) => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        })
+        .await
+    }
+}
 
 /// Why another node's request was not served to its end. For the log: the other node sees it in the stream.
 #[derive(Debug, thiserror::Error)]
@@ -71,12 +106,21 @@ impl Ingress {
     pub async fn serve_tunnel(&self, from: NodeId, tunnel: Tunnel) {
         let Tunnel { send, recv } = tunnel;
         let (given_up, arrived) = (send.cancelled(), Instant::now());
-        let mut traced = None;
-        let served = tokio::select! {
-            biased;
-            served = self.far_end(FrameReader::new(recv), send, &mut traced) => served,
-            () = given_up => Err(FarEndError::GivenUp),
-            () = self.cut_off.cancelled() => Err(FarEndError::CutOff),
+        let (mut traced, is_late) = (None, Late::default());
+        let served = {
+            let mut served = pin!(self.far_end(FrameReader::new(recv), send, &mut traced, &is_late));
+            match timeout(LATE_AFTER, served.as_mut()).await {
+                Ok(served) => served,
+                Err(_) => {
+                    is_late.set();
+                    tokio::select! {
+                        biased;
+                        served = served => served,
+                        () = given_up => Err(FarEndError::GivenUp),
+                        () = self.cut_off.cancelled() => Err(FarEndError::CutOff),
+                    }
+                }
+            }
         };
         if let Err(error) = &served {
             tracing::debug!(node = %from, %error, "serving another node's request");
@@ -93,15 +137,19 @@ impl Ingress {
         mut reader: FrameReader,
         send: Box<dyn TunnelSend>,
         traced: &mut Option<(TraceContext, ClaimId)>,
+        is_late: &Late,
     ) -> Result<(), FarEndError> {
         let mut send = frame_writer(send);
-        let within = self.config.timeouts.connect;
-        let head = timeout(within, reader.frame()).await.map_err(|_| FarEndError::NoHead(within))?;
+        let limit = self.config.timeouts.connect;
+        let head = within(limit, pin!(reader.frame())).await.map_err(|_| FarEndError::NoHead(limit))?;
         match self.accept(head, traced) {
             Ok(accepted) => {
                 let deadline = accepted.deadline;
-                let answer = Box::pin(self.answer(accepted, &mut reader, &mut send));
-                timeout_at(deadline, answer).await.unwrap_or(Err(FarEndError::TimedOut))
+                let mut answer = Box::pin(self.answer(accepted, &mut reader, &mut send, is_late));
+                match is_late.before(answer.as_mut()).await {
+                    Some(answered) => answered,
+                    None => timeout_at(deadline, answer).await.unwrap_or(Err(FarEndError::TimedOut)),
+                }
             }
             Err(reason) => {
                 write_frame(&mut send, &Verdict::NotServing(reason)).await?;
@@ -163,24 +211,44 @@ impl Ingress {
         mut accepted: Accepted,
         reader: &mut FrameReader,
         send: &mut FrameWriter,
+        is_late: &Late,
     ) -> Result<(), FarEndError> {
         write_frame(send, &Verdict::Accepted).await?;
-        send.flush().await?;
-        let admitted = match self.receive_body(reader).await? {
-            Ok(admitted) => admitted,
-            Err(reason) => return fail(send, reason).await,
+        let answer = {
+            let mut asked = pin!(self.ask_here(&mut accepted, reader));
+            match is_late.before(asked.as_mut()).await {
+                Some(answer) => answer?,
+                None => {
+                    send.flush().await?;
+                    asked.await?
+                }
+            }
         };
-        let Accepted { api, target, headers, .. } = &mut accepted;
-        let (target, headers) = (target.clone(), std::mem::take(headers));
-        let request = Outgoing { api: *api, target, headers, body: admitted.body.clone() };
-        match send_local(&self.engines, &accepted.backend, &request).await {
-            Ok((mut head, body)) => {
+        match answer {
+            Ok((_held, mut head, body)) => {
                 put_load(&mut head.headers, self.load_beside(&accepted));
                 relay(send, head, body).await?;
                 self.conclude(send, &accepted).await
             }
-            Err(error) => fail(send, error.to_string()).await,
+            Err(reason) => fail(send, reason).await,
         }
+    }
+
+    /// What the replica begins to answer, and the request's body, as long as it is held; or why there is no answer.
+    async fn ask_here(
+        &self,
+        accepted: &mut Accepted,
+        reader: &mut FrameReader,
+    ) -> Result<Result<(Admitted, Head, EngineBody), String>, FarEndError> {
+        let admitted = match self.receive_body(reader).await? {
+            Ok(admitted) => admitted,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        let Accepted { api, target, headers, backend, .. } = accepted;
+        let (target, headers) = (target.clone(), std::mem::take(headers));
+        let request = Outgoing { api: *api, target, headers, body: admitted.body.clone() };
+        let answer = send_local(&self.engines, backend, &request).await;
+        Ok(answer.map(|(head, body)| (admitted, head, body)).map_err(|error| error.to_string()))
     }
 
     /// The whole body, or why this node does not take it.
@@ -194,7 +262,7 @@ impl Ingress {
             }
             Ok(None)
         };
-        let refused = timeout(self.admission.timeout(), receive).await.map_err(|_| FarEndError::TimedOut)?;
+        let refused = within(self.admission.timeout(), pin!(receive)).await.map_err(|_| FarEndError::TimedOut)?;
         Ok(match refused.map_err(FrameError::Io)? {
             None => Ok(gathering.finish()),
             Some(Refused::TooLarge) => {

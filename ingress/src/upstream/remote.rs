@@ -1,6 +1,7 @@
 //! Requests to engines of other nodes: the near end of a tunnel.
 
 use std::{
+    pin::pin,
     sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
@@ -21,6 +22,7 @@ use crate::{
         ChunkDecoder, Dial, FrameError, FrameReader, Outcome, Piece, RequestHead, Tunnel, TunnelSend, Verdict,
         frame_writer, head, take_load, write_frame,
     },
+    within::within,
 };
 
 /// One attempt at a replica of another node.
@@ -41,12 +43,12 @@ impl RemoteCall {
     /// Sends the request and returns the head of the answer as soon as that is there. Dropping the future, or the body,
     /// cancels the request at the far end.
     pub(crate) async fn send(self) -> Result<(Head, RemoteBody), Failure> {
-        let opened = timeout(self.connect, self.dial.open(self.node)).await;
+        let opened = within(self.connect, pin!(self.dial.open(self.node))).await;
         let Tunnel { send, recv } = opened.map_err(|_| Failure::DialTimeout(self.connect))??;
         let mut reader = FrameReader::new(recv);
         let mut head = {
-            let upload = std::pin::pin!(self.upload(send));
-            let answer = std::pin::pin!(self.answer(&mut reader));
+            let upload = pin!(self.upload(send));
+            let answer = pin!(self.answer(&mut reader));
             answer_despite(upload, answer).await?
         };
         if let Some(load) = take_load(&mut head.headers) {

@@ -67,7 +67,13 @@ fn service_request<'a>(target: &GatewayTarget, request: &'a Outgoing) -> Result<
 /// Host and port as `Host` has them: without the port that the scheme implies.
 fn authority(target: &GatewayTarget) -> String {
     let implied = if target.tls { 443 } else { 80 };
-    if target.port == implied { target.host.clone() } else { format!("{}:{}", target.host, target.port) }
+    let mut authority = String::with_capacity(target.host.len() + ":65535".len());
+    authority.push_str(&target.host);
+    if target.port != implied {
+        authority.push(':');
+        authority.push_str(itoa::Buffer::new().format(target.port));
+    }
+    authority
 }
 
 /// The body of `request` with `model` as its model. Every other byte stays where it is.

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use shoal_ingress::{RoutingTable, Tunnel};
-use shoal_types::wire::encode_prefixed;
+use shoal_types::{ClaimId, wire::encode_prefixed};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::support::{
@@ -10,6 +10,16 @@ use super::support::{
 };
 
 /// The frames of version 1, written down a second time, so that a change of theirs does not go unnoticed.
+#[derive(Serialize)]
+struct RequestHead {
+    claim: ClaimId,
+    method: &'static str,
+    target: &'static str,
+    headers: Vec<(String, Vec<u8>)>,
+    time_left: u64,
+    hop: u8,
+}
+
 #[derive(Serialize)]
 enum Verdict {
     Accepted,
@@ -94,4 +104,31 @@ async fn what_cannot_be_read_is_refused_without_touching_the_engine() {
     }
     assert_eq!(engine.connections(), 0);
     assert_eq!(node.ingress.inflight(claim(1)), 0);
+}
+
+/// The node that has sent it waits for that no longer than a moment, and would go elsewhere.
+#[tokio::test]
+async fn a_request_is_said_to_be_taken_while_its_engine_thinks() {
+    let mut engine = Engine::start();
+    let node = Node::start([local(1, engine.address(), 0)]).await;
+    let (mut near, far) = tunnel_pair();
+    let serve = node.ingress.serve_tunnel(node_id(7), far);
+    let exchange = async {
+        let (claim, headers) = (claim(1), Vec::new());
+        let head = RequestHead { claim, method: "POST", target: "/v1/completions", headers, time_left: 60_000, hop: 1 };
+        near.send.write_all(&encode_prefixed(&head).unwrap()).await.unwrap();
+        near.send.write_all(b"{}").await.unwrap();
+        near.send.shutdown().await.unwrap();
+        let call = engine.call().await;
+        let mut verdict = encode_prefixed(&Verdict::Accepted).unwrap();
+        let expected = verdict.clone();
+        verdict.fill(0xff);
+        near.recv.read_exact(&mut verdict).await.unwrap();
+        assert_eq!(verdict, expected);
+        call.answer(200, "application/json", "an answer");
+        let mut answer = Vec::new();
+        near.recv.read_to_end(&mut answer).await.unwrap();
+        assert!(String::from_utf8_lossy(&answer).contains("an answer"));
+    };
+    soon("the far end to answer", async { tokio::join!(serve, exchange) }).await;
 }
