@@ -94,8 +94,8 @@ pub struct Timeouts {
     pub stall: Duration,
     /// For a connection to a local engine or a gateway's service, or a stream to another node.
     pub connect: Duration,
-    /// For another node to say that it takes a request, from when the stream was opened. It says so before it touches
-    /// the engine, so this is a round trip and nothing else; a node that needs longer is avoided for a while.
+    /// For another node to say that it takes a request, from when the stream was opened. It says so at the
+    /// latest 20 ms after it has got it, so this is a round trip and that; a node that needs longer is avoided for a while.
     pub accept: Duration,
     /// For a replica to become ready where none is; the endpoint's own timeout, if that is shorter. Until then a request
     /// is held.

@@ -6,7 +6,7 @@ use axum::{Json, extract::State};
 use serde::{Deserialize, Serialize};
 use shoal_mesh::{PeerStatus, clock};
 use shoal_types::{NodeId, UnixMillis};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     gather::MissingNode,
@@ -15,8 +15,10 @@ use super::{
 
 /// What QUIC takes for granted of every path. It looks for more once there is a connection.
 const MTU_LEAST: u16 = 1_200;
-/// How long it is given for that.
-const MTU_DISCOVERY: Duration = Duration::from_secs(1);
+/// How long it is given for that: what does not get through is tried three times, of four sizes above those of Ethernet.
+const MTU_DISCOVERY: Duration = Duration::from_secs(5);
+/// How often is looked meanwhile.
+const MTU_LOOK: Duration = Duration::from_millis(100);
 
 /// What the answering node knows of the way to others.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -57,9 +59,13 @@ pub(super) async fn paths(State(admin): Shared) -> Json<Paths> {
     };
     let (answered, missing) = admin.ask_others(ask).await;
     let undiscovered = |peer: &PeerStatus| peer.mtu.is_some_and(|mtu| mtu <= MTU_LEAST);
-    if admin.mesh.peers().iter().any(undiscovered) {
-        sleep(MTU_DISCOVERY).await;
-    }
+    let discovered = async {
+        while admin.mesh.peers().iter().any(undiscovered) {
+            sleep(MTU_LOOK).await;
+        }
+    };
+    // Where a path carries no more, that is what is told.
+    let _ = timeout(MTU_DISCOVERY, discovered).await;
     let (statuses, clocks, view) = (admin.mesh.peers(), admin.mesh.store().clock_offsets(clock::now()), admin.view());
     let path = |(node, took): (NodeId, Duration)| {
         let status = statuses.iter().find(|peer| peer.node == node);

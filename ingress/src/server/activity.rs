@@ -1,6 +1,7 @@
 //! Whether a client's connection has anything to do: one without requests takes up room, and is closed after a while.
 
 use std::{
+    io,
     pin::Pin,
     sync::{
         Arc,
@@ -11,7 +12,10 @@ use std::{
 };
 
 use http_body::{Body, Frame, SizeHint};
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Instant, Sleep, sleep},
+};
 
 /// The requests of one connection. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -33,6 +37,14 @@ impl Activity {
         self.0.live.fetch_add(1, Relaxed);
         self.0.begun.fetch_add(1, Relaxed);
         Live(self.clone())
+    }
+}
+
+impl Activity {
+    /// The client has taken something, of an answer whose request no longer lives. Only for what one task alone begins requests on.
+    fn touch(&self) {
+        let begun = &self.0.begun;
+        begun.store(begun.load(Relaxed).wrapping_add(1), Relaxed);
     }
 }
 
@@ -69,6 +81,60 @@ impl<B: Body + Unpin> Body for LiveBody<B> {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+/// A client's stream: as long as it takes what was written, it is not idle, though the answer is no longer anybody's but hyper's.
+#[derive(Debug)]
+pub(super) struct ActiveStream<S> {
+    stream: S,
+    activity: Activity,
+}
+
+impl<S> ActiveStream<S> {
+    pub(super) const fn new(stream: S, activity: Activity) -> Self {
+        Self { stream, activity }
+    }
+
+    fn note(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if matches!(written, Poll::Ready(Ok(1..))) {
+            self.activity.touch();
+        }
+        written
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for ActiveStream<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_read(cx, buf)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for ActiveStream<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.note(written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.note(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
     }
 }
 
@@ -127,7 +193,10 @@ mod tests {
     use std::future::poll_fn;
 
     use futures_util::FutureExt as _;
-    use tokio::time::advance;
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _, duplex},
+        time::advance,
+    };
 
     use super::*;
 
@@ -167,5 +236,23 @@ mod tests {
         let began = Instant::now();
         poll_fn(|cx| idle.poll(cx)).await;
         assert_eq!(began.elapsed(), LIMIT);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_what_is_left_of_an_answer_is_not_idle() {
+        let activity = Activity::default();
+        let mut idle = Idle::new(activity.clone(), LIMIT);
+        let (near, mut far) = duplex(1);
+        let mut stream = ActiveStream::new(near, activity.clone());
+        drop(activity.begin());
+        assert!(!is_over(&mut idle));
+        for byte in 0..10 {
+            advance(LIMIT - SECOND).await;
+            stream.write_all(&[byte]).await.unwrap();
+            assert!(!is_over(&mut idle));
+            assert_eq!(far.read_u8().await.unwrap(), byte);
+        }
+        advance(LIMIT).await;
+        assert!(is_over(&mut idle));
     }
 }

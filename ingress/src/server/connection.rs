@@ -23,7 +23,7 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 
 use super::{
-    activity::{Activity, Idle, LiveBody},
+    activity::{ActiveStream, Activity, Idle, LiveBody},
     protocol::{Handshakes, Protocol},
     streams::{StreamBody, Streams},
 };
@@ -125,7 +125,8 @@ impl Ingress {
                 Ok::<_, Infallible>(answer.map(|body| LiveBody::new(body, live)))
             }
         });
-        let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
+        let stream = TokioIo::new(ActiveStream::new(stream, activity.clone()));
+        let mut connection = pin!(http.serve_connection(stream, service));
         let mut idle = Idle::new(activity.clone(), self.config.timeouts.head);
         let mut stopping = pin!(self.stopping.cancelled());
         let mut told: Option<[Waker; 2]> = None;

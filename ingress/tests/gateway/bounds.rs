@@ -4,8 +4,12 @@ use http::Request;
 use http_body_util::Full;
 use shoal_ingress::{IngressConfig, Limits, Timeouts};
 use std::time::Duration;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
-use super::support::{CHAT, Engine, Node, REQUEST, local, node_id, raw, remote};
+use super::support::{CHAT, Engine, Node, REQUEST, local, node_id, raw, remote, soon};
 
 fn with_limits(limits: Limits) -> IngressConfig {
     IngressConfig { limits, ..IngressConfig::default() }
@@ -58,6 +62,25 @@ async fn a_head_that_does_not_come_ends_the_connection() {
     let node = Node::start_with(IngressConfig { timeouts, ..IngressConfig::default() }, []).await;
     raw(node.address, b"").await;
     raw(node.address, b"GET /livez HTTP/1.1\r\nhost:").await;
+}
+
+/// What is waited for, or being taken, is no idle connection, and one on which there was something is one when that has ended.
+#[tokio::test]
+async fn a_connection_is_idle_only_between_requests() {
+    let timeouts = Timeouts { head: Duration::from_millis(100), ..Timeouts::default() };
+    let mut engine = Engine::start();
+    let config = IngressConfig { timeouts, ..IngressConfig::default() };
+    let node = Node::start_with(config, [local(1, engine.address(), 0)]).await;
+    let mut stream = TcpStream::connect(node.address).await.unwrap();
+    let body = r#"{"model":"llama"}"#;
+    let head = format!("POST {CHAT} HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n", body.len());
+    stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+    let call = engine.call().await;
+    tokio::time::sleep(3 * Duration::from_millis(100)).await;
+    call.answer(200, "application/json", "an answer");
+    let mut answer = Vec::new();
+    let _ = soon("the connection to end", stream.read_to_end(&mut answer)).await;
+    assert!(answer.ends_with(b"an answer"), "{}", String::from_utf8_lossy(&answer));
 }
 
 #[tokio::test]

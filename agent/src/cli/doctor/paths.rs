@@ -5,7 +5,7 @@ use shoal_types::UnixMillis;
 use super::finding::Finding;
 use crate::admin::{PathToPeer, Paths};
 
-/// Below this something on the way takes room from packets. Ethernet leaves 1,452 bytes, of which QUIC looks for as many.
+/// Below this something on the way takes room from packets. Ethernet leaves 1,452 bytes.
 const MTU_USUAL: u16 = 1_350;
 /// Clocks that are further apart are worth a look. They are compared over a question, which takes its time.
 const CLOCK_WARN_MS: u64 = 5_000;

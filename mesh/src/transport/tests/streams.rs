@@ -7,7 +7,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::{pair, shut_down, soon};
+use super::{PATIENCE, pair, shut_down, soon};
 use crate::transport::{
     FrameError, GOSSIP_MAX, OpenError, Stream, StreamKind, config::PACKET_MAX, gossip, link::Use, pool::MAILBOX,
     stream::Opening,
@@ -47,7 +47,9 @@ async fn packets_become_as_large_as_the_path_carries_and_stay_so() {
     there.send.write_frame(&0u64).await.unwrap();
     let mut here = b.next_stream().await;
     let packet = || a.transport.peers().remove(0).mtu;
+    let begun = tokio::time::Instant::now();
     while packet() != Some(PACKET_MAX) {
+        assert!(begun.elapsed() < PATIENCE, "packets of {:?} bytes", packet());
         there.send.write_frame(&0u64).await.unwrap();
         soon(here.stream.recv.read_frame::<u64>()).await.unwrap();
         here.stream.send.write_frame(&0u64).await.unwrap();
