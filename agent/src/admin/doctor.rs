@@ -16,7 +16,7 @@ use super::{
 /// What QUIC takes for granted of every path. It looks for more once there is a connection.
 const MTU_LEAST: u16 = 1_200;
 /// How long it is given for that: what does not get through is tried three times, of four sizes above those of Ethernet.
-const MTU_DISCOVERY: Duration = Duration::from_secs(5);
+const MTU_DISCOVERY: Duration = Duration::from_secs(3);
 /// How often is looked meanwhile.
 const MTU_LOOK: Duration = Duration::from_millis(100);
 
