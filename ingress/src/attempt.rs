@@ -28,7 +28,7 @@ use crate::{
     opening::{Opening, hold_back},
     pending::Pending,
     routes::ReplicaRef,
-    tunnel::{DialError, NotServing, RequestHead},
+    tunnel::{DialError, FrameWriter, NotServing, RequestHead},
     upstream::{Head, Outgoing, RemoteCall, UpstreamBody, send_local},
 };
 
@@ -139,16 +139,16 @@ impl Ingress {
     /// What the `chosen` replica begins to answer.
     async fn attempt(&self, chosen: Box<Chosen>, errand: Errand<'_>) -> Result<Box<Opened>, Failure> {
         let request = errand.outgoing.traced(chosen.trace);
-        let (head, body, Opening { held, is_whole }) = if chosen.replica.is_local {
+        let (head, body, held) = if chosen.replica.is_local {
             let (head, mut body) = self.send_here(chosen.replica.claim, &request).await?;
-            let opening = hold_back(&head, &mut body).await?;
-            (head, body, opening)
+            let Opening { held, is_whole } = hold_back(&head, &mut body).await?;
+            (head, (!is_whole).then_some(body), held)
         } else {
             self.send_there(&chosen, &request, errand.pending.deadline).await?
         };
         let Chosen { replica, serving, .. } = *chosen;
         let at = Instant::now();
-        Ok(Box::new(Opened { replica, at, head, held, body: (!is_whole).then_some(body), serving }))
+        Ok(Box::new(Opened { replica, at, head, held, body, serving }))
     }
 
     async fn send_here(&self, claim: ClaimId, request: &Outgoing) -> Result<(Head, UpstreamBody), Failure> {
@@ -169,12 +169,13 @@ impl Ingress {
         chosen: &Chosen,
         request: &Outgoing,
         deadline: Instant,
-    ) -> Result<(Head, UpstreamBody, Opening), Failure> {
+    ) -> Result<(Head, Option<UpstreamBody>, Vec<Bytes>), Failure> {
         let timeouts = &self.config.timeouts;
+        let head = RequestHead::new(chosen.replica.claim, &request.target, &request.headers, deadline);
         let call = RemoteCall {
             dial: Arc::clone(&self.dial),
             node: chosen.replica.node,
-            head: RequestHead::new(chosen.replica.claim, &request.target, &request.headers, deadline),
+            head: FrameWriter::beginning(&head)?,
             body: request.body.clone(),
             connect: timeouts.connect,
             accept: timeouts.accept,
@@ -184,7 +185,8 @@ impl Ingress {
             let (head, body) = call.send().await?;
             let mut body = UpstreamBody::Remote(body);
             let opening = hold_back(&head, &mut body).await?;
-            Ok((head, body, opening))
+            // What is whole ends here, too, and not at the lock of its connection on another thread.
+            Ok((head, (!opening.is_whole).then_some(body), opening.held))
         };
         // In a box, as a task is moved about before it runs, and this one is large.
         let asked = AbortOnDropHandle::new(self.runtime.spawn(Box::pin(answer)));

@@ -106,8 +106,12 @@ fn is_from_services(header: &str) -> bool {
 
 /// What an engine is sent of a request's headers, and whom it is sent to.
 pub(crate) fn for_engine(mut headers: HeaderMap) -> HeaderMap {
-    remove_named_by_connection(&mut headers);
-    keep(&mut headers, |header| !is_hop_by_hop(header) && is_for_engines(header));
+    let passes = |header: &str| !is_hop_by_hop(header) && is_for_engines(header);
+    // Those that come from another node all pass, and what names others does not pass itself.
+    if !headers.keys().all(|name| passes(name.as_str())) {
+        remove_named_by_connection(&mut headers);
+        keep(&mut headers, passes);
+    }
     headers.insert(header::HOST, HeaderValue::from_static("engine"));
     headers
 }

@@ -15,6 +15,7 @@ mod load;
 mod nobody;
 mod reader;
 mod serve;
+mod writer;
 
 use std::fmt;
 
@@ -24,10 +25,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 pub(crate) use decode::{ChunkDecoder, Piece};
 pub(crate) use frames::{HOPS, NotServing, Outcome, RequestHead, Trailer, Verdict, head};
-pub(crate) use load::{put_load, take_load};
+pub(crate) use headers::AnswerHeaders;
 #[cfg(test)]
 pub(crate) use nobody::Nobody;
-pub(crate) use reader::{FrameError, FrameReader, FrameWriter, frame_writer, write_frame};
+pub(crate) use reader::{FrameError, FrameReader};
+pub(crate) use writer::FrameWriter;
 
 /// Opens streams to other nodes.
 pub trait Dial: Send + Sync + 'static {

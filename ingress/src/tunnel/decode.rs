@@ -56,8 +56,9 @@ pub(crate) fn take_frame<T: serde::de::DeserializeOwned>(buffer: &mut BytesMut) 
     if buffer.len() < 4 + length {
         return Ok(None);
     }
-    buffer.advance(4);
-    wire::decode(&buffer.split_to(length)).map(Some)
+    let frame = wire::decode(&buffer[4..4 + length]);
+    buffer.advance(4 + length);
+    frame.map(Some)
 }
 
 #[cfg(test)]

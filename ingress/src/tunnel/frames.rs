@@ -1,43 +1,44 @@
 //! What the ends of a tunnel say to each other. Fields and variants are only ever added at the end, with a new frame
 //! version (`shoal_types::wire`).
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use http::{HeaderMap, Method, StatusCode, uri::PathAndQuery};
 use serde::{Deserialize, Serialize};
 use shoal_types::{ClaimId, Load};
 use tokio::time::Instant;
 
+use super::headers::AnswerHeaders;
 use crate::upstream::Head;
 
 /// Hops that a request may make: one, so that routing tables that disagree cannot send it in circles.
 pub(crate) const HOPS: u8 = 1;
 
-/// The first frame of a request.
+/// The first frame of a request. Borrowed where it is written, owned where it is read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct RequestHead {
+pub(crate) struct RequestHead<'a> {
     /// The replica that was chosen. A node that does not hold it refuses.
     pub(crate) claim: ClaimId,
-    pub(crate) method: String,
+    pub(crate) method: Cow<'a, str>,
     /// Path and query.
-    pub(crate) target: String,
+    pub(crate) target: Cow<'a, str>,
     #[serde(with = "super::headers")]
-    pub(crate) headers: HeaderMap,
+    pub(crate) headers: Cow<'a, HeaderMap>,
     /// What is left of the request's time in milliseconds; a duration, since clocks differ.
     pub(crate) time_left: u64,
     /// Always [`HOPS`]: it is served where it arrives or not at all.
     pub(crate) hop: u8,
 }
 
-impl RequestHead {
+impl<'a> RequestHead<'a> {
     /// That of a request for `claim`, which has until `deadline`.
-    pub(crate) fn new(claim: ClaimId, target: &PathAndQuery, headers: &HeaderMap, deadline: Instant) -> Self {
+    pub(crate) fn new(claim: ClaimId, target: &'a PathAndQuery, headers: &'a HeaderMap, deadline: Instant) -> Self {
         let time_left = deadline.saturating_duration_since(Instant::now());
         Self {
             claim,
-            method: Method::POST.as_str().to_owned(),
-            target: target.as_str().to_owned(),
-            headers: headers.clone(),
+            method: Cow::Borrowed(Method::POST.as_str()),
+            target: Cow::Borrowed(target.as_str()),
+            headers: Cow::Borrowed(headers),
             time_left: u64::try_from(time_left.as_millis()).unwrap_or(u64::MAX),
             hop: HOPS,
         }
@@ -101,8 +102,7 @@ pub(crate) enum Outcome {
         /// HTTP status.
         status: u16,
         /// Without those of the connection.
-        #[serde(with = "super::headers")]
-        headers: HeaderMap,
+        headers: AnswerHeaders,
     },
     /// There is no answer, and this is why.
     Failed(String),
@@ -131,9 +131,11 @@ impl From<Trailer> for Load {
     }
 }
 
-impl From<Head> for Outcome {
-    fn from(head: Head) -> Self {
-        Self::Answer { status: head.status.as_u16(), headers: head.headers }
+impl Outcome {
+    /// An answer with this `head`, by a replica with this `load`.
+    pub(crate) fn answer(head: Head, load: Load) -> Self {
+        let headers = AnswerHeaders { headers: head.headers, load: Some(load) };
+        Self::Answer { status: head.status.as_u16(), headers }
     }
 }
 
@@ -156,7 +158,10 @@ mod tests {
             claim,
             method: "POST".into(),
             target: "/v1/completions?x=1".into(),
-            headers: HeaderMap::from_iter([(HeaderName::from_static("a"), HeaderValue::from_bytes(&[0xff]).unwrap())]),
+            headers: Cow::Owned(HeaderMap::from_iter([(
+                HeaderName::from_static("a"),
+                HeaderValue::from_bytes(&[0xff]).unwrap(),
+            )])),
             time_left: 1_000,
             hop: HOPS,
         };

@@ -1,17 +1,15 @@
-//! The load of a replica as it rides along with the head of an answer: what a stream's trailer says comes too late.
-//!
-//! It is a header, since those can grow without a new version of frames. It only ever crosses the mesh.
+//! The load of a replica as it is written among the headers of an answer.
 
-use http::{HeaderMap, HeaderName, HeaderValue};
 use shoal_types::Load;
 
-const LOAD: HeaderName = HeaderName::from_static("x-shoal-load");
+/// What it is called there. It only ever crosses the mesh.
+pub(super) const NAME: &str = "x-shoal-load";
 
 /// Three counts, a percentage, and what is between them.
 const TEXT_MAX: usize = 3 * 10 + 3 + 3;
 
-/// Puts `load` among `headers`, in place of whatever an engine may call so.
-pub(crate) fn put_load(headers: &mut HeaderMap, load: Load) {
+/// `load` as text.
+pub(super) fn text(load: Load) -> String {
     let Load { inflight, running, waiting, kv_cache } = load;
     let (mut text, mut digits) = (String::with_capacity(TEXT_MAX), itoa::Buffer::new());
     text.push_str(digits.format(inflight));
@@ -19,15 +17,12 @@ pub(crate) fn put_load(headers: &mut HeaderMap, load: Load) {
         text.push(',');
         text.push_str(number.map_or("", |number| digits.format(number)));
     }
-    // Digits and commas are a valid header value.
-    headers.insert(LOAD, HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("")));
+    text
 }
 
-/// Takes the load out of `headers`. `None` if there is none, or none that can be read; what follows it is for later
-/// versions.
-pub(crate) fn take_load(headers: &mut HeaderMap) -> Option<Load> {
-    let value = headers.remove(LOAD)?;
-    let mut numbers = value.to_str().ok()?.split(',');
+/// The load that `text` says, if it can be read; what follows it is for later versions.
+pub(super) fn read(text: &[u8]) -> Option<Load> {
+    let mut numbers = std::str::from_utf8(text).ok()?.split(',');
     let inflight = numbers.next()?.parse().ok()?;
     let mut next = || match numbers.next()? {
         "" => Some(None),
@@ -43,32 +38,22 @@ mod tests {
 
     use super::*;
 
-    fn taken(value: &'static str) -> Option<Load> {
-        let mut headers = HeaderMap::from_iter([(LOAD, HeaderValue::from_static(value))]);
-        let load = take_load(&mut headers);
-        assert!(headers.is_empty());
-        load
-    }
-
     #[test]
     fn what_cannot_be_read_is_not_a_load() {
-        for value in ["", "1", "1,2", "-1,,,", "1,x,,", "4294967296,,,"] {
-            assert_eq!(taken(value), None, "{value}");
+        for text in ["", "1", "1,2", "-1,,,", "1,x,,", "4294967296,,,", "\u{e4},,,"] {
+            assert_eq!(read(text.as_bytes()), None, "{text}");
         }
-        assert_eq!(take_load(&mut HeaderMap::new()), None);
-        assert_eq!(taken("7,,,,and more"), Some(Load { inflight: 7, ..Load::default() }));
+        assert_eq!(read(b"\xff,,,"), None);
+        assert_eq!(read(b"7,,,,and more"), Some(Load { inflight: 7, ..Load::default() }));
     }
 
     proptest! {
         #[test]
-        fn a_load_crosses_unchanged(
-            inflight: u32, running: Option<u32>, waiting: Option<u32>, kv_cache: Option<u8>,
-        ) {
-            let (mut headers, load) = (HeaderMap::new(), Load { inflight, running, waiting, kv_cache });
-            headers.append(LOAD, HeaderValue::from_static("the engine's own"));
-            put_load(&mut headers, load);
-            prop_assert_eq!(take_load(&mut headers), Some(load));
-            prop_assert!(headers.is_empty());
+        fn what_is_written_is_read(inflight: u32, running: Option<u32>, waiting: Option<u32>, kv_cache: Option<u8>) {
+            let load = Load { inflight, running, waiting, kv_cache };
+            let text = text(load);
+            prop_assert!(text.len() <= TEXT_MAX);
+            prop_assert_eq!(read(text.as_bytes()), Some(load));
         }
     }
 }

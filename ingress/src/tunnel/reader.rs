@@ -1,4 +1,4 @@
-//! Reading and writing frames on a stream.
+//! Reading frames from a stream.
 
 use std::{
     fmt, io,
@@ -7,18 +7,20 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use serde::{Serialize, de::DeserializeOwned};
-use shoal_types::wire::{self, WireError};
-use tokio::io::{AsyncRead, AsyncWriteExt as _, BufWriter};
+use serde::de::DeserializeOwned;
+use shoal_types::wire::WireError;
+use tokio::io::AsyncRead;
 use tokio_util::io::poll_read_buf;
 
-use super::{ChunkDecoder, Piece, TunnelSend, decode::take_frame};
+use super::{ChunkDecoder, Piece, decode::take_frame};
 
-/// Bytes read at once. Tokens are small and come singly; embeddings and prompts are larger. What is larger than 14 KiB, the allocator
-/// makes from whole pages, and one thread frees what another one took.
+/// Bytes read at first. Most requests and most answers are smaller; and the allocator makes eight of them at once, where it makes each of
+/// 4 or 8 KiB for itself, and one thread frees what another one took.
+const FIRST_READ: usize = 7 << 9;
+/// Bytes read at once from then on: tokens are small and come singly; embeddings and prompts are larger.
 const READ_SIZE: usize = 8 << 10;
 /// Below so much free space a new buffer is taken.
-const READ_MIN: usize = 2 << 10;
+const READ_MIN: usize = 1 << 10;
 
 /// Why a stream between two nodes cannot be read on.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +44,7 @@ impl FrameError {
 pub(crate) struct FrameReader {
     recv: Box<dyn AsyncRead + Send + Unpin>,
     buffer: BytesMut,
+    has_read: bool,
 }
 
 impl fmt::Debug for FrameReader {
@@ -52,7 +55,7 @@ impl fmt::Debug for FrameReader {
 
 impl FrameReader {
     pub(crate) fn new(recv: Box<dyn AsyncRead + Send + Unpin>) -> Self {
-        Self { recv, buffer: BytesMut::new() }
+        Self { recv, buffer: BytesMut::new(), has_read: false }
     }
 
     /// The next frame. Cancel safe: what was read stays in the buffer.
@@ -93,25 +96,9 @@ impl FrameReader {
 
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if self.buffer.capacity() - self.buffer.len() < READ_MIN {
-            self.buffer.reserve(READ_SIZE);
+            let size = if std::mem::replace(&mut self.has_read, true) { READ_SIZE } else { FIRST_READ };
+            self.buffer.reserve(size);
         }
         poll_read_buf(Pin::new(&mut self.recv), cx, &mut self.buffer)
     }
-}
-
-/// Bytes that wait for more at the writing end of a tunnel: a head and a small body go in one packet. Each write for itself
-/// takes the connection's lock and wakes who drives it.
-const WRITE_SIZE: usize = 4 << 10;
-
-/// The writing half of a tunnel. Nothing is on its way before it is flushed, or shut down.
-pub(crate) type FrameWriter = BufWriter<Box<dyn TunnelSend>>;
-
-/// A writer to `send`.
-pub(crate) fn frame_writer(send: Box<dyn TunnelSend>) -> FrameWriter {
-    BufWriter::with_capacity(WRITE_SIZE, send)
-}
-
-/// Writes one frame. It is on its way when `send` is flushed.
-pub(crate) async fn write_frame<T: Serialize>(send: &mut FrameWriter, frame: &T) -> Result<(), FrameError> {
-    Ok(send.write_all(&wire::encode_prefixed(frame)?).await?)
 }

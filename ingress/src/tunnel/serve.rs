@@ -15,14 +15,12 @@ use bytes::Bytes;
 use http::{Method, uri::PathAndQuery};
 use shoal_types::{Backend, ClaimId, Load, NodeId};
 use tokio::{
-    io::AsyncWriteExt as _,
     sync::OwnedSemaphorePermit,
     time::{Instant, timeout, timeout_at},
 };
 
 use super::{
     FrameError, FrameReader, FrameWriter, HOPS, NotServing, Outcome, RequestHead, Trailer, Tunnel, TunnelSend, Verdict,
-    frame_writer, put_load, write_frame,
 };
 use crate::{
     Hop, Ingress,
@@ -139,7 +137,7 @@ impl Ingress {
         traced: &mut Option<(TraceContext, ClaimId)>,
         is_late: &Late,
     ) -> Result<(), FarEndError> {
-        let mut send = frame_writer(send);
+        let mut send = FrameWriter::new(send);
         let limit = self.config.timeouts.connect;
         let head = within(limit, pin!(reader.frame())).await.map_err(|_| FarEndError::NoHead(limit))?;
         match self.accept(head, traced) {
@@ -152,8 +150,8 @@ impl Ingress {
                 }
             }
             Err(reason) => {
-                write_frame(&mut send, &Verdict::NotServing(reason)).await?;
-                send.shutdown().await?;
+                send.frame(&Verdict::NotServing(reason))?;
+                send.finish().await?;
                 Err(FarEndError::NotServing(reason))
             }
         }
@@ -161,14 +159,14 @@ impl Ingress {
 
     fn accept(
         &self,
-        head: Result<RequestHead, FrameError>,
+        head: Result<RequestHead<'_>, FrameError>,
         traced: &mut Option<(TraceContext, ClaimId)>,
     ) -> Result<Accepted, NotServing> {
         let head = head.map_err(|error| {
             tracing::warn!(%error, "another node's request cannot be read");
             NotServing::Unreadable
         })?;
-        let mut headers = head.headers;
+        let mut headers = head.headers.into_owned();
         if let Some(trace) = self.records.trace_after(&headers) {
             *traced = Some((trace, head.claim));
             trace.write(&mut headers);
@@ -213,7 +211,7 @@ impl Ingress {
         send: &mut FrameWriter,
         is_late: &Late,
     ) -> Result<(), FarEndError> {
-        write_frame(send, &Verdict::Accepted).await?;
+        send.frame(&Verdict::Accepted)?;
         let answer = {
             let mut asked = pin!(self.ask_here(&mut accepted, reader));
             match is_late.before(asked.as_mut()).await {
@@ -225,9 +223,9 @@ impl Ingress {
             }
         };
         match answer {
-            Ok((_held, mut head, body)) => {
-                put_load(&mut head.headers, self.load_beside(&accepted));
-                relay(send, head, body).await?;
+            Ok((_held, head, body)) => {
+                send.frame(&Outcome::answer(head, self.load_beside(&accepted)))?;
+                relay(send, body).await?;
                 self.conclude(send, &accepted).await
             }
             Err(reason) => fail(send, reason).await,
@@ -274,9 +272,9 @@ impl Ingress {
 
     /// The end of a whole answer.
     async fn conclude(&self, send: &mut FrameWriter, accepted: &Accepted) -> Result<(), FarEndError> {
-        send.write_all(&[0; 4]).await?;
-        write_frame(send, &Trailer::from(self.load_beside(accepted))).await?;
-        Ok(send.shutdown().await?)
+        send.write(&[0; 4]).await?;
+        send.frame(&Trailer::from(self.load_beside(accepted)))?;
+        Ok(send.finish().await?)
     }
 
     /// What the replica has to do beside this request.
@@ -288,13 +286,12 @@ impl Ingress {
 
 /// Tells that there is no answer, and why.
 async fn fail(send: &mut FrameWriter, reason: String) -> Result<(), FarEndError> {
-    write_frame(send, &Outcome::Failed(reason)).await?;
-    Ok(send.shutdown().await?)
+    send.frame(&Outcome::Failed(reason))?;
+    Ok(send.finish().await?)
 }
 
-/// Passes an engine's answer on, each chunk as it arrives; what is there at once goes at once.
-async fn relay(send: &mut FrameWriter, head: Head, body: EngineBody) -> Result<(), FarEndError> {
-    write_frame(send, &Outcome::from(head)).await?;
+/// Passes the body of an engine's answer on, each chunk as it arrives; what is there at once goes at once.
+async fn relay(send: &mut FrameWriter, body: EngineBody) -> Result<(), FarEndError> {
     let mut body = UpstreamBody::Local(body);
     loop {
         let chunk = match poll_fn(|cx| Poll::Ready(body.poll_chunk(cx))).await {
@@ -320,34 +317,34 @@ async fn write_chunk(send: &mut FrameWriter, chunk: Bytes) -> Result<(), FarEndE
     // A chunk of length 0 would be the end; one of 4 GiB is cut.
     for part in chunk.chunks(u32::MAX as usize) {
         let length = u32::try_from(part.len()).unwrap_or(u32::MAX);
-        send.write_all(&length.to_be_bytes()).await?;
-        send.write_all(part).await?;
+        send.write(&length.to_be_bytes()).await?;
+        send.write(part).await?;
     }
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::{borrow::Cow, sync::Arc};
 
     use shoal_types::{ClaimId, UnixMillis};
 
     use super::*;
     use crate::{IngressConfig, tunnel::Nobody};
 
-    fn head() -> RequestHead {
+    fn head() -> RequestHead<'static> {
         let node = NodeId::from_bytes([1; 16]);
         RequestHead {
             claim: ClaimId { node, generation: UnixMillis::from_millis(1), counter: 1 },
-            method: "POST".to_owned(),
-            target: "/v1/completions".to_owned(),
-            headers: http::HeaderMap::new(),
+            method: "POST".into(),
+            target: "/v1/completions".into(),
+            headers: Cow::Owned(http::HeaderMap::new()),
             time_left: 1_000,
             hop: HOPS,
         }
     }
 
-    fn refusal(ingress: &Ingress, head: RequestHead) -> Option<NotServing> {
+    fn refusal(ingress: &Ingress, head: RequestHead<'_>) -> Option<NotServing> {
         ingress.accept(Ok(head), &mut None).err()
     }
 
@@ -358,7 +355,7 @@ mod tests {
         assert_eq!(refusal(&ingress, RequestHead { hop: HOPS + 1, ..head() }), Some(NotServing::Hops));
         assert_eq!(refusal(&ingress, RequestHead { method: "GET".into(), ..head() }), Some(NotServing::NotInference));
         for target in ["/sleep", "/v1/completions/../../sleep", "not a path", ""] {
-            let head = RequestHead { target: target.to_owned(), ..head() };
+            let head = RequestHead { target: target.into(), ..head() };
             assert_eq!(refusal(&ingress, head), Some(NotServing::NotInference), "{target}");
         }
         assert!(ingress.inflight.is_empty(), "what is not here is not remembered either");

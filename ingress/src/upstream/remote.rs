@@ -8,19 +8,15 @@ use std::{
 };
 
 use bytes::Bytes;
-use shoal_types::NodeId;
-use tokio::{
-    io::AsyncWriteExt as _,
-    time::{Instant, timeout},
-};
+use shoal_types::{Load, NodeId};
+use tokio::time::{Instant, timeout};
 
 use super::Head;
 use crate::{
     choose::Known,
     failure::Failure,
     tunnel::{
-        ChunkDecoder, Dial, FrameError, FrameReader, Outcome, Piece, RequestHead, Tunnel, TunnelSend, Verdict,
-        frame_writer, head, take_load, write_frame,
+        AnswerHeaders, ChunkDecoder, Dial, FrameError, FrameReader, FrameWriter, Outcome, Piece, Tunnel, Verdict, head,
     },
     within::within,
 };
@@ -29,7 +25,8 @@ use crate::{
 pub(crate) struct RemoteCall {
     pub(crate) dial: Arc<dyn Dial>,
     pub(crate) node: NodeId,
-    pub(crate) head: RequestHead,
+    /// What the stream begins with: the frame of a [`crate::tunnel::RequestHead`].
+    pub(crate) head: Vec<u8>,
     pub(crate) body: Bytes,
     /// For the stream to be opened.
     pub(crate) connect: Duration,
@@ -43,39 +40,39 @@ impl RemoteCall {
     /// Sends the request and returns the head of the answer as soon as that is there. Dropping the future, or the body,
     /// cancels the request at the far end.
     pub(crate) async fn send(self) -> Result<(Head, RemoteBody), Failure> {
-        let opened = within(self.connect, pin!(self.dial.open(self.node))).await;
-        let Tunnel { send, recv } = opened.map_err(|_| Failure::DialTimeout(self.connect))??;
+        let Self { dial, node, head, body, connect, accept, known } = self;
+        let opened = within(connect, pin!(dial.open(node))).await;
+        let Tunnel { send, recv } = opened.map_err(|_| Failure::DialTimeout(connect))??;
         let mut reader = FrameReader::new(recv);
-        let mut head = {
-            let upload = pin!(self.upload(send));
-            let answer = pin!(self.answer(&mut reader));
+        let (head, load) = {
+            let upload = pin!(upload(FrameWriter::beginning_with(head, send), body));
+            let answer = pin!(answer(&mut reader, accept));
             answer_despite(upload, answer).await?
         };
-        if let Some(load) = take_load(&mut head.headers) {
-            self.known.note(load, Instant::now());
+        if let Some(load) = load {
+            known.note(load, Instant::now());
         }
-        let body = RemoteBody { reader, decoder: ChunkDecoder::default(), ended: false, known: self.known };
-        Ok((head, body))
+        Ok((head, RemoteBody { reader, decoder: ChunkDecoder::default(), ended: false, known }))
     }
+}
 
-    async fn upload(&self, send: Box<dyn TunnelSend>) -> Result<(), FrameError> {
-        let mut send = frame_writer(send);
-        write_frame(&mut send, &self.head).await?;
-        send.write_all(&self.body).await?;
-        Ok(send.shutdown().await?)
+async fn upload(mut writer: FrameWriter, body: Bytes) -> Result<(), FrameError> {
+    writer.write(&body).await?;
+    Ok(writer.finish().await?)
+}
+
+/// The head of the answer, and the load of its replica; the far end has to say within `patience` that it takes the request.
+async fn answer(reader: &mut FrameReader, patience: Duration) -> Result<(Head, Option<Load>), Failure> {
+    match timeout(patience, reader.frame()).await.map_err(|_| Failure::NotAccepted(patience))?? {
+        Verdict::NotServing(reason) => return Err(Failure::NotServing(reason)),
+        Verdict::Accepted => {}
     }
-
-    async fn answer(&self, reader: &mut FrameReader) -> Result<Head, Failure> {
-        match timeout(self.accept, reader.frame()).await.map_err(|_| Failure::NotAccepted(self.accept))?? {
-            Verdict::NotServing(reason) => return Err(Failure::NotServing(reason)),
-            Verdict::Accepted => {}
-        }
-        match reader.frame().await? {
-            Outcome::Answer { status, headers } => {
-                head(status, headers).ok_or_else(|| Failure::RemoteEngine(format!("{status} is no HTTP status")))
-            }
-            Outcome::Failed(reason) => Err(Failure::RemoteEngine(reason)),
-        }
+    match reader.frame().await? {
+        Outcome::Answer { status, headers: AnswerHeaders { headers, load } } => match head(status, headers) {
+            Some(head) => Ok((head, load)),
+            None => Err(Failure::RemoteEngine(format!("{status} is no HTTP status"))),
+        },
+        Outcome::Failed(reason) => Err(Failure::RemoteEngine(reason)),
     }
 }
 

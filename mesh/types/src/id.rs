@@ -110,7 +110,12 @@ macro_rules! key_hash_id {
 
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                if serializer.is_human_readable() { serializer.collect_str(self) } else { self.0.serialize(serializer) }
+                if serializer.is_human_readable() {
+                    serializer.collect_str(self)
+                } else {
+                    // In a frame these are the 16 bytes as they are. A list of bytes is written and read one by one.
+                    u128::from_le_bytes(self.0).serialize(serializer)
+                }
             }
         }
 
@@ -119,7 +124,7 @@ macro_rules! key_hash_id {
                 if deserializer.is_human_readable() {
                     String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
                 } else {
-                    <[u8; ID_LEN]>::deserialize(deserializer).map(Self)
+                    u128::deserialize(deserializer).map(|number| Self(number.to_le_bytes()))
                 }
             }
         }

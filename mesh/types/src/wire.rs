@@ -42,17 +42,19 @@ pub enum WireError {
 /// # Errors
 /// [`WireError::TooLarge`] if it would not be read by a peer, [`WireError::Malformed`] if it is of a type that cannot be written.
 pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, WireError> {
-    encode_behind(Vec::with_capacity(FRAME_USUAL), value)
+    let mut bytes = Vec::with_capacity(FRAME_USUAL);
+    append(&mut bytes, value)?;
+    Ok(bytes)
 }
 
-/// The frame of `value` behind what is in `bytes`.
-fn encode_behind<T: Serialize>(mut bytes: Vec<u8>, value: &T) -> Result<Vec<u8>, WireError> {
+/// Writes the frame of `value` behind what is in `bytes`, and says how long it is.
+fn append<T: Serialize>(bytes: &mut Vec<u8>, value: &T) -> Result<usize, WireError> {
     let before = bytes.len();
     bytes.push(PROTOCOL_MIN);
-    bincode::serde::encode_into_std_write(value, &mut bytes, CONFIG)
+    bincode::serde::encode_into_std_write(value, bytes, CONFIG)
         .map_err(|error| WireError::Malformed(error.to_string()))?;
     let length = bytes.len() - before;
-    if length > FRAME_MAX { Err(WireError::TooLarge(length)) } else { Ok(bytes) }
+    if length > FRAME_MAX { Err(WireError::TooLarge(length)) } else { Ok(length) }
 }
 
 /// The value of one whole frame.
@@ -81,14 +83,27 @@ pub fn decode<T: DeserializeOwned>(frame: &[u8]) -> Result<T, WireError> {
 /// # Errors
 /// As [`encode`].
 pub fn encode_prefixed<T: Serialize>(value: &T) -> Result<Vec<u8>, WireError> {
-    const PREFIX: usize = 4;
     let mut bytes = Vec::with_capacity(FRAME_USUAL);
-    bytes.extend_from_slice(&[0; PREFIX]);
-    let mut bytes = encode_behind(bytes, value)?;
-    let length = bytes.len() - PREFIX;
-    let length = u32::try_from(length).map_err(|_| WireError::TooLarge(length))?;
-    bytes[..PREFIX].copy_from_slice(&length.to_be_bytes());
+    append_prefixed(&mut bytes, value)?;
     Ok(bytes)
+}
+
+/// As [`encode_prefixed`], behind what is in `bytes`, where several frames are sent at once.
+///
+/// # Errors
+/// As [`encode`]; `bytes` are then as they were.
+pub fn append_prefixed<T: Serialize>(bytes: &mut Vec<u8>, value: &T) -> Result<(), WireError> {
+    let before = bytes.len();
+    bytes.extend_from_slice(&[0; 4]);
+    let length = append(bytes, value).and_then(|length| u32::try_from(length).map_err(|_| WireError::TooLarge(length)));
+    match length {
+        Ok(length) => bytes[before..before + 4].copy_from_slice(&length.to_be_bytes()),
+        Err(error) => {
+            bytes.truncate(before);
+            return Err(error);
+        }
+    }
+    Ok(())
 }
 
 /// The length of the frame that follows `prefix` on a stream.
@@ -128,5 +143,15 @@ mod tests {
         assert!(matches!(decode::<Vec<u8>>(&frame), Err(WireError::Malformed(_))));
         assert_eq!(decode::<u8>(&[PROTOCOL + 1, 0]), Err(WireError::Version(PROTOCOL + 1)));
         assert!(matches!(decode::<u8>(&[PROTOCOL, 0, 0]), Err(WireError::Malformed(_))));
+    }
+
+    #[test]
+    fn frames_follow_each_other_and_what_is_too_large_leaves_nothing_behind() {
+        let mut bytes = b"before".to_vec();
+        append_prefixed(&mut bytes, &7u8).unwrap();
+        assert!(append_prefixed(&mut bytes, &vec![0u8; FRAME_MAX]).is_err());
+        append_prefixed(&mut bytes, &"b").unwrap();
+        let expected = [&b"before"[..], &encode_prefixed(&7u8).unwrap(), &encode_prefixed(&"b").unwrap()].concat();
+        assert_eq!(bytes, expected);
     }
 }
