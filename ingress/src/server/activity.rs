@@ -183,7 +183,8 @@ impl Idle {
         }
     }
 
-    fn is_idle(&self) -> bool {
+    /// Whether there is none now.
+    pub(super) fn is_idle(&self) -> bool {
         self.activity.0.live.load(Relaxed) == 0
     }
 }

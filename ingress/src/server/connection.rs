@@ -32,6 +32,7 @@ use crate::{
     client_stream::ClientStream,
     config::{Limits, Timeouts},
     hush::hushed,
+    workers,
 };
 
 /// Enough to take a body in large pieces, and to hold a head.
@@ -138,8 +139,12 @@ impl Ingress {
             if let Poll::Ready(served) = connection.as_mut().poll(cx) {
                 return Poll::Ready(Some(served));
             }
+            let is_due = idle.is_due();
+            if idle.is_idle() {
+                workers::rest();
+            }
             // To ask them each time that a byte comes is a lock or two.
-            if !idle.is_due() && is_told && !self.is_stopping() {
+            if !is_due && is_told && !self.is_stopping() {
                 return Poll::Pending;
             }
             if idle.poll(cx).is_ready() {
@@ -203,4 +208,62 @@ fn http2(streams: Streams, limits: &Limits, timeouts: &Timeouts) -> http2::Build
         .keep_alive_interval(timeouts.stall)
         .keep_alive_timeout(timeouts.stall);
     http
+}
+
+#[cfg(test)]
+mod tests {
+    use shoal_types::NodeId;
+    use tokio::{
+        io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+        net::TcpListener,
+        sync::Semaphore,
+        task::yield_now,
+    };
+
+    use super::*;
+    use crate::{Auth, tunnel::Nobody, workers::Workers};
+
+    /// The status line of an answer, which is read to its end.
+    async fn answer(client: &mut BufReader<TcpStream>) -> String {
+        let (mut status, mut line, mut length) = (String::new(), String::new(), 0);
+        client.read_line(&mut status).await.unwrap();
+        while line != "\r\n" {
+            line.clear();
+            assert_ne!(client.read_line(&mut line).await.unwrap(), 0, "it broke off behind {status}");
+            if let Some(value) = line.strip_prefix("content-length: ") {
+                length = value.trim_end().parse().unwrap();
+            }
+        }
+        client.read_exact(&mut vec![0; length]).await.unwrap();
+        status
+    }
+
+    #[tokio::test]
+    async fn a_client_is_served_on_by_another_worker_though_it_has_sent_half_of_a_head() {
+        let config = IngressConfig { auth: Auth::None, ..IngressConfig::default() };
+        let ingress = Ingress::new(config, NodeId::from_bytes([1; 16]), Arc::new(Nobody));
+        let (workers, tasks) = (Workers::unbalanced(2), TaskTracker::new());
+        let door = Arc::new(Door::new(&ingress.config, tasks.clone()));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = BufReader::new(TcpStream::connect(listener.local_addr().unwrap()).await.unwrap());
+        client.get_ref().set_nodelay(true).unwrap();
+        let (stream, peer) = listener.accept().await.unwrap();
+        let permit = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
+        let serving = ingress.serve_client(door, stream.into_std().unwrap(), peer.ip(), permit);
+        workers.spawn(&tasks, serving);
+        for turn in 0..20 {
+            let (from, to) = (turn % 2, 1 - turn % 2);
+            workers.move_one(from, to);
+            client.write_all(b"GET /v1/models HTTP/1.1\r\nho").await.unwrap();
+            while workers.to_be_moved(from) > 0 {
+                yield_now().await;
+            }
+            client.write_all(b"st: here\r\n\r\n").await.unwrap();
+            assert_eq!(answer(&mut client).await, "HTTP/1.1 200 OK\r\n");
+        }
+        drop(client);
+        tasks.close();
+        tasks.wait().await;
+        workers.end().await;
+    }
 }

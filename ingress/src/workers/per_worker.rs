@@ -42,12 +42,12 @@ mod tests {
 
     #[tokio::test]
     async fn each_worker_has_its_own_and_whoever_is_none_shares_one() {
-        let (workers, tasks) = (Workers::start(2).unwrap(), TaskTracker::new());
+        let (workers, tasks) = (Workers::unbalanced(2), TaskTracker::new());
         let counts = std::sync::Arc::new(PerWorker::new(1, AtomicU32::default));
         counts.mine().fetch_add(1, Relaxed);
-        for _ in 0..2 {
+        for at in 0..2 {
             let counts = std::sync::Arc::clone(&counts);
-            workers.spawn(&tasks, async move {
+            workers.spawn_at(at, &tasks, async move {
                 counts.mine().fetch_add(10, Relaxed);
                 std::future::pending::<()>().await;
             });
