@@ -182,7 +182,11 @@ impl Ingress {
                 connection.as_mut().graceful_shutdown();
                 self.cut_off.run_until_cancelled(connection).await.unwrap_or(Ok(()))
             }
-            () = poll_fn(|cx| idle.poll(cx)) => {
+            () = poll_fn(|cx| {
+                // Its streams are tasks of their own, and end where they began.
+                workers::rest();
+                idle.poll(cx)
+            }) => {
                 connection.as_mut().graceful_shutdown();
                 let ended = timeout(timeouts.stall, connection);
                 self.cut_off.run_until_cancelled(ended).await.and_then(Result::ok).unwrap_or(Ok(()))
@@ -212,6 +216,10 @@ fn http2(streams: Streams, limits: &Limits, timeouts: &Timeouts) -> http2::Build
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use http::Request;
+    use http_body_util::{BodyExt as _, Empty};
+    use hyper_util::rt::TokioExecutor;
     use shoal_types::NodeId;
     use tokio::{
         io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
@@ -219,6 +227,7 @@ mod tests {
         sync::Semaphore,
         task::yield_now,
     };
+    use tokio_util::task::AbortOnDropHandle;
 
     use super::*;
     use crate::{Auth, tunnel::Nobody, workers::Workers};
@@ -238,32 +247,65 @@ mod tests {
         status
     }
 
-    #[tokio::test]
-    async fn a_client_is_served_on_by_another_worker_though_it_has_sent_half_of_a_head() {
+    /// A client of one of two workers, and what serves it.
+    async fn served() -> (TcpStream, Workers, TaskTracker) {
         let config = IngressConfig { auth: Auth::None, ..IngressConfig::default() };
         let ingress = Ingress::new(config, NodeId::from_bytes([1; 16]), Arc::new(Nobody));
         let (workers, tasks) = (Workers::unbalanced(2), TaskTracker::new());
         let door = Arc::new(Door::new(&ingress.config, tasks.clone()));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let mut client = BufReader::new(TcpStream::connect(listener.local_addr().unwrap()).await.unwrap());
-        client.get_ref().set_nodelay(true).unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        client.set_nodelay(true).unwrap();
         let (stream, peer) = listener.accept().await.unwrap();
         let permit = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
-        let serving = ingress.serve_client(door, stream.into_std().unwrap(), peer.ip(), permit);
-        workers.spawn(&tasks, serving);
+        workers.spawn(&tasks, ingress.serve_client(door, stream.into_std().unwrap(), peer.ip(), permit));
+        (client, workers, tasks)
+    }
+
+    async fn until_moved(workers: &Workers, from: usize) {
+        while workers.to_be_moved(from) > 0 {
+            yield_now().await;
+        }
+    }
+
+    async fn ended(workers: Workers, tasks: TaskTracker) {
+        tasks.close();
+        tasks.wait().await;
+        workers.end().await;
+    }
+
+    #[tokio::test]
+    async fn a_client_is_served_on_by_another_worker_though_it_has_sent_half_of_a_head() {
+        let (client, workers, tasks) = served().await;
+        let mut client = BufReader::new(client);
         for turn in 0..20 {
             let (from, to) = (turn % 2, 1 - turn % 2);
             workers.move_one(from, to);
             client.write_all(b"GET /v1/models HTTP/1.1\r\nho").await.unwrap();
-            while workers.to_be_moved(from) > 0 {
-                yield_now().await;
-            }
+            until_moved(&workers, from).await;
             client.write_all(b"st: here\r\n\r\n").await.unwrap();
             assert_eq!(answer(&mut client).await, "HTTP/1.1 200 OK\r\n");
         }
         drop(client);
-        tasks.close();
-        tasks.wait().await;
-        workers.end().await;
+        ended(workers, tasks).await;
+    }
+
+    #[tokio::test]
+    async fn a_client_is_served_on_by_another_worker_over_http2() {
+        let (client, workers, tasks) = served().await;
+        let (mut client, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(client)).await.unwrap();
+        let connection = AbortOnDropHandle::new(tasks.spawn(async move { connection.await.unwrap() }));
+        for turn in 0..20 {
+            let (from, to) = (turn % 2, 1 - turn % 2);
+            workers.move_one(from, to);
+            let request = Request::get("http://here/v1/models").body(Empty::<Bytes>::new()).unwrap();
+            let answer = client.send_request(request).await.unwrap();
+            assert_eq!(answer.status(), 200);
+            answer.into_body().collect().await.unwrap();
+            until_moved(&workers, from).await;
+        }
+        drop((client, connection));
+        ended(workers, tasks).await;
     }
 }
