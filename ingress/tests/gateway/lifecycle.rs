@@ -46,7 +46,7 @@ async fn a_replica_is_drained_when_its_last_answer_has_ended() {
     assert_eq!(far.ingress.inflight(claim(2)), 0);
 }
 
-/// As the daemon serves: each connection on a thread of its own, with its own connections to engines.
+/// As the daemon serves: on threads with connections to engines of their own, and on no more of them than it takes.
 #[tokio::test]
 async fn threads_for_clients_serve_them_and_end_with_the_ingress() {
     let mut engine = Engine::start();
@@ -60,7 +60,7 @@ async fn threads_for_clients_serve_them_and_end_with_the_ingress() {
             assert_eq!(answer.rest().await, ("{}".to_owned(), true));
         }
     }
-    assert_eq!(engine.connections(), 2, "one for each thread, and both are used again");
+    assert!(engine.connections() <= 2, "one for each thread, which is used again");
     let ingress = node.ingress.clone();
     node.stop();
     soon("the ingress to end", node.stopped()).await;
