@@ -297,9 +297,14 @@ impl Workers {
         self.seats.order(Move { from, to, count: 1 });
     }
 
-    /// How many of those that worker `from` was to give away are still to go.
-    pub(crate) fn to_be_moved(&self, from: usize) -> usize {
-        self.seats.workers[from].surplus.load(Relaxed)
+    /// Until worker `from` has given away what it was to.
+    pub(crate) async fn until_moved(&self, from: usize) {
+        let moved = async {
+            while self.seats.workers[from].surplus.load(Relaxed) > 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), moved).await.expect("no connection was moved");
     }
 }
 
@@ -311,7 +316,6 @@ mod tests {
         io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufStream},
         net::{TcpListener, TcpStream},
         sync::{Semaphore, mpsc},
-        task::yield_now,
     };
 
     use super::*;
@@ -392,9 +396,7 @@ mod tests {
             workers.move_one(from, to);
             // It is moved where it has nothing to do, which is looked at when it has been polled: at the latest behind this answer.
             ask(&mut client, turn).await;
-            while workers.to_be_moved(from) > 0 {
-                yield_now().await;
-            }
+            workers.until_moved(from).await;
             assert_eq!(ask(&mut client, turn).await, to + 1);
         }
         assert_eq!(tasks.len(), 1);
@@ -402,6 +404,25 @@ mod tests {
         assert_eq!(client.read_to_end(&mut Vec::new()).await.unwrap(), 0);
         tasks.close();
         tasks.wait().await;
+        workers.end().await;
+    }
+    #[tokio::test]
+    async fn a_connection_is_waited_for_where_it_is_used() {
+        let (workers, tasks) = (Workers::unbalanced(1), TaskTracker::new());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let served = listener.accept().await.unwrap().0.into_std().unwrap();
+        // A runtime that soon waits for nothing any more.
+        let elsewhere = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let mut stream = {
+            let _context = elsewhere.enter();
+            ClientStream::new(TcpStream::from_std(served).unwrap(), Duration::from_secs(5))
+        };
+        elsewhere.shutdown_background();
+        let (told, mut heard) = mpsc::channel(1);
+        workers.spawn(&tasks, async move { told.send(stream.read_u8().await).await.unwrap() });
+        client.write_all(b"a").await.unwrap();
+        assert_eq!(heard.recv().await.unwrap().unwrap(), b'a');
         workers.end().await;
     }
 }

@@ -225,7 +225,6 @@ mod tests {
         io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
         net::TcpListener,
         sync::Semaphore,
-        task::yield_now,
     };
     use tokio_util::task::AbortOnDropHandle;
 
@@ -262,12 +261,6 @@ mod tests {
         (client, workers, tasks)
     }
 
-    async fn until_moved(workers: &Workers, from: usize) {
-        while workers.to_be_moved(from) > 0 {
-            yield_now().await;
-        }
-    }
-
     async fn ended(workers: Workers, tasks: TaskTracker) {
         tasks.close();
         tasks.wait().await;
@@ -282,7 +275,7 @@ mod tests {
             let (from, to) = (turn % 2, 1 - turn % 2);
             workers.move_one(from, to);
             client.write_all(b"GET /v1/models HTTP/1.1\r\nho").await.unwrap();
-            until_moved(&workers, from).await;
+            workers.until_moved(from).await;
             client.write_all(b"st: here\r\n\r\n").await.unwrap();
             assert_eq!(answer(&mut client).await, "HTTP/1.1 200 OK\r\n");
         }
@@ -303,7 +296,7 @@ mod tests {
             let answer = client.send_request(request).await.unwrap();
             assert_eq!(answer.status(), 200);
             answer.into_body().collect().await.unwrap();
-            until_moved(&workers, from).await;
+            workers.until_moved(from).await;
         }
         drop((client, connection));
         ended(workers, tasks).await;
