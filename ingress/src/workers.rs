@@ -33,13 +33,16 @@ use tokio_util::{
     task::{AbortOnDropHandle, TaskTracker},
 };
 
-use balance::{Move, Work, next_move, seat};
+use balance::{Move, Work, gathering, relief, seat};
 pub(crate) use per_worker::PerWorker;
 
 /// Less than any time that is given to every client.
 const BEAT: Duration = Duration::from_secs(1);
 /// How often it is looked at what workers do: seldom enough to tell work from chance.
 const LOOK: Duration = Duration::from_millis(100);
+/// So many looks in a row have to find that there is little to do before anything is brought together, and a connection that was moved stays
+/// for as many.
+const CALM: u32 = 10;
 
 thread_local! {
     static CURRENT: Cell<usize> = const { Cell::new(0) };
@@ -51,8 +54,8 @@ pub(crate) fn current() -> usize {
     CURRENT.get()
 }
 
-/// Says that the connection that this thread serves has no request: another worker may go on with it. To be said each time that it is
-/// polled.
+/// Says that another worker may go on with the connection that this thread serves, as it has no request, or as those are tasks of their own.
+/// To be said each time that it is polled.
 pub(crate) fn rest() {
     RESTS.set(true);
 }
@@ -80,9 +83,9 @@ struct Worker {
     runtime: Handle,
     /// As of the last look, in thousandths.
     busy: AtomicU32,
-    /// Connections that it got since the last look.
-    new: AtomicU32,
-    /// Of its connections, those that had a request answered since.
+    /// Connections that it has.
+    seated: AtomicUsize,
+    /// Of those, the ones that rested since the last look.
     movable: AtomicUsize,
     /// How many of its connections are to go, and to which worker.
     surplus: AtomicUsize,
@@ -111,17 +114,18 @@ impl Workers {
     /// time.
     pub(crate) fn spawn(&self, tasks: &TaskTracker, serving: impl Future<Output = ()> + Send + 'static) {
         let workers = &self.seats.workers;
-        let Some(at) = seat(workers.iter().map(|worker| (worker.busy.load(Relaxed), worker.new.load(Relaxed)))) else {
+        let Some(at) = seat(workers.iter().map(|worker| (worker.busy.load(Relaxed), worker.seated.load(Relaxed))))
+        else {
             tasks.spawn(serving);
             return;
         };
-        workers[at].new.fetch_add(1, Relaxed);
         self.spawn_at(at, tasks, serving);
     }
 
     fn spawn_at(&self, at: usize, tasks: &TaskTracker, serving: impl Future<Output = ()> + Send + 'static) {
         let (seats, tasks) = (Arc::clone(&self.seats), tasks.clone());
-        Seated { serving: Some(Box::pin(serving)), seats, tasks, at, seen: 0 }.sit_down();
+        Seated { serving: Some(Box::pin(serving)), place: Place::take(seats, at), tasks, seen: 0, stays_until: 0 }
+            .sit_down();
     }
 
     /// Ends all threads, and with them what still runs there.
@@ -166,8 +170,8 @@ impl Worker {
         let thread = thread::Builder::new().name(format!("ingress-{number}")).spawn(run)?;
         let runtime = started.recv().map_err(io::Error::other)??;
         let none = AtomicUsize::default;
-        let (busy, new) = Default::default();
-        Ok((Self { runtime, busy, new, movable: none(), surplus: none(), to: none() }, thread))
+        let busy = AtomicU32::default();
+        Ok((Self { runtime, busy, seated: none(), movable: none(), surplus: none(), to: none() }, thread))
     }
 }
 
@@ -183,7 +187,7 @@ async fn beat() {
 impl Seats {
     /// Looks at what the workers do, for as long as there are any, and has connections moved.
     async fn balance(self: Arc<Self>) {
-        let mut before = (Instant::now(), self.busy());
+        let (mut before, mut calm) = ((Instant::now(), self.busy()), 0u32);
         let mut looks = interval_at(before.0 + LOOK, LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -194,7 +198,9 @@ impl Seats {
                 now.1.iter().zip(&before.1).map(|(now, before)| thousandths(now.saturating_sub(*before), took));
             let work = self.workers.iter().zip(shares).map(|(worker, busy)| worker.look(busy)).collect::<Vec<_>>();
             self.looks.fetch_add(1, Relaxed);
-            if let Some(next) = next_move(&work) {
+            let gathered = gathering(&work);
+            calm = if gathered.is_some() { calm.saturating_add(1) } else { 0 };
+            if let Some(next) = relief(&work).or_else(|| gathered.filter(|_| calm >= CALM)) {
                 self.order(next);
             }
             before = now;
@@ -224,9 +230,8 @@ impl Worker {
     /// What it did since the last look, in which it was `busy`; and begins anew.
     fn look(&self, busy: u32) -> Work {
         self.busy.store(busy, Relaxed);
-        self.new.store(0, Relaxed);
         self.surplus.store(0, Relaxed);
-        Work { busy, movable: self.movable.swap(0, Relaxed) }
+        Work { busy, seated: self.seated.load(Relaxed), movable: self.movable.swap(0, Relaxed) }
     }
 
     /// To whom it gives a connection away that rests.
@@ -242,27 +247,53 @@ impl Worker {
 struct Seated {
     /// `None` once it is elsewhere.
     serving: Option<BoxFuture<'static, ()>>,
-    seats: Arc<Seats>,
+    place: Place,
     tasks: TaskTracker,
-    at: usize,
     /// The look by which it has been counted last.
     seen: u32,
+    /// The look before which it is not moved again.
+    stays_until: u32,
+}
+
+/// One of a worker's connections, for as long as this is there.
+struct Place {
+    seats: Arc<Seats>,
+    at: usize,
+}
+
+impl Place {
+    fn take(seats: Arc<Seats>, at: usize) -> Self {
+        seats.workers[at].seated.fetch_add(1, Relaxed);
+        Self { seats, at }
+    }
+
+    fn worker(&self) -> &Worker {
+        &self.seats.workers[self.at]
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.worker().seated.fetch_sub(1, Relaxed);
+    }
 }
 
 impl Seated {
     fn sit_down(self) {
-        let runtime = self.seats.workers[self.at].runtime.clone();
+        let runtime = self.place.worker().runtime.clone();
         self.tasks.clone().spawn_on(self, &runtime);
     }
 
     /// Where it is to go, now that it rests.
     fn next_seat(&mut self) -> Option<usize> {
-        let worker = &self.seats.workers[self.at];
-        let looks = self.seats.looks.load(Relaxed);
-        if std::mem::replace(&mut self.seen, looks) != looks {
-            worker.movable.fetch_add(1, Relaxed);
+        let looks = self.place.seats.looks.load(Relaxed);
+        if looks < self.stays_until {
+            return None;
         }
-        worker.give_away()
+        if std::mem::replace(&mut self.seen, looks) != looks {
+            self.place.worker().movable.fetch_add(1, Relaxed);
+        }
+        self.place.worker().give_away()
     }
 }
 
@@ -276,9 +307,11 @@ impl Future for Seated {
             return Poll::Ready(());
         }
         let Some(at) = RESTS.get().then(|| this.next_seat()).flatten() else { return Poll::Pending };
-        let serving = this.serving.take();
+        let place = Place::take(Arc::clone(&this.place.seats), at);
+        let stays_until = this.seen.saturating_add(CALM);
         // It is one of `tasks` there before it is none here.
-        Self { serving, seats: Arc::clone(&this.seats), tasks: this.tasks.clone(), at, seen: this.seen }.sit_down();
+        Self { serving: this.serving.take(), place, tasks: this.tasks.clone(), seen: this.seen, stays_until }
+            .sit_down();
         Poll::Ready(())
     }
 }
@@ -294,6 +327,7 @@ impl Workers {
 
     /// Has the next connection of worker `from` that rests served by worker `to`, counted from 0.
     pub(crate) fn move_one(&self, from: usize, to: usize) {
+        self.seats.looks.fetch_add(CALM, Relaxed);
         self.seats.order(Move { from, to, count: 1 });
     }
 

@@ -36,7 +36,7 @@ pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
 /// headers, since those can grow without a new version of frames.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct AnswerHeaders {
-    /// None of which is called as the load is: those cross in neither direction.
+    /// None of which is called as the load is: those do not cross.
     pub(crate) headers: HeaderMap,
     pub(crate) load: Option<Load>,
 }
@@ -99,7 +99,7 @@ impl<'de> Visitor<'de> for List {
             if headers.len() == HEADERS_MAX {
                 return Err(A::Error::custom(format_args!("it has more than {HEADERS_MAX} headers")));
             }
-            if self.takes_load && name == load::NAME.as_bytes() {
+            if self.takes_load && name.eq_ignore_ascii_case(load::NAME.as_bytes()) {
                 load = load::read(value);
             } else if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
                 headers.append(name, value);

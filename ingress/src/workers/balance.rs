@@ -5,8 +5,21 @@
 pub(super) struct Work {
     /// Thousandths of the time in which it did not wait.
     pub(super) busy: u32,
-    /// Connections that had an answer, and could be served by another one.
+    /// Connections that it has.
+    pub(super) seated: usize,
+    /// Of those, the ones that rested since, and could be served by another worker.
     pub(super) movable: usize,
+}
+
+impl Work {
+    /// What it is to be taken for: what its connections wait for may come all at once.
+    fn share(&self) -> u32 {
+        share(self.busy, self.seated)
+    }
+}
+
+fn share(busy: u32, seated: usize) -> u32 {
+    busy.max(u32::try_from(seated).unwrap_or(u32::MAX).saturating_mul(CONNECTION))
 }
 
 /// So many of one worker's connections are to be served by another one.
@@ -26,49 +39,46 @@ const CROWDED: u32 = 750;
 const GAP: u32 = 100;
 /// Two workers with less to do together are one too many. Far enough from [`CROWDED`] that what is brought together is not parted again.
 const LITTLE: u32 = 400;
-/// What a connection is taken for before its worker was looked at: some 40 tokens a second.
-const NEW: u32 = 2;
+/// What a connection is taken for at least, some 80 tokens a second: a stream that waits for its first token costs nothing yet, and is not
+/// moved later.
+const CONNECTION: u32 = 2;
 
-/// The worker for a new connection, by how `busy` each was, and how many connections it got since.
-pub(super) fn seat(workers: impl Iterator<Item = (u32, u32)>) -> Option<usize> {
+/// The worker for a new connection, by how busy each was, and how many connections it has.
+pub(super) fn seat(workers: impl Iterator<Item = (u32, usize)>) -> Option<usize> {
     let mut least: Option<(u32, usize)> = None;
-    for (index, (busy, new)) in workers.enumerate() {
-        let busy = busy.saturating_add(new.saturating_mul(NEW));
-        if busy < FULL {
+    for (index, (busy, seated)) in workers.enumerate() {
+        let share = share(busy, seated);
+        if share < FULL {
             return Some(index);
         }
-        if least.is_none_or(|(other, _)| busy < other) {
-            least = Some((busy, index));
+        if least.is_none_or(|(other, _)| share < other) {
+            least = Some((share, index));
         }
     }
     least.map(|(_, index)| index)
 }
 
-/// What is to be moved next: away from a worker that has too much to do, or to the others of one that has little.
-pub(super) fn next_move(work: &[Work]) -> Option<Move> {
-    relief(work).or_else(|| gathering(work))
-}
-
-/// Half of what the busiest worker has more than the least busy.
-fn relief(work: &[Work]) -> Option<Move> {
+/// Away from a worker that has too much to do: half of what the busiest has more than the least busy.
+pub(super) fn relief(work: &[Work]) -> Option<Move> {
     let (from, most) = work.iter().enumerate().max_by_key(|(_, work)| work.busy)?;
     let (to, least) = work.iter().enumerate().min_by_key(|(_, work)| work.busy)?;
     let gap = most.busy - least.busy;
-    if most.busy <= CROWDED || gap < GAP {
+    if most.busy <= CROWDED || gap < GAP || most.seated < 2 {
         return None;
     }
     let share = f64::from(gap) / f64::from(2 * most.busy);
     // A share of what is there fits.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
     let count = (most.movable as f64 * share) as usize;
-    (count > 0).then_some(Move { from, to, count })
+    // Of many long streams, few rest.
+    Some(Move { from, to, count: count.max(1) })
 }
 
-/// All of the last worker that has any, to the first one that has the time.
-fn gathering(work: &[Work]) -> Option<Move> {
-    let from = work.iter().rposition(|work| work.movable > 0)?;
-    let to = work[..from].iter().position(|work_before| work_before.busy + work[from].busy < LITTLE)?;
-    Some(Move { from, to, count: work[from].movable })
+/// To the first worker that has the time: all of the last one that has any.
+pub(super) fn gathering(work: &[Work]) -> Option<Move> {
+    let from = work.iter().rposition(|work| work.seated > 0)?;
+    let to = work[..from].iter().position(|before| before.share().saturating_add(work[from].share()) < LITTLE)?;
+    Some(Move { from, to, count: work[from].seated })
 }
 
 #[cfg(test)]
@@ -76,6 +86,10 @@ mod tests {
     use proptest::{collection::vec, prelude::*};
 
     use super::*;
+
+    fn next_move(work: &[Work]) -> Option<Move> {
+        relief(work).or_else(|| gathering(work))
+    }
 
     /// Connections, each with what it costs in thousandths, and the worker of each.
     struct Served(Vec<(u32, usize)>);
@@ -86,6 +100,7 @@ mod tests {
             for (cost, worker) in &self.0 {
                 // Nobody is busier than all the time.
                 work[*worker].busy = (work[*worker].busy + cost).min(1000);
+                work[*worker].seated += 1;
                 work[*worker].movable += 1;
             }
             work
@@ -98,26 +113,34 @@ mod tests {
 
     #[test]
     fn new_connections_fill_one_worker_before_the_next_and_then_the_least_busy() {
-        let seats = |workers: &[(u32, u32)]| seat(workers.iter().copied());
+        let seats = |workers: &[(u32, usize)]| seat(workers.iter().copied());
         assert_eq!(seats(&[]), None);
         assert_eq!(seats(&[(0, 0), (0, 0)]), Some(0));
         assert_eq!(seats(&[(0, 249), (0, 0)]), Some(0));
-        assert_eq!(seats(&[(0, 250), (0, 0)]), Some(1), "those that came since count");
+        assert_eq!(seats(&[(0, 250), (0, 0)]), Some(1), "though they do nothing yet");
         assert_eq!(seats(&[(600, 0), (499, 0), (0, 0)]), Some(1));
-        assert_eq!(seats(&[(900, 0), (800, 0), (700, 100)]), Some(1));
-        assert_eq!(seats(&[(1000, u32::MAX), (1000, u32::MAX)]), Some(0));
+        assert_eq!(seats(&[(900, 0), (800, 0), (700, 380)]), Some(2));
+        assert_eq!(seats(&[(1000, usize::MAX), (1000, usize::MAX)]), Some(0));
     }
 
     #[test]
     fn one_connection_that_fills_a_worker_stays_where_it_is() {
-        let work = [Work { busy: 1000, movable: 1 }, Work::default()];
-        assert_eq!(next_move(&work), None);
+        let alone = [Work { busy: 1000, seated: 1, movable: 1 }, Work::default()];
+        assert_eq!(relief(&alone), None);
+        assert_eq!(relief(&[]), None);
     }
 
     #[test]
-    fn what_cannot_be_moved_is_not() {
-        assert_eq!(next_move(&[Work { busy: 1000, movable: 0 }, Work::default()]), None);
-        assert_eq!(next_move(&[]), None);
+    fn a_crowd_of_long_streams_gives_away_whichever_ends() {
+        let crowd = [Work { busy: 1000, seated: 900, movable: 0 }, Work::default()];
+        assert_eq!(relief(&crowd), Some(Move { from: 0, to: 1, count: 1 }));
+    }
+
+    #[test]
+    fn many_connections_are_not_brought_together_though_they_do_little() {
+        let work = |seated| Work { busy: 10, seated, movable: 0 };
+        assert_eq!(gathering(&[work(150), work(150)]), None);
+        assert_eq!(gathering(&[work(150), work(40)]), Some(Move { from: 1, to: 0, count: 40 }));
     }
 
     proptest! {
@@ -137,8 +160,8 @@ mod tests {
             let work = served.work(workers);
             let (most, least) = (work.iter().map(|work| work.busy).max(), work.iter().map(|work| work.busy).min());
             prop_assert!(most <= Some(CROWDED) || most < least.map(|least| least + GAP), "{work:?}");
-            if work.iter().map(|work| work.busy).sum::<u32>() < LITTLE {
-                prop_assert!(work[1..].iter().all(|work| work.movable == 0), "{work:?}");
+            if work.iter().map(Work::share).sum::<u32>() < LITTLE {
+                prop_assert!(work[1..].iter().all(|work| work.seated == 0), "{work:?}");
             }
         }
     }
