@@ -2,8 +2,8 @@
 //!
 //! A client's connection stays on the thread that it was given to, and so do its requests and their connections to engines:
 //! nothing of a request is handed from one core to another, nor waits for one to wake up. That is worth a third of what a
-//! request costs. Only between two requests may a connection go on to another thread, so that as many threads serve as have something to
-//! do ([`balance`]).
+//! request costs. Only where it [rests](rest) may a connection go on at another thread, so that as many serve as have something to do
+//! ([`balance`]). Its timers stay with the runtime that made them: no worker may end while another one serves.
 
 mod balance;
 mod per_worker;
