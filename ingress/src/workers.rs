@@ -33,16 +33,15 @@ use tokio_util::{
     task::{AbortOnDropHandle, TaskTracker},
 };
 
-use balance::{Move, Work, gathering, relief, seat};
+use balance::{Balancer, Move, Work, seat};
 pub(crate) use per_worker::PerWorker;
 
 /// Less than any time that is given to every client.
 const BEAT: Duration = Duration::from_secs(1);
 /// How often it is looked at what workers do: seldom enough to tell work from chance.
 const LOOK: Duration = Duration::from_millis(100);
-/// So many looks in a row have to find that there is little to do before anything is brought together, and a connection that was moved stays
-/// for as many.
-const CALM: u32 = 10;
+/// For so many looks a connection stays where it was moved: the one that rests first is the busiest, and would go to and fro.
+const STAY: u32 = 10;
 
 thread_local! {
     static CURRENT: Cell<usize> = const { Cell::new(0) };
@@ -187,7 +186,7 @@ async fn beat() {
 impl Seats {
     /// Looks at what the workers do, for as long as there are any, and has connections moved.
     async fn balance(self: Arc<Self>) {
-        let (mut before, mut calm) = ((Instant::now(), self.busy()), 0u32);
+        let (mut before, mut balancer) = ((Instant::now(), self.busy()), Balancer::default());
         let mut looks = interval_at(before.0 + LOOK, LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -198,9 +197,7 @@ impl Seats {
                 now.1.iter().zip(&before.1).map(|(now, before)| thousandths(now.saturating_sub(*before), took));
             let work = self.workers.iter().zip(shares).map(|(worker, busy)| worker.look(busy)).collect::<Vec<_>>();
             self.looks.fetch_add(1, Relaxed);
-            let gathered = gathering(&work);
-            calm = if gathered.is_some() { calm.saturating_add(1) } else { 0 };
-            if let Some(next) = relief(&work).or_else(|| gathered.filter(|_| calm >= CALM)) {
+            if let Some(next) = balancer.next_move(&work) {
                 self.order(next);
             }
             before = now;
@@ -308,7 +305,7 @@ impl Future for Seated {
         }
         let Some(at) = RESTS.get().then(|| this.next_seat()).flatten() else { return Poll::Pending };
         let place = Place::take(Arc::clone(&this.place.seats), at);
-        let stays_until = this.seen.saturating_add(CALM);
+        let stays_until = this.seen.saturating_add(STAY);
         // It is one of `tasks` there before it is none here.
         Self { serving: this.serving.take(), place, tasks: this.tasks.clone(), seen: this.seen, stays_until }
             .sit_down();
@@ -325,9 +322,13 @@ impl Workers {
         workers
     }
 
+    /// Passes the time for which a connection that was moved stays.
+    pub(crate) fn let_move(&self) {
+        self.seats.looks.fetch_add(STAY, Relaxed);
+    }
+
     /// Has the next connection of worker `from` that rests served by worker `to`, counted from 0.
     pub(crate) fn move_one(&self, from: usize, to: usize) {
-        self.seats.looks.fetch_add(CALM, Relaxed);
         self.seats.order(Move { from, to, count: 1 });
     }
 
@@ -428,6 +429,11 @@ mod tests {
         for turn in 0..100 {
             let (from, to) = (turn % 2, 1 - turn % 2);
             workers.move_one(from, to);
+            if turn > 0 {
+                ask(&mut client, turn).await;
+                assert_eq!(ask(&mut client, turn).await, from + 1, "it was moved a moment ago");
+                workers.let_move();
+            }
             // It is moved where it has nothing to do, which is looked at when it has been polled: at the latest behind this answer.
             ask(&mut client, turn).await;
             workers.until_moved(from).await;

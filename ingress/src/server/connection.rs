@@ -273,6 +273,7 @@ mod tests {
         let mut client = BufReader::new(client);
         for turn in 0..20 {
             let (from, to) = (turn % 2, 1 - turn % 2);
+            workers.let_move();
             workers.move_one(from, to);
             client.write_all(b"GET /v1/models HTTP/1.1\r\nho").await.unwrap();
             workers.until_moved(from).await;
@@ -291,6 +292,7 @@ mod tests {
         let connection = AbortOnDropHandle::new(tasks.spawn(async move { connection.await.unwrap() }));
         for turn in 0..20 {
             let (from, to) = (turn % 2, 1 - turn % 2);
+            workers.let_move();
             workers.move_one(from, to);
             let request = Request::get("http://here/v1/models").body(Empty::<Bytes>::new()).unwrap();
             let answer = client.send_request(request).await.unwrap();

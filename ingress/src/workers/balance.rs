@@ -58,8 +58,28 @@ pub(super) fn seat(workers: impl Iterator<Item = (u32, usize)>) -> Option<usize>
     least.map(|(_, index)| index)
 }
 
+/// So many looks in a row have to find that there is little to do before anything is brought together.
+pub(super) const CALM: u32 = 10;
+
+/// What is decided look after look.
+#[derive(Debug, Default)]
+pub(super) struct Balancer {
+    /// Looks in a row by which something could have been brought together.
+    calm: u32,
+}
+
+impl Balancer {
+    /// What is to be moved, by the `work` since the last look: at once away from a worker that has too much to do, and to the others of one
+    /// that has had little for a while.
+    pub(super) fn next_move(&mut self, work: &[Work]) -> Option<Move> {
+        let gathered = gathering(work);
+        self.calm = if gathered.is_some() { self.calm.saturating_add(1) } else { 0 };
+        relief(work).or_else(|| gathered.filter(|_| self.calm >= CALM))
+    }
+}
+
 /// Away from a worker that has too much to do: half of what the busiest has more than the least busy.
-pub(super) fn relief(work: &[Work]) -> Option<Move> {
+fn relief(work: &[Work]) -> Option<Move> {
     let (from, most) = work.iter().enumerate().max_by_key(|(_, work)| work.busy)?;
     let (to, least) = work.iter().enumerate().min_by_key(|(_, work)| work.busy)?;
     let gap = most.busy - least.busy;
@@ -75,7 +95,7 @@ pub(super) fn relief(work: &[Work]) -> Option<Move> {
 }
 
 /// To the first worker that has the time: all of the last one that has any.
-pub(super) fn gathering(work: &[Work]) -> Option<Move> {
+fn gathering(work: &[Work]) -> Option<Move> {
     let from = work.iter().rposition(|work| work.seated > 0)?;
     let to = work[..from].iter().position(|before| before.share().saturating_add(work[from].share()) < LITTLE)?;
     Some(Move { from, to, count: work[from].seated })
@@ -134,6 +154,23 @@ mod tests {
     fn a_crowd_of_long_streams_gives_away_whichever_ends() {
         let crowd = [Work { busy: 1000, seated: 900, movable: 0 }, Work::default()];
         assert_eq!(relief(&crowd), Some(Move { from: 0, to: 1, count: 1 }));
+    }
+
+    #[test]
+    fn a_moment_without_work_brings_nothing_together_and_a_crowd_does_not_wait() {
+        let work = |busy| Work { busy, seated: 2, movable: 2 };
+        let (quiet, burst, crowd) = ([work(50), work(50)], [work(300), work(300)], [work(1000), work(50)]);
+        let mut balancer = Balancer::default();
+        for _ in 0..3 {
+            for _ in 1..CALM {
+                assert_eq!(balancer.next_move(&quiet), None);
+            }
+            assert_eq!(balancer.next_move(&burst), None);
+        }
+        assert_eq!(balancer.next_move(&crowd), Some(Move { from: 0, to: 1, count: 1 }));
+        let moves: Vec<_> = (0..=CALM).map(|_| balancer.next_move(&quiet)).collect();
+        assert_eq!(moves.iter().position(Option::is_some), Some(9));
+        assert_eq!(moves[10], Some(Move { from: 1, to: 0, count: 2 }), "and on, until they have rested");
     }
 
     #[test]
